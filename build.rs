@@ -1,0 +1,35 @@
+//! Compiles the wire contracts in `proto/` with `protox`, so that no system `protoc` is needed.
+//!
+//! Every message also gets the JSON form that Centrifugo uses over HTTP: field names as in the
+//! contract, `bytes` fields as inline JSON values, zero values left out, unknown keys refused.
+
+use prost_build::Config;
+use protox::prost_reflect::prost_types::field_descriptor_proto::Type;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = protox::compile(["proto/proxy.proto"], ["proto"])?;
+    let mut config = Config::new();
+    config.bytes(["."]);
+    config.type_attribute(".", "#[derive(serde::Serialize, serde::Deserialize)]");
+    config.type_attribute(".", "#[serde(default, deny_unknown_fields)]");
+    for file in &files.file {
+        for message in &file.message_type {
+            for field in &message.field {
+                let path = format!(".{}.{}.{}", file.package(), message.name(), field.name());
+                config.field_attribute(
+                    &path,
+                    "#[serde(skip_serializing_if = \"crate::json::is_default\")]",
+                );
+                if field.r#type() == Type::Bytes {
+                    config.field_attribute(&path, "#[serde(with = \"crate::json::payload\")]");
+                }
+            }
+        }
+    }
+    tonic_prost_build::configure()
+        .build_server(true)
+        .build_transport(false)
+        .compile_fds_with_config(files, config)?;
+    println!("cargo::rerun-if-changed=proto");
+    Ok(())
+}

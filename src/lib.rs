@@ -1,0 +1,5 @@
+//! Centripeta: a clustered, actor-based event router that sits behind Centrifugo.
+
+pub mod event;
+mod json;
+pub mod proto;

@@ -1,0 +1,7 @@
+//! The wire contracts of `proto/`, compiled by `build.rs`.
+
+/// Centrifugo's event proxy: Centrifugo calls, this node answers.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod proxy {
+    tonic::include_proto!("centrifugal.centrifugo.proxy");
+}
