@@ -103,7 +103,10 @@ impl EventKind {
     /// the thirteen.
     pub fn from_method(method: &str) -> Self {
         let known = Self::ALL.iter().find(|kind| kind.method() == method);
-        known.copied().filter(|kind| *kind != Self::Raw).unwrap_or(Self::Raw)
+        known
+            .copied()
+            .filter(|kind| *kind != Self::Raw)
+            .unwrap_or(Self::Raw)
     }
 
     /// Whether the event opens a subscription stream.
@@ -171,4 +174,18 @@ pub enum Subject {
     Method,
     /// The event has no name to match; `match` is refused.
     Nothing,
+}
+
+/// A kind of event as a type: what a handler of it gets and may answer.
+///
+/// Implemented by the markers of the modules below; not meant for other types.
+pub trait Event: Send + Sync + 'static {
+    /// The kind.
+    const KIND: EventKind;
+    /// The request message.
+    type Request: prost::Message + Default + serde::Serialize + serde::de::DeserializeOwned;
+    /// The result message inside the response.
+    type Result: prost::Message + Default + serde::Serialize + serde::de::DeserializeOwned;
+    /// The response message.
+    type Response: prost::Message + Default + serde::Serialize + serde::de::DeserializeOwned;
 }

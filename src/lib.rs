@@ -2,4 +2,7 @@
 
 pub mod event;
 mod json;
+pub mod outcome;
 pub mod proto;
+pub mod reject;
+pub mod reply;

@@ -1,0 +1,190 @@
+//! How an event ended: the value that travels back through the `after` halves to the caller.
+
+use crate::reject::Reject;
+use crate::reply::{Reply, StreamOpen};
+use std::time::Duration;
+
+/// The end of an event, whoever brought it about.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A reply of the handler, or of a stage that answered in its place.
+    Reply(Reply),
+    /// A subscription stream was accepted: its first message and its source of publications.
+    Stream(StreamOpen),
+    /// A refusal by a handler or a stage.
+    Reject(Reject),
+    /// Nobody could answer properly; the answer says so, and is never an empty OK.
+    Failure(Failure),
+    /// An accepted stream is over; only the `after` halves see this one.
+    StreamEnd(StreamEnd),
+}
+
+impl Outcome {
+    /// A short word for logs and metrics.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Reply(_) => "ok",
+            Self::Stream(_) => "stream_open",
+            Self::Reject(_) => "rejected",
+            Self::Failure(failure) => failure.label(),
+            Self::StreamEnd(end) => end.reason.label(),
+        }
+    }
+}
+
+impl From<Failure> for Outcome {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<Reject> for Outcome {
+    fn from(reject: Reject) -> Self {
+        Self::Reject(reject)
+    }
+}
+
+/// Why nobody could answer. One table (`answer`) says what the caller gets for each.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// A handler or a stage panicked.
+    #[error("{place} panicked: {message}")]
+    Panic {
+        /// Which handler or stage.
+        place: String,
+        /// The panic's message.
+        message: String,
+    },
+    /// A handler failed with something else than a `Reject`.
+    #[error("{place} failed: {cause}")]
+    Internal {
+        /// Which handler or stage.
+        place: String,
+        /// The cause, with its own causes.
+        cause: String,
+    },
+    /// The reply may not leave: Centrifugo or an SDK would mishandle it.
+    #[error("the reply may not leave: {0}")]
+    BadReply(String),
+    /// The deadline passed first.
+    #[error("deadline exceeded")]
+    Deadline,
+    /// Nobody can run the event now; another try may succeed.
+    #[error("unavailable: {0}")]
+    Unavailable(Unavailable),
+    /// A limit refused the event before it started.
+    #[error("overloaded: {0}")]
+    Overloaded(Overloaded),
+    /// The request is not the protobuf message that the method takes.
+    #[error("undecodable request: {0}")]
+    Undecodable(String),
+    /// The payload, or a part of it that a key or a parameter needs, is not what the route expects.
+    #[error("bad data: {0}")]
+    BadData(String),
+    /// No route takes the event.
+    #[error("no route")]
+    NoRoute,
+    /// The caller is not the Centrifugo that we were told of.
+    #[error("the caller is not authenticated")]
+    Unauthenticated,
+    /// The caller went away; nobody reads the answer.
+    #[error("the caller went away")]
+    Cancelled,
+}
+
+impl Failure {
+    /// A short word for logs and metrics.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Panic { .. } => "panic",
+            Self::Internal { .. } => "internal",
+            Self::BadReply(_) => "bad_reply",
+            Self::Deadline => "timeout",
+            Self::Unavailable(_) => "unavailable",
+            Self::Overloaded(_) => "overloaded",
+            Self::Undecodable(_) => "undecodable",
+            Self::BadData(_) => "bad_data",
+            Self::NoRoute => "no_route",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Why an event can't be run at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// The node is shutting down.
+    #[error("the node is draining")]
+    Draining,
+    /// The shard or stage failed too often and is parked until its next trial.
+    #[error("the shard is parked after repeated crashes")]
+    Parked,
+    /// The shard or stage crashed after the event had started.
+    #[error("the shard crashed while the event was running")]
+    Crashed,
+    /// The slot has no owner that could be asked.
+    #[error("the slot has no owner in reach")]
+    NoOwner,
+}
+
+/// Which limit refused an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Overloaded {
+    /// `limits.in_flight`.
+    #[error("too many events in flight (limits.in_flight)")]
+    InFlight,
+    /// `limits.in_flight_bytes`.
+    #[error("too many request bytes in flight (limits.in_flight_bytes)")]
+    InFlightBytes,
+    /// `limits.streams`.
+    #[error("too many open streams (limits.streams)")]
+    Streams,
+    /// `limits.lane_queue`.
+    #[error("too many events wait for one key (limits.lane_queue)")]
+    Lane,
+    /// `limits.shard_events` or `limits.shard_bytes`.
+    #[error("too many events wait in one shard (limits.shard_events, limits.shard_bytes)")]
+    Shard,
+    /// A `limit` interceptor.
+    #[error("rate limit")]
+    Rate,
+}
+
+/// How an accepted stream ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamEnd {
+    /// Who or what ended it.
+    pub reason: StreamEndReason,
+    /// How long it was open.
+    pub open_for: Duration,
+    /// Publications sent to the client.
+    pub sent: u64,
+    /// Publications received from the client.
+    pub received: u64,
+}
+
+/// Who or what ended a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamEndReason {
+    /// The handler ended it: the client does not come back by itself.
+    Finished,
+    /// The handler failed or panicked: the client resubscribes.
+    Failed(String),
+    /// The client unsubscribed or went away.
+    Cancelled,
+    /// The node is draining: the client resubscribes.
+    Drained,
+}
+
+impl StreamEndReason {
+    /// A short word for logs and metrics.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Finished => "stream_finished",
+            Self::Failed(_) => "stream_failed",
+            Self::Cancelled => "stream_cancelled",
+            Self::Drained => "stream_drained",
+        }
+    }
+}
