@@ -3,3 +3,4 @@
 pub mod event;
 mod json;
 pub mod proto;
+pub mod routing;

@@ -1,0 +1,7 @@
+//! From an event to its route and its lane: pure functions, no I/O, nothing that waits.
+//!
+//! | To change | Open |
+//! |---|---|
+//! | what a pattern such as `chat:{room}` means, which of two is more specific | `pattern.rs` |
+
+pub mod pattern;
