@@ -3,5 +3,7 @@
 //! | To change | Open |
 //! |---|---|
 //! | what a pattern such as `chat:{room}` means, which of two is more specific | `pattern.rs` |
+//! | what a key such as `showing:{data.id}` means, what a lane is called | `key.rs` |
 
+pub mod key;
 pub mod pattern;
