@@ -6,3 +6,4 @@ pub mod outcome;
 pub mod proto;
 pub mod reject;
 pub mod reply;
+pub mod routing;
