@@ -1,9 +1,44 @@
 //! Centripeta: a clustered, actor-based event router that sits behind Centrifugo.
 
+pub mod answer;
+mod cx;
+mod dispatch;
+mod engine;
+pub mod envelope;
 pub mod event;
+pub mod extract;
+pub mod handler;
+mod inbound;
+mod ingress;
+pub mod interceptor;
 mod json;
 pub mod outcome;
+mod pipeline;
+mod pool;
 pub mod proto;
+mod region;
 pub mod reject;
 pub mod reply;
+pub mod router;
 pub mod routing;
+mod store;
+mod supervision;
+mod watchdog;
+
+pub use cx::Cx;
+pub use engine::{BuildError, Engine, EngineConfig, EngineError, EngineLimits, RouteInfo};
+pub use event::{
+    CacheEmptyReply, ChannelStateReply, ConnectReply, EventKind, Json, MapPublishReply,
+    MapRemoveReply, PublishReply, RefreshReply, RpcReply, SharedPollRefreshReply, StreamReply,
+    SubRefreshReply, SubscribeOptions, SubscribeReply,
+};
+pub use extract::{
+    Attribute, Channel, Client, Data, Deadline, FromRef, Headers, Inbound, Meta, Method, Param,
+    Raw, Request, State, User,
+};
+pub use interceptor::{Flow, Interceptor};
+pub use outcome::{Failure, IntoOutcome, Outcome};
+pub use pool::Pool;
+pub use reject::Reject;
+pub use reply::Reply;
+pub use router::{On, Route, Router};

@@ -1,0 +1,72 @@
+//! From the innermost stage to a shard: the key, its slot, the owner, the shard that runs it.
+
+use crate::engine::flight::Flight;
+use crate::engine::seat::Refused;
+use crate::engine::shared::Shared;
+use crate::outcome::{Failure, Overloaded, Unavailable};
+use crate::region::{LaneView, Shard, ShardMessage};
+use crate::routing::key::KeyError;
+use centripeta_cluster::Owner;
+use std::sync::Arc;
+
+/// How many more events have to wait on this core than on the calmest one before an event without
+/// a key goes there: a hop costs less than waiting for that many handlers.
+const SPREAD_ABOVE: usize = 4;
+
+/// Sends an event that has passed its stages to the shard that runs its handler.
+pub(crate) fn dispatch(mut flight: Flight) {
+    let shared = Arc::clone(flight.shared());
+    let Some(route) = flight.cx().matched().cloned() else {
+        return flight.finish(Failure::NoRoute.into());
+    };
+    let shard = match route.key.evaluate(flight.cx()) {
+        Ok(None) => calm_shard(&shared, flight.core().0),
+        Ok(Some(key)) => {
+            let slot = key.slot();
+            let epoch = match shared.ownership.owner(slot) {
+                Owner::Here { epoch } => epoch,
+                Owner::Node { .. } | Owner::Vacant => {
+                    return flight.finish(Failure::Unavailable(Unavailable::NoOwner).into());
+                }
+            };
+            flight.cx_mut().lane = Some(LaneView { key, slot, epoch });
+            &shared.shards[usize::from(shared.layout.shard_of(slot).index())]
+        }
+        Err(why @ KeyError::BadData { .. }) => {
+            return flight.finish(Failure::BadData(why.to_string()).into());
+        }
+    };
+    let Some(waiting) = shard.admit(flight.cx().raw().len(), &shared) else {
+        return flight.finish(Failure::Overloaded(Overloaded::Shard).into());
+    };
+    let (message, why) = match shard.seat.cast(ShardMessage::Run {
+        flight,
+        route,
+        waiting,
+    }) {
+        Ok(()) => return,
+        Err(Refused::Parked(message)) => (message, Unavailable::Parked),
+        Err(Refused::Closed(message)) => (message, Unavailable::Draining),
+    };
+    if let ShardMessage::Run { flight, .. } = message {
+        flight.refuse(why);
+    }
+}
+
+/// A shard for an event without a key: of its own core, or of the calmest if that one is busy.
+fn calm_shard(shared: &Shared, home: usize) -> &Arc<Shard> {
+    let waiting = |core: usize| shared.cores[core].waiting.get();
+    let mut core = home;
+    for other in 0..shared.cores.len() {
+        if waiting(other) + SPREAD_ABOVE < waiting(core) {
+            core = other;
+        }
+    }
+    let (cores, per_core) = (
+        shared.cores.len(),
+        usize::from(shared.layout.shards_per_core()),
+    );
+    let pick = fastrand::usize(..per_core);
+    // Shards are dealt to the cores in turn (`ShardLayout::core_of`).
+    &shared.shards[pick * cores + core]
+}

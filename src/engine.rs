@@ -1,0 +1,271 @@
+//! The engine: pipelines and regions on their cores, behind one door for all frontends.
+//!
+//! A core is a current-thread runtime. An event runs its stages on the core of the connection that
+//! brought it, and its handler on the core of its key's shard; each hop is one message. See
+//! `ARCHITECTURE.md` for the measurements behind this.
+
+mod build;
+pub(crate) mod flight;
+pub(crate) mod guard;
+pub(crate) mod plan;
+pub(crate) mod seat;
+pub(crate) mod shared;
+
+pub use build::{BuildError, EngineConfig, EngineError};
+pub use plan::RouteInfo;
+pub use shared::EngineLimits;
+
+use crate::cx::Cx;
+use crate::envelope::Envelope;
+use crate::event::EventKind;
+use crate::inbound::InboundSource;
+use crate::outcome::{Failure, Outcome, Unavailable};
+use crate::supervision::SupervisorMessage;
+use bytes::Bytes;
+use flight::{Flight, Landed};
+use http::HeaderMap;
+use ractor::ActorRef;
+use shared::{CoreId, Permit, Shared};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+/// An event as a frontend hands it in.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    /// The kind.
+    pub(crate) kind: EventKind,
+    /// For raw events, the name of the method.
+    pub(crate) method: String,
+    /// The request message.
+    pub(crate) raw: Bytes,
+    /// Metadata, without the listener's own credential.
+    pub(crate) metadata: HeaderMap,
+    /// What the caller allows for the answer, if it says so.
+    pub(crate) timeout: Option<Duration>,
+    /// The client's publications, for a two-way stream.
+    pub(crate) inbound: Option<InboundSource>,
+}
+
+/// An event that was let in.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    landed: oneshot::Receiver<Landed>,
+    backstop: Instant,
+    /// The place among the events in flight; a stream gives it back when it is accepted.
+    pub(crate) permit: Permit,
+    /// Whether payloads of the reply must be JSON.
+    pub(crate) json_client: bool,
+    /// The time limit under which it runs.
+    pub(crate) limit: Duration,
+}
+
+impl Entered {
+    /// Waits for the end. The deadline is kept where the event is; should that place be stalled as
+    /// a whole, the wait ends a little later on its own.
+    pub(crate) async fn landed(&mut self) -> Landed {
+        tokio::select! {
+            biased;
+            landed = &mut self.landed => landed.unwrap_or_else(|_| {
+                Landed::Done(Failure::Unavailable(Unavailable::Crashed).into())
+            }),
+            () = tokio::time::sleep_until(self.backstop) => {
+                Landed::Done(Failure::Deadline.into())
+            }
+        }
+    }
+}
+
+/// A running engine. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+    root: ActorRef<SupervisorMessage>,
+    drain: Arc<watch::Sender<Option<Drain>>>,
+    _watchdog: Arc<crate::watchdog::Stop>,
+}
+
+/// How a drain ends the open streams.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Drain {
+    /// Streams end spread over this time.
+    pub(crate) spread: Duration,
+}
+
+impl Engine {
+    /// Lets an event in, on a core.
+    ///
+    /// # Errors
+    /// The node is draining or full; nothing has run.
+    pub(crate) fn enter(&self, core: usize, incoming: Incoming) -> Result<Entered, Failure> {
+        if self.shared.is_draining() {
+            return Err(Failure::Unavailable(Unavailable::Draining));
+        }
+        let size = incoming.raw.len();
+        let permit = Permit::acquire(&self.shared, size).map_err(Failure::Overloaded)?;
+        let Incoming {
+            kind,
+            method,
+            raw,
+            metadata,
+            timeout,
+            inbound,
+        } = incoming;
+        let now = Instant::now();
+        let callers = timeout.map(|timeout| timeout.saturating_sub(self.margin(timeout)));
+        let (envelope, failure) = if kind == EventKind::Raw {
+            (Envelope::unknown_method(&method, raw, metadata, now), None)
+        } else {
+            match Envelope::try_new(kind, raw.clone(), metadata.clone(), now) {
+                Ok(envelope) => (envelope, None),
+                Err(why) => {
+                    let envelope = Envelope::undecodable(kind, raw, metadata, now);
+                    (envelope, Some(Failure::Undecodable(why.to_string())))
+                }
+            }
+        };
+        let found = match failure {
+            None => self.shared.plan.find(kind, envelope.subject()),
+            Some(_) => None,
+        };
+        let failure = failure.or_else(|| found.is_none().then_some(Failure::NoRoute));
+        let routes = found.as_ref().and_then(|(route, _)| route.info.timeout);
+        let limit = match (callers, routes) {
+            (Some(callers), Some(routes)) => callers.min(routes),
+            (Some(limit), None) | (None, Some(limit)) => limit,
+            (None, None) => self.shared.limits.timeout,
+        };
+        let deadline = now + limit;
+        let json_client = envelope.is_json_client();
+        let chain = self
+            .shared
+            .plan
+            .chain(core, kind, found.as_ref().map(|(route, _)| &**route));
+        let mut cx = Cx::new(envelope.due(deadline), found);
+        cx.inbound = inbound;
+        let (reply, landed) = oneshot::channel();
+        Flight::launch(
+            cx,
+            failure,
+            chain,
+            CoreId(core),
+            Arc::clone(&self.shared),
+            reply,
+        );
+        // Half of what was kept back is left for the way home.
+        let backstop = deadline + self.shared.after_grace.min(self.margin(limit) / 2);
+        Ok(Entered {
+            landed,
+            backstop,
+            permit,
+            json_client,
+            limit,
+        })
+    }
+
+    /// What is kept back of the caller's time.
+    fn margin(&self, timeout: Duration) -> Duration {
+        self.shared.limits.deadline_margin.min(timeout / 10)
+    }
+
+    /// Told once the node drains.
+    pub(crate) fn drains(&self) -> watch::Receiver<Option<Drain>> {
+        self.drain.subscribe()
+    }
+
+    /// Events in flight.
+    pub fn in_flight(&self) -> usize {
+        self.shared.in_flight.get()
+    }
+
+    /// Accepted streams that are open.
+    pub fn open_streams(&self) -> usize {
+        self.shared.streams.get()
+    }
+
+    /// Number of cores.
+    pub fn cores(&self) -> usize {
+        self.shared.cores.len()
+    }
+
+    /// Whether every shard and stage is running; parked ones are named in the error.
+    ///
+    /// # Errors
+    /// What is not running.
+    pub fn ready(&self) -> Result<(), String> {
+        if self.shared.is_draining() {
+            return Err("draining".to_owned());
+        }
+        let parked = self
+            .shared
+            .shards
+            .iter()
+            .filter(|shard| shard.seat.is_parked())
+            .count();
+        let mut stages: Vec<&str> = Vec::new();
+        for core in &self.shared.plan.chains {
+            let parked = core.stages.iter().filter(|stage| stage.seat.is_parked());
+            stages.extend(parked.map(|stage| stage.name()));
+        }
+        match (parked, stages.as_slice()) {
+            (0, []) => Ok(()),
+            (0, stages) => Err(format!("interceptors parked: {}", stages.join(", "))),
+            (shards, []) => Err(format!("{shards} shards parked")),
+            (shards, stages) => Err(format!(
+                "{shards} shards parked; interceptors parked: {}",
+                stages.join(", ")
+            )),
+        }
+    }
+
+    /// Refuses new events, ends the streams spread over a part of `grace`, and waits until nothing
+    /// is in flight or the grace is over; then stops the actors. Answers how many events and
+    /// streams were cut.
+    pub async fn shutdown(&self, grace: Duration) -> (usize, usize) {
+        let end = Instant::now() + grace;
+        self.shared.draining.store(true, Ordering::Release);
+        // Ending 100 000 streams at once would bring all of them back at once.
+        let spread = Duration::from_millis(self.open_streams() as u64 / 5).min(grace / 2);
+        self.drain.send_replace(Some(Drain { spread }));
+        let mut tick = tokio::time::interval(Duration::from_millis(2));
+        while (self.in_flight() > 0 || self.open_streams() > 0) && Instant::now() < end {
+            tick.tick().await;
+        }
+        let cut = (self.in_flight(), self.open_streams());
+        self.shared.closed.store(true, Ordering::Release);
+        for shard in &self.shared.shards {
+            drop(shard.seat.close());
+        }
+        for core in &self.shared.plan.chains {
+            core.stages
+                .iter()
+                .for_each(|stage| drop(stage.seat.close()));
+        }
+        let left = end
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_secs(1));
+        if self.root.stop_and_wait(None, Some(left)).await.is_err() {
+            tracing::warn!("the actors did not stop in time");
+        }
+        cut
+    }
+
+    /// The outcome of an event that ends with one answer; for tests in process.
+    pub(crate) async fn outcome(&self, core: usize, incoming: Incoming) -> (bool, Outcome) {
+        match self.enter(core, incoming) {
+            Ok(mut entered) => match entered.landed().await {
+                Landed::Done(outcome) => (entered.json_client, outcome),
+                Landed::Stream(open, flight) => {
+                    drop(flight);
+                    (entered.json_client, Outcome::Stream(open))
+                }
+            },
+            Err(failure) => (true, failure.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

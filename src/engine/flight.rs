@@ -1,0 +1,394 @@
+//! An event under way: its context, the stages it has to pass, and whoever waits for the answer.
+//!
+//! A flight is never lost. It travels as a message; if a mailbox dies with it, its drop sends it
+//! again (not started yet, once) or answers *unavailable* (started). So every event gets exactly one
+//! answer, whatever dies.
+
+use crate::cx::Cx;
+use crate::engine::guard::{Ended, Limits};
+use crate::engine::shared::{CoreId, Shared};
+use crate::interceptor::Flow;
+use crate::outcome::{Failure, Outcome, StreamEnd, StreamEndReason, Unavailable};
+use crate::pipeline::{Chain, StageMessage};
+use crate::reply::StreamOpen;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// How often an event that had not started is sent again after its actor died.
+const RESENDS: u8 = 1;
+
+/// What the caller gets at the end of a flight.
+#[derive(Debug)]
+pub(crate) enum Landed {
+    /// The outcome, behind all `after` halves.
+    Done(Outcome),
+    /// A stream was accepted: its source, and the flight for when it ends.
+    Stream(StreamOpen, Flight),
+}
+
+/// Where a flight is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// On its way in, before the handler.
+    In,
+    /// The handler has been called.
+    Started,
+    /// On its way out.
+    Out,
+    /// An accepted stream.
+    Open,
+}
+
+/// The waiting side, and when it stops waiting.
+#[derive(Debug)]
+pub(crate) struct Call {
+    reply: Option<oneshot::Sender<Landed>>,
+    deadline: Instant,
+}
+
+impl Limits for Call {
+    fn limit(&self) -> Instant {
+        self.deadline
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.reply
+            .as_mut()
+            .map_or(Poll::Pending, |reply| reply.poll_closed(cx))
+    }
+}
+
+/// Limits of an `after` half: it runs for nobody in particular, and for a short time past the
+/// deadline.
+#[derive(Debug)]
+pub(crate) struct AfterLimits(Instant);
+
+impl Limits for AfterLimits {
+    fn limit(&self) -> Instant {
+        self.0
+    }
+
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    cx: Cx,
+    call: Call,
+    outcome: Option<Outcome>,
+    chain: Arc<Chain>,
+    /// Stages passed on the way in; on the way out those still to come.
+    stage: usize,
+    phase: Phase,
+    resends: u8,
+    core: CoreId,
+    shared: Arc<Shared>,
+}
+
+/// An event under way; see the module's text.
+#[derive(Debug)]
+pub(crate) struct Flight(Option<Box<Inner>>);
+
+impl Flight {
+    /// Starts an event on a core. With a `failure` set before it started (no route, undecodable) it
+    /// passes its stages all the same, and the failure stands where the handler would.
+    pub(crate) fn launch(
+        cx: Cx,
+        failure: Option<Failure>,
+        chain: Arc<Chain>,
+        core: CoreId,
+        shared: Arc<Shared>,
+        reply: oneshot::Sender<Landed>,
+    ) {
+        let call = Call {
+            reply: Some(reply),
+            deadline: cx.deadline(),
+        };
+        let outcome = failure.map(Outcome::Failure);
+        Self(Some(Box::new(Inner {
+            cx,
+            call,
+            outcome,
+            chain,
+            stage: 0,
+            phase: Phase::In,
+            resends: 0,
+            core,
+            shared,
+        })))
+        .advance();
+    }
+
+    #[allow(
+        clippy::expect_used,
+        reason = "the option is empty only within a consuming method"
+    )]
+    fn inner(&mut self) -> &mut Inner {
+        self.0
+            .as_mut()
+            .expect("a flight is whole until it is consumed")
+    }
+
+    #[allow(
+        clippy::expect_used,
+        reason = "the option is empty only within a consuming method"
+    )]
+    fn view(&self) -> &Inner {
+        self.0
+            .as_ref()
+            .expect("a flight is whole until it is consumed")
+    }
+
+    /// The context.
+    pub(crate) fn cx(&self) -> &Cx {
+        &self.view().cx
+    }
+
+    /// The context, to change it.
+    pub(crate) fn cx_mut(&mut self) -> &mut Cx {
+        &mut self.inner().cx
+    }
+
+    /// Context and waiting side, for code that runs on behalf of the caller.
+    pub(crate) fn parts(&mut self) -> (&mut Cx, &mut Call) {
+        let inner = self.inner();
+        (&mut inner.cx, &mut inner.call)
+    }
+
+    /// Context and limits for an `after` half.
+    pub(crate) fn after_parts(&mut self) -> (&Cx, AfterLimits) {
+        let inner = self.inner();
+        let limit = inner.call.deadline.max(Instant::now()) + inner.shared.after_grace;
+        (&inner.cx, AfterLimits(limit))
+    }
+
+    /// When the answer is due.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.view().call.deadline
+    }
+
+    /// The core whose stages it passes.
+    pub(crate) fn core(&self) -> CoreId {
+        self.view().core
+    }
+
+    /// What all flights share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.view().shared
+    }
+
+    /// Whether nobody waits for the answer any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.view()
+            .call
+            .reply
+            .as_ref()
+            .is_some_and(oneshot::Sender::is_closed)
+    }
+
+    /// The outcome, to be put back by [`Flight::set_outcome`].
+    pub(crate) fn take_outcome(&mut self) -> Outcome {
+        let crashed = Failure::Unavailable(Unavailable::Crashed);
+        self.inner()
+            .outcome
+            .take()
+            .unwrap_or(Outcome::Failure(crashed))
+    }
+
+    /// Puts an outcome in.
+    pub(crate) fn set_outcome(&mut self, outcome: Outcome) {
+        self.inner().outcome = Some(outcome);
+    }
+
+    /// From now on the handler may have done something: no second try after a crash.
+    pub(crate) fn mark_started(&mut self) {
+        self.inner().phase = Phase::Started;
+    }
+
+    /// The next stage, or the handler.
+    pub(crate) fn advance(mut self) {
+        let inner = self.inner();
+        if inner.stage == inner.chain.len() {
+            return match inner.outcome.take() {
+                Some(outcome) => self.finish(outcome),
+                None => crate::dispatch::dispatch(self),
+            };
+        }
+        let stage = Arc::clone(inner.chain.stage(inner.stage));
+        stage.cast(StageMessage::Before(self));
+    }
+
+    /// What follows the first half of a stage.
+    pub(crate) fn after_before(mut self, ended: Ended<Flow>) {
+        match ended {
+            Ended::Done(Flow::Next) => {
+                self.inner().stage += 1;
+                self.advance();
+            }
+            Ended::Done(Flow::Answer(outcome)) => self.finish(outcome),
+            other => {
+                let failure = self.failure_of_stage(other);
+                self.finish(failure.into());
+            }
+        }
+    }
+
+    /// What follows the second half of a stage.
+    pub(crate) fn after_after(mut self, ended: Ended<()>) {
+        match ended {
+            Ended::Done(()) => {}
+            // The half may have been in the middle of changing the outcome: it can't be trusted.
+            other @ Ended::Panicked(_) => {
+                let failure = self.failure_of_stage(other);
+                self.set_outcome(failure.into());
+            }
+            Ended::Deadline | Ended::Cancelled => {
+                let stage = self.stage_name();
+                tracing::warn!(
+                    stage,
+                    "the after half of a stage took too long and was dropped"
+                );
+            }
+        }
+        self.go_back();
+    }
+
+    fn failure_of_stage<T>(&self, ended: Ended<T>) -> Failure {
+        let place = || format!("interceptor `{}`", self.stage_name());
+        match ended {
+            Ended::Panicked(message) => Failure::Panic {
+                place: place(),
+                message,
+            },
+            Ended::Deadline => Failure::Deadline,
+            Ended::Cancelled | Ended::Done(_) => Failure::Cancelled,
+        }
+    }
+
+    fn stage_name(&self) -> &str {
+        let inner = self.view();
+        if inner.stage < inner.chain.len() {
+            inner.chain.stage(inner.stage).name()
+        } else {
+            ""
+        }
+    }
+
+    /// The event has an outcome and goes back through the stages it has passed.
+    pub(crate) fn finish(mut self, outcome: Outcome) {
+        let inner = self.inner();
+        if let Outcome::Stream(open) = outcome {
+            inner.phase = Phase::Open;
+            return self.land_stream(open);
+        }
+        inner.outcome = Some(outcome);
+        inner.phase = Phase::Out;
+        self.go_back();
+    }
+
+    /// The stream of this flight is over.
+    pub(crate) fn end_stream(mut self, end: StreamEnd) {
+        let inner = self.inner();
+        inner.outcome = Some(Outcome::StreamEnd(end));
+        inner.phase = Phase::Out;
+        self.go_back();
+    }
+
+    /// The stream of this flight was accepted by its handler and can't be opened all the same.
+    pub(crate) fn cancel_stream(self) {
+        let (open_for, reason) = (Duration::ZERO, StreamEndReason::Cancelled);
+        self.end_stream(StreamEnd {
+            reason,
+            open_for,
+            sent: 0,
+            received: 0,
+        });
+    }
+
+    /// The next stage outwards that has an `after` half, or the caller.
+    pub(crate) fn go_back(mut self) {
+        let inner = self.inner();
+        while inner.stage > 0 {
+            inner.stage -= 1;
+            if inner.chain.stage(inner.stage).has_after() {
+                let stage = Arc::clone(inner.chain.stage(inner.stage));
+                return stage.cast(StageMessage::After(self));
+            }
+        }
+        self.land();
+    }
+
+    /// Answers the caller.
+    pub(crate) fn land(mut self) {
+        let Some(mut inner) = self.0.take() else {
+            return;
+        };
+        let crashed = || Outcome::Failure(Failure::Unavailable(Unavailable::Crashed));
+        let outcome = inner.outcome.take().unwrap_or_else(crashed);
+        if let Some(reply) = inner.call.reply.take() {
+            // A caller that went away reads no answer.
+            drop(reply.send(Landed::Done(outcome)));
+        }
+    }
+
+    fn land_stream(mut self, open: StreamOpen) {
+        let Some(reply) = self.inner().call.reply.take() else {
+            return;
+        };
+        if let Err(Landed::Stream(_, flight)) = reply.send(Landed::Stream(open, self)) {
+            flight.finish(Failure::Cancelled.into());
+        }
+    }
+
+    /// Answers *unavailable* in place of an actor that does not take the flight.
+    pub(crate) fn refuse(self, why: Unavailable) {
+        if self.view().shared.is_closed() {
+            let mut flight = self;
+            flight.set_outcome(Failure::Unavailable(Unavailable::Draining).into());
+            return flight.land();
+        }
+        self.finish(Failure::Unavailable(why).into());
+    }
+
+    /// What a mailbox that died with this flight in it leaves to do.
+    fn recover(mut inner: Box<Inner>) {
+        if inner.shared.is_closed() {
+            inner.outcome = Some(Failure::Unavailable(Unavailable::Draining).into());
+            return Self(Some(inner)).land();
+        }
+        match inner.phase {
+            Phase::In if inner.resends < RESENDS => {
+                inner.resends += 1;
+                Self(Some(inner)).advance();
+            }
+            Phase::In | Phase::Started => {
+                let crashed = Failure::Unavailable(Unavailable::Crashed);
+                Self(Some(inner)).finish(crashed.into());
+            }
+            Phase::Out => Self(Some(inner)).go_back(),
+            Phase::Open => Self(Some(inner)).cancel_stream(),
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.take() {
+            Self::recover(inner);
+        }
+    }
+}
+
+/// The flight inside a message that an actor did not take.
+impl StageMessage {
+    pub(crate) fn into_flight(self) -> Flight {
+        match self {
+            Self::Before(flight) | Self::After(flight) => flight,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What every flight, stage and shard of an engine shares.
+
+use crate::engine::plan::Plan;
+use crate::outcome::Overloaded;
+use crate::region::Shard;
+use crate::store::MemoryStore;
+use crate::watchdog::{Activities, Beat};
+use centripeta_cluster::{Ownership, ShardLayout};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A core: a current-thread runtime with its own pipeline and region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CoreId(pub(crate) usize);
+
+/// Admission limits of the engine; each refusal is an `Overloaded`.
+#[derive(Debug, Clone)]
+pub struct EngineLimits {
+    /// Events in flight on this node.
+    pub in_flight: usize,
+    /// Bytes of their requests.
+    pub in_flight_bytes: usize,
+    /// Accepted subscription streams.
+    pub streams: usize,
+    /// Events that wait for one key.
+    pub lane_queue: usize,
+    /// Events that wait in one shard.
+    pub shard_events: usize,
+    /// Bytes of their requests.
+    pub shard_bytes: usize,
+    /// Where neither the caller nor the route sets a time.
+    pub timeout: Duration,
+    /// Of the caller's time kept back for the way home, at most 10 % of it.
+    pub deadline_margin: Duration,
+}
+
+/// Counters with a limit.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicUsize);
+
+impl Gauge {
+    /// Adds unless that goes beyond the limit.
+    pub(crate) fn try_add(&self, count: usize, limit: usize) -> bool {
+        let before = self.0.fetch_add(count, Ordering::Relaxed);
+        if before.saturating_add(count) <= limit {
+            return true;
+        }
+        self.sub(count);
+        false
+    }
+
+    /// Adds without a limit.
+    pub(crate) fn add(&self, count: usize) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Takes away what was added.
+    pub(crate) fn sub(&self, count: usize) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// The count now.
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What is shared by everything that runs on a core.
+#[derive(Debug, Default)]
+pub(crate) struct Core {
+    /// What the core is doing, for the watchdog.
+    pub(crate) beat: Arc<Beat>,
+    /// Events that wait in its shards.
+    pub(crate) waiting: Gauge,
+}
+
+/// What every flight, stage and shard of an engine shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Routes and chains.
+    pub(crate) plan: Plan,
+    /// Slots to shards to cores.
+    pub(crate) layout: ShardLayout,
+    /// Who acts for a slot.
+    pub(crate) ownership: Arc<dyn Ownership>,
+    /// All shards, by their index.
+    pub(crate) shards: Vec<Arc<Shard>>,
+    /// All cores.
+    pub(crate) cores: Vec<Core>,
+    /// Values of keys, beside the lanes.
+    pub(crate) store: Arc<MemoryStore>,
+    /// Admission.
+    pub(crate) limits: EngineLimits,
+    /// Events in flight.
+    pub(crate) in_flight: Gauge,
+    /// Their bytes.
+    pub(crate) in_flight_bytes: Gauge,
+    /// Accepted streams.
+    pub(crate) streams: Gauge,
+    /// Names for the watchdog.
+    pub(crate) activities: Arc<Activities>,
+    /// How long an `after` half may run past the deadline.
+    pub(crate) after_grace: Duration,
+    /// The node's name.
+    pub(crate) node: Arc<str>,
+    /// Whether new events are refused.
+    pub(crate) draining: AtomicBool,
+    /// Whether the actors are gone.
+    pub(crate) closed: AtomicBool,
+}
+
+impl Shared {
+    /// Whether the actors are gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether new events are refused.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}
+
+/// A place among the events in flight, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl Permit {
+    /// A place for an event of so many bytes.
+    pub(crate) fn acquire(shared: &Arc<Shared>, bytes: usize) -> Result<Self, Overloaded> {
+        if !shared.in_flight.try_add(1, shared.limits.in_flight) {
+            return Err(Overloaded::InFlight);
+        }
+        if !shared
+            .in_flight_bytes
+            .try_add(bytes, shared.limits.in_flight_bytes)
+        {
+            shared.in_flight.sub(1);
+            return Err(Overloaded::InFlightBytes);
+        }
+        Ok(Self {
+            shared: Arc::clone(shared),
+            bytes,
+        })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.shared.in_flight.sub(1);
+        self.shared.in_flight_bytes.sub(self.bytes);
+    }
+}
+
+/// A place among the accepted streams, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct StreamPermit(Arc<Shared>);
+
+impl StreamPermit {
+    /// A place for a stream.
+    pub(crate) fn acquire(shared: &Arc<Shared>) -> Result<Self, Overloaded> {
+        if shared.streams.try_add(1, shared.limits.streams) {
+            Ok(Self(Arc::clone(shared)))
+        } else {
+            Err(Overloaded::Streams)
+        }
+    }
+}
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        self.0.streams.sub(1);
+    }
+}

@@ -1,0 +1,10 @@
+//! Frontends: they turn calls into events and outcomes into answers.
+
+pub(crate) mod auth;
+pub(crate) mod codec;
+pub(crate) mod deadline;
+pub(crate) mod faults;
+pub(crate) mod grpc;
+pub(crate) mod listener;
+mod session;
+pub(crate) mod tls;

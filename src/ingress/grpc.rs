@@ -1,0 +1,450 @@
+//! The gRPC frontend: all methods of Centrifugo's proxy service through one service over bytes.
+
+use crate::answer::{Answer, answer, stream_first};
+use crate::engine::flight::{Flight, Landed};
+use crate::engine::shared::StreamPermit;
+use crate::engine::{Engine, Entered, Incoming};
+use crate::event::{EventKind, SERVICE_PATH};
+use crate::inbound;
+use crate::ingress::auth::CallerAuth;
+use crate::ingress::codec::BytesCodec;
+use crate::ingress::deadline;
+use crate::ingress::faults::Faults;
+use crate::ingress::session::{Accepted, Reader, Session};
+use crate::outcome::{Failure, Outcome};
+use crate::proto::proxy::Publication;
+use crate::reply::StreamOpen;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Body as HttpBody;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::body::Body;
+use tonic::codec::{CompressionEncoding, EnabledCompressionEncodings, Streaming};
+use tonic::server::{Grpc, ServerStreamingService, StreamingService, UnaryService};
+use tonic::{Code, Status};
+
+/// What a reply may have in bytes; more is refused before it is encoded (`answer::seal`), so this
+/// is only the transport's own limit.
+const MAX_REPLY_BYTES: usize = 8 * 1024 * 1024;
+
+/// gRPC health checking of the standard service; it says nothing but whether we serve, so it asks
+/// for no credential.
+type Health = tonic_health::pb::health_server::HealthServer<tonic_health::server::HealthService>;
+
+/// The service of one core.
+#[derive(Clone)]
+pub(crate) struct GrpcIngress(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    core: usize,
+    auth: Option<CallerAuth>,
+    message_bytes: usize,
+    faults: Arc<Faults>,
+    health: Health,
+}
+
+impl std::fmt::Debug for GrpcIngress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GrpcIngress")
+            .field("core", &self.0.core)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GrpcIngress {
+    /// The service of a core.
+    pub(crate) fn new(
+        engine: Engine,
+        core: usize,
+        auth: Option<CallerAuth>,
+        message_bytes: usize,
+        faults: Arc<Faults>,
+        health: Health,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            engine,
+            core,
+            auth,
+            message_bytes,
+            faults,
+            health,
+        }))
+    }
+
+    /// Serves one call.
+    pub(crate) async fn serve<B>(self, mut request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError> + Send> + Send + 'static,
+    {
+        let path = request.uri().path();
+        let Some(method) = path.strip_prefix(SERVICE_PATH) else {
+            return self.elsewhere(request).await;
+        };
+        let kind = EventKind::from_method(method);
+        let method = if kind == EventKind::Raw {
+            method.to_owned()
+        } else {
+            String::new()
+        };
+        if !is_grpc(request.headers()) {
+            return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        }
+        if let Some(auth) = &self.0.auth
+            && !auth.admit(request.headers_mut())
+        {
+            let failure = Failure::Unauthenticated;
+            self.0.faults.failed(kind, "", &failure);
+            return refuse(kind, failure);
+        }
+        let timeout = match deadline::of(request.headers()) {
+            Ok(timeout) => timeout,
+            Err(why) => return Status::invalid_argument(why.to_string()).into_http(),
+        };
+        self.0.faults.first_of(kind);
+        let wait = timeout.unwrap_or(self.0.engine.shared.limits.timeout);
+        let begun = AtomicBool::new(false);
+        let call = Call {
+            ingress: &self,
+            kind,
+            method,
+            timeout,
+            begun: &begun,
+        };
+        match kind {
+            EventKind::Stream => {
+                let mut grpc = self.grpc(BytesCodec::stream());
+                until_begun(grpc.server_streaming(call, request), &begun, wait).await
+            }
+            EventKind::StreamBidirectional => {
+                // The first message is read by the call itself, within the same time.
+                self.grpc(BytesCodec::stream())
+                    .streaming(call, request)
+                    .await
+            }
+            _ => {
+                let mut grpc = self.grpc(BytesCodec::unary());
+                until_begun(grpc.unary(call, request), &begun, wait).await
+            }
+        }
+    }
+
+    fn grpc(&self, codec: BytesCodec) -> Grpc<BytesCodec> {
+        let mut accepted = EnabledCompressionEncodings::default();
+        accepted.enable(CompressionEncoding::Gzip);
+        Grpc::new(codec)
+            .apply_compression_config(accepted, EnabledCompressionEncodings::default())
+            .apply_max_message_size_config(Some(self.0.message_bytes), Some(MAX_REPLY_BYTES))
+    }
+
+    /// Health checks, and nothing else.
+    async fn elsewhere<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError> + Send> + Send + 'static,
+    {
+        use tower_service::Service;
+        if request.uri().path().starts_with("/grpc.health.v1.Health/") {
+            let mut health = self.0.health.clone();
+            return match health.call(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            };
+        }
+        if !is_grpc(request.headers()) {
+            return plain(StatusCode::NOT_FOUND);
+        }
+        Status::unimplemented("no such service").into_http()
+    }
+
+    fn enter(&self, incoming: Incoming) -> Result<Entered, Failure> {
+        self.0.engine.enter(self.0.core, incoming)
+    }
+
+    /// The answer to an outcome, with a line in the log where something went wrong.
+    fn answer(&self, kind: EventKind, json_client: bool, outcome: Outcome) -> Answer {
+        if let Outcome::Failure(failure) = &outcome {
+            self.0.faults.failed(kind, "", failure);
+        }
+        answer(kind, json_client, outcome)
+    }
+}
+
+/// Whether a request is gRPC at all, in protobuf.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(http::header::CONTENT_TYPE)
+        .map(http::HeaderValue::as_bytes);
+    kind.is_some_and(|kind| {
+        let kind = kind.strip_prefix(b"application/grpc").unwrap_or(b"-");
+        matches!(kind.first(), None | Some(b'+' | b';'))
+    })
+}
+
+fn plain(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+fn refuse(kind: EventKind, failure: Failure) -> Response<Body> {
+    match answer(kind, true, failure.into()) {
+        Answer::Status { code, message } => Status::new(code, message).into_http(),
+        // Only overload and bad data have messages, and neither is decided here.
+        Answer::Message(_) | Answer::Open(_) => Status::unavailable("refused").into_http(),
+    }
+}
+
+/// One call, as tonic hands over its message.
+struct Call<'a> {
+    ingress: &'a GrpcIngress,
+    kind: EventKind,
+    method: String,
+    timeout: Option<Duration>,
+    begun: &'a AtomicBool,
+}
+
+impl Call<'_> {
+    fn incoming(&mut self, request: tonic::Request<Bytes>) -> Incoming {
+        self.begun.store(true, Ordering::Relaxed);
+        let (metadata, _, raw) = request.into_parts();
+        Incoming {
+            kind: self.kind,
+            method: std::mem::take(&mut self.method),
+            raw,
+            metadata: metadata.into_headers(),
+            timeout: self.timeout,
+            inbound: None,
+        }
+    }
+}
+
+/// The future of a unary call: no allocation beyond the flight's.
+type UnaryAnswer = Result<tonic::Response<Bytes>, Status>;
+
+impl<'a> UnaryService<Bytes> for Call<'a> {
+    type Response = Bytes;
+    type Future = BoxFuture<'a, UnaryAnswer>;
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let (ingress, kind) = (self.ingress, self.kind);
+        let incoming = self.incoming(request);
+        let entered = ingress.enter(incoming);
+        Box::pin(async move {
+            let (json_client, outcome) = match entered {
+                Ok(mut entered) => match entered.landed().await {
+                    Landed::Done(outcome) => (entered.json_client, outcome),
+                    Landed::Stream(..) => {
+                        let why = "a stream in answer to a call of one message".to_owned();
+                        (entered.json_client, Failure::BadReply(why).into())
+                    }
+                },
+                Err(failure) => (true, failure.into()),
+            };
+            match ingress.answer(kind, json_client, outcome) {
+                Answer::Message(message) | Answer::Open(message) => {
+                    Ok(tonic::Response::new(message))
+                }
+                Answer::Status { code, message } => Err(Status::new(code, message)),
+            }
+        })
+    }
+}
+
+type StreamAnswer = Result<tonic::Response<Session>, Status>;
+
+impl<'a> ServerStreamingService<Bytes> for Call<'a> {
+    type Response = Bytes;
+    type ResponseStream = Session;
+    type Future = BoxFuture<'a, StreamAnswer>;
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let (ingress, kind) = (self.ingress, self.kind);
+        let incoming = self.incoming(request);
+        Box::pin(async move { ingress.open(kind, incoming, None).await })
+    }
+}
+
+impl<'a> StreamingService<Bytes> for Call<'a> {
+    type Response = Bytes;
+    type ResponseStream = Session;
+    type Future = BoxFuture<'a, StreamAnswer>;
+
+    fn call(&mut self, request: tonic::Request<Streaming<Bytes>>) -> Self::Future {
+        let (ingress, kind, timeout) = (self.ingress, self.kind, self.timeout);
+        Box::pin(async move {
+            let (metadata, _, mut messages) = request.into_parts();
+            let wait = timeout.unwrap_or(ingress.0.engine.shared.limits.timeout);
+            let first = tokio::time::timeout(wait, messages.message()).await;
+            let first = first.map_err(|_| Status::deadline_exceeded("no first message"))??;
+            let first = first.ok_or_else(|| Status::invalid_argument("no first message"))?;
+            let frame: Frame = prost::Message::decode(first)
+                .map_err(|_| Status::invalid_argument("the first message is malformed"))?;
+            let Some(raw) = frame.subscribe_request else {
+                return Err(Status::invalid_argument(
+                    "the first message has no subscribe_request",
+                ));
+            };
+            let (to_handler, source) = inbound::channel();
+            let metadata = metadata.into_headers();
+            let method = String::new();
+            let inbound = Some(source);
+            let incoming = Incoming {
+                kind,
+                method,
+                raw,
+                metadata,
+                timeout,
+                inbound,
+            };
+            ingress
+                .open(kind, incoming, Some((messages, to_handler)))
+                .await
+        })
+    }
+}
+
+/// A message of a two-way stream, with the request inside kept as bytes.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Frame {
+    /// Of the first message.
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    subscribe_request: Option<Bytes>,
+    /// Of the others.
+    #[prost(message, optional, tag = "2")]
+    pub(super) publication: Option<Publication>,
+}
+
+type InboundSide = (
+    Streaming<Bytes>,
+    tokio::sync::mpsc::Sender<crate::inbound::InboundItem>,
+);
+
+impl GrpcIngress {
+    /// Opens a subscription stream.
+    async fn open(
+        &self,
+        kind: EventKind,
+        incoming: Incoming,
+        inbound: Option<InboundSide>,
+    ) -> StreamAnswer {
+        let (json_client, outcome) = match self.enter(incoming) {
+            Ok(mut entered) => match entered.landed().await {
+                Landed::Stream(open, flight) => {
+                    return self.opened(kind, &entered, open, flight, inbound);
+                }
+                Landed::Done(outcome) => (entered.json_client, outcome),
+            },
+            Err(failure) => (true, failure.into()),
+        };
+        match self.answer(kind, json_client, outcome) {
+            Answer::Message(message) => Ok(tonic::Response::new(Session::refused(message))),
+            Answer::Open(message) => match StreamPermit::acquire(&self.0.engine.shared) {
+                Ok(permit) => {
+                    let source = Box::pin(futures_util::stream::pending());
+                    let accepted = Accepted {
+                        first: message,
+                        source,
+                        flight: None,
+                        reader: None,
+                    };
+                    Ok(tonic::Response::new(self.session(
+                        accepted,
+                        permit,
+                        json_client,
+                    )))
+                }
+                Err(why) => self.refuse_stream(kind, json_client, Failure::Overloaded(why)),
+            },
+            Answer::Status { code, message } => Err(Status::new(code, message)),
+        }
+    }
+
+    /// A handler has accepted a stream: its first message goes out now.
+    fn opened(
+        &self,
+        kind: EventKind,
+        entered: &Entered,
+        open: StreamOpen,
+        flight: Flight,
+        inbound: Option<InboundSide>,
+    ) -> StreamAnswer {
+        let json = entered.json_client;
+        let permit = StreamPermit::acquire(&self.0.engine.shared).map_err(Failure::Overloaded);
+        match stream_first(json, &open).and_then(|first| Ok((first, permit?))) {
+            Ok((first, permit)) => {
+                let reader = inbound.map(|(messages, to)| {
+                    Reader::spawn(messages, to, &flight, &self.0.engine, entered.limit)
+                });
+                let source = open.publications;
+                let accepted = Accepted {
+                    first,
+                    source,
+                    flight: Some(flight),
+                    reader,
+                };
+                Ok(tonic::Response::new(self.session(accepted, permit, json)))
+            }
+            Err(failure) => {
+                flight.cancel_stream();
+                self.refuse_stream(kind, json, failure)
+            }
+        }
+    }
+
+    fn session(&self, accepted: Accepted, permit: StreamPermit, json_client: bool) -> Session {
+        Session::open(accepted, permit, json_client, self.0.engine.drains())
+    }
+
+    fn refuse_stream(&self, kind: EventKind, json: bool, failure: Failure) -> StreamAnswer {
+        match self.answer(kind, json, failure.into()) {
+            Answer::Message(message) => Ok(tonic::Response::new(Session::refused(message))),
+            Answer::Status { code, message } => Err(Status::new(code, message)),
+            // A failure never opens a stream.
+            Answer::Open(_) => Err(Status::internal("internal error")),
+        }
+    }
+}
+
+/// Bounds the time that a caller takes to send its message; once the event is under way its own
+/// deadline counts.
+async fn until_begun(
+    call: impl Future<Output = Response<Body>>,
+    begun: &AtomicBool,
+    wait: Duration,
+) -> Response<Body> {
+    let mut call = pin!(call);
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
+    std::future::poll_fn(|cx: &mut Context<'_>| {
+        if let Poll::Ready(response) = call.as_mut().poll(cx) {
+            return Poll::Ready(response);
+        }
+        if begun.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + wait)));
+        timer.as_mut().poll(cx).map(|()| {
+            Status::new(Code::DeadlineExceeded, "the request message did not arrive").into_http()
+        })
+    })
+    .await
+}
+
+/// The service as hyper calls it.
+impl hyper::service::Service<Request<hyper::body::Incoming>> for GrpcIngress {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn call(&self, request: Request<hyper::body::Incoming>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move { Ok(this.serve(request).await) })
+    }
+}

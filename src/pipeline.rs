@@ -1,0 +1,193 @@
+//! The pipeline: one actor per interceptor and core, and the chains of them that events pass.
+
+use crate::engine::flight::Flight;
+use crate::engine::guard::Ended;
+use crate::engine::seat::{Refused, Seat};
+use crate::interceptor::{AnyInterceptor, Flow, HalfSlot};
+use crate::outcome::Unavailable;
+use crate::watchdog::{Activity, Beat};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::future::{pending, poll_fn};
+use std::sync::Arc;
+use std::task::Poll;
+
+/// What a stage actor is sent.
+#[derive(Debug)]
+pub(crate) enum StageMessage {
+    /// An event on its way in.
+    Before(Flight),
+    /// An event on its way out.
+    After(Flight),
+}
+
+/// A stage on one core, as senders see it.
+pub(crate) struct Stage {
+    name: Arc<str>,
+    interceptor: Arc<dyn AnyInterceptor>,
+    has_after: bool,
+    activity: Activity,
+    /// Where its actor sits.
+    pub(crate) seat: Seat<StageMessage>,
+}
+
+impl std::fmt::Debug for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stage")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Stage {
+    /// A stage whose actor is not running yet.
+    pub(crate) fn new(
+        name: Arc<str>,
+        interceptor: Arc<dyn AnyInterceptor>,
+        activity: Activity,
+    ) -> Self {
+        let has_after = interceptor.has_after();
+        Self {
+            name,
+            interceptor,
+            has_after,
+            activity,
+            seat: Seat::default(),
+        }
+    }
+
+    /// The name in `node.toml`, `explain`, logs and metrics.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether outcomes have to come by.
+    pub(crate) const fn has_after(&self) -> bool {
+        self.has_after
+    }
+
+    /// Hands an event to the stage's actor.
+    pub(crate) fn cast(&self, message: StageMessage) {
+        match self.seat.cast(message) {
+            Ok(()) => {}
+            // On the way out a stage that is gone is passed by: the outcome stands.
+            Err(
+                Refused::Parked(StageMessage::After(flight))
+                | Refused::Closed(StageMessage::After(flight)),
+            ) => flight.go_back(),
+            Err(Refused::Parked(StageMessage::Before(flight))) => {
+                flight.refuse(Unavailable::Parked);
+            }
+            Err(Refused::Closed(StageMessage::Before(flight))) => {
+                flight.refuse(Unavailable::Draining);
+            }
+        }
+    }
+}
+
+/// The stages of one route on one core, outermost first.
+#[derive(Debug, Default)]
+pub(crate) struct Chain(Vec<Arc<Stage>>);
+
+impl Chain {
+    /// A chain of these stages.
+    pub(crate) const fn new(stages: Vec<Arc<Stage>>) -> Self {
+        Self(stages)
+    }
+
+    /// Number of stages.
+    pub(crate) const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// One stage, counted from the outermost.
+    pub(crate) fn stage(&self, index: usize) -> &Arc<Stage> {
+        &self.0[index]
+    }
+}
+
+/// The actor of a stage: polls each half once where it stands and sets waiting ones aside.
+#[derive(Debug)]
+pub(crate) struct StageActor;
+
+/// What a stage actor needs.
+#[derive(Debug)]
+pub(crate) struct StageArgs {
+    /// The stage.
+    pub(crate) stage: Arc<Stage>,
+    /// Where it says what it is doing.
+    pub(crate) beat: Arc<Beat>,
+}
+
+/// Reusable allocations for the futures of the two halves.
+pub(crate) struct StageState {
+    stage: Arc<Stage>,
+    beat: Arc<Beat>,
+    before: HalfSlot<Flow>,
+    after: HalfSlot<()>,
+}
+
+impl Actor for StageActor {
+    type Msg = StageMessage;
+    type State = StageState;
+    type Arguments = StageArgs;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<StageMessage>,
+        args: StageArgs,
+    ) -> Result<StageState, ActorProcessingErr> {
+        let StageArgs { stage, beat } = args;
+        Ok(StageState {
+            stage,
+            beat,
+            before: HalfSlot::new(pending()),
+            after: HalfSlot::new(pending()),
+        })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<StageMessage>,
+        message: StageMessage,
+        state: &mut StageState,
+    ) -> Result<(), ActorProcessingErr> {
+        let interceptor = Arc::clone(&state.stage.interceptor);
+        let busy = state.beat.enter(state.stage.activity);
+        match message {
+            StageMessage::Before(flight) => {
+                interceptor.before(flight, &mut state.before);
+                run(&mut state.before, Flight::after_before).await;
+            }
+            StageMessage::After(flight) => {
+                interceptor.after(flight, &mut state.after);
+                run(&mut state.after, Flight::after_after).await;
+            }
+        }
+        drop(busy);
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<StageMessage>,
+        _: ractor::SupervisionEvent,
+        _: &mut StageState,
+    ) -> Result<(), ActorProcessingErr> {
+        // A stage has no children.
+        Ok(())
+    }
+}
+
+/// Polls a half once; one that has to wait goes on in a task of its own.
+async fn run<T: Send + 'static>(slot: &mut HalfSlot<T>, then: fn(Flight, Ended<T>)) {
+    match poll_fn(|cx| Poll::Ready(slot.poll(cx))).await {
+        Poll::Ready((flight, ended)) => then(flight, ended),
+        Poll::Pending => {
+            let waiting = std::mem::replace(slot, HalfSlot::new(pending()));
+            tokio::spawn(async move {
+                let (flight, ended) = waiting.await;
+                then(flight, ended);
+            });
+        }
+    }
+}

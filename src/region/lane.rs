@@ -1,0 +1,194 @@
+//! A lane: what is known of one key inside its shard.
+
+use crate::engine::flight::Flight;
+use crate::engine::plan::Route;
+use crate::inbound::InboundItem;
+use crate::outcome::Overloaded;
+use crate::proto::proxy::Publication;
+use crate::region::shard::Waiting;
+use crate::routing::key::LaneKey;
+use centripeta_cluster::{OwnerEpoch, SlotId};
+use std::any::Any;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// What a handler that keeps its lane has put there; rebuilt from the store after passivation.
+pub(crate) type LaneState = Box<dyn Any + Send + Sync>;
+
+/// Where a keyed event runs.
+#[derive(Debug, Clone)]
+pub(crate) struct LaneView {
+    /// The key.
+    pub(crate) key: LaneKey,
+    /// Its slot.
+    pub(crate) slot: SlotId,
+    /// The owner epoch under which it runs.
+    pub(crate) epoch: OwnerEpoch,
+}
+
+/// Something that waits for its turn in a lane.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// An event.
+    Event {
+        flight: Flight,
+        route: Arc<Route>,
+        waiting: Waiting,
+    },
+    /// A client's publication into a two-way stream.
+    Inbound(InboundTurn),
+}
+
+impl Work {
+    /// When it stops waiting; a publication waits as long as its stream lives.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Event { flight, .. } => Some(flight.deadline()),
+            Self::Inbound(_) => None,
+        }
+    }
+
+    /// Whether nobody waits for it any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Event { flight, .. } => flight.is_abandoned(),
+            Self::Inbound(turn) => turn.to.is_closed(),
+        }
+    }
+}
+
+/// A client's publication into a two-way stream, and where its turn goes.
+#[derive(Debug)]
+pub(crate) struct InboundTurn {
+    /// The lane in which it takes its turn.
+    pub(crate) key: LaneKey,
+    /// What the client published.
+    pub(crate) publication: Publication,
+    /// The stream's handler.
+    pub(crate) to: mpsc::Sender<InboundItem>,
+    /// How long the turn may last.
+    pub(crate) limit: Duration,
+    /// Dropped when the turn is over: the next publication may be read.
+    pub(crate) done: oneshot::Sender<()>,
+}
+
+/// Ends a task when dropped.
+#[derive(Debug)]
+pub(crate) struct Running(pub(crate) AbortHandle);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What a busy lane holds.
+#[derive(Debug)]
+pub(crate) struct Busy {
+    /// What runs; dropping it ends it, and its event is answered.
+    pub(crate) running: Running,
+    /// What waits behind it, in order.
+    pub(crate) queue: VecDeque<Work>,
+}
+
+/// A key in use, or kept for its state.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    busy: Option<Box<Busy>>,
+    state: Option<LaneState>,
+    /// Second of the shard's life in which it was last used.
+    used: u32,
+}
+
+impl Lane {
+    /// An idle lane with a state to keep.
+    pub(crate) const fn idle(state: Option<LaneState>, used: u32) -> Self {
+        Self {
+            busy: None,
+            state,
+            used,
+        }
+    }
+
+    /// Whether something runs in it or waits for it.
+    pub(crate) const fn is_busy(&self) -> bool {
+        self.busy.is_some()
+    }
+
+    /// Takes the state for the next handler.
+    pub(crate) fn take_state(&mut self) -> Option<LaneState> {
+        self.state.take()
+    }
+
+    /// Something runs in the lane; what waits stays.
+    pub(crate) fn set_running(&mut self, running: Running, state: Option<LaneState>, used: u32) {
+        (self.state, self.used) = (state, used);
+        match &mut self.busy {
+            Some(busy) => busy.running = running,
+            None => {
+                self.busy = Some(Box::new(Busy {
+                    running,
+                    queue: VecDeque::new(),
+                }))
+            }
+        }
+    }
+
+    /// What waits in the lane.
+    pub(crate) fn queue(&mut self) -> Option<&mut VecDeque<Work>> {
+        self.busy.as_mut().map(|busy| &mut busy.queue)
+    }
+
+    /// Lets work wait behind what runs; answers whether it is the first one.
+    ///
+    /// # Errors
+    /// The lane's queue is full, or the lane is not busy; the work comes back.
+    #[allow(
+        clippy::result_large_err,
+        reason = "the work is given back to be answered"
+    )]
+    pub(crate) fn wait(&mut self, work: Work, limit: usize) -> Result<bool, (Work, Overloaded)> {
+        match &mut self.busy {
+            Some(busy) if busy.queue.len() < limit => {
+                busy.queue.push_back(work);
+                Ok(busy.queue.len() == 1)
+            }
+            _ => Err((work, Overloaded::Lane)),
+        }
+    }
+
+    /// What ran has ended: the next work, or the lane is idle.
+    pub(crate) fn next(&mut self) -> Option<Work> {
+        let next = self.busy.as_mut().and_then(|busy| busy.queue.pop_front());
+        if next.is_none() {
+            self.busy = None;
+        }
+        next
+    }
+
+    /// Whether more work waits.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.busy
+            .as_ref()
+            .is_some_and(|busy| !busy.queue.is_empty())
+    }
+
+    /// Back to idle with this state.
+    pub(crate) fn rest(&mut self, state: Option<LaneState>, used: u32) {
+        (self.state, self.used) = (state, used);
+    }
+
+    /// Whether the lane has nothing to keep.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.busy.is_none() && self.state.is_none()
+    }
+
+    /// Whether it has been idle since before `second`.
+    pub(crate) const fn is_idle_since(&self, second: u32) -> bool {
+        self.busy.is_none() && self.used < second
+    }
+}
