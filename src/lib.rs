@@ -1,6 +1,7 @@
 //! Centripeta: a clustered, actor-based event router that sits behind Centrifugo.
 
 pub mod answer;
+pub mod config;
 mod cx;
 mod dispatch;
 mod engine;

@@ -1,0 +1,234 @@
+//! From checked settings to the runtime configuration.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::check::Settings;
+use super::schema::BUILT_IN;
+use super::types::{
+    AuthConfig, CentrifugoConfig, ChannelConfig, Config, HandlerConfig, InterceptorConfig,
+    InterceptorKind, LimitsConfig, ListenConfig, LogConfig, LogFormat, NodeConfig, RouteConfig,
+    RuntimeConfig, StaticAnswer, TlsConfig,
+};
+
+/// What `allow` extends by where no section says otherwise.
+const EXTEND: Duration = Duration::from_secs(3600);
+
+/// Builds the configuration. `None` if a key that has a default or is required has no fit value,
+/// which the checks before have reported.
+pub(super) fn build(settings: &Settings, dir: &Path) -> Option<Config> {
+    let it = settings;
+    Some(Config {
+        node: NodeConfig {
+            name: it.text("node.name")?,
+        },
+        listen: listen(it, dir)?,
+        centrifugo: CentrifugoConfig {
+            api: it.endpoints("centrifugo.api")?,
+            key: it.secret("centrifugo.key").filter(|key| !key.is_empty()),
+            client: it.text("centrifugo.client")?,
+        },
+        channel: ChannelConfig {
+            namespace_boundary: it.text("channel.namespace_boundary")?,
+        },
+        log: LogConfig {
+            format: match it.text("log.format")?.as_str() {
+                "pretty" => LogFormat::Pretty,
+                "json" => LogFormat::Json,
+                _ => LogFormat::Auto,
+            },
+            level: it.text("log.level")?,
+        },
+        limits: limits(it)?,
+        runtime: RuntimeConfig {
+            cores: NonZeroUsize::new(number(it, "runtime.cores")?),
+            shards_per_core: positive(it, "runtime.shards_per_core")?,
+            passivate_after: it.duration("runtime.passivate_after")?,
+            watchdog: it.duration("runtime.watchdog")?,
+        },
+        interceptors: (0..it.interceptors)
+            .map(|at| interceptor(it, at))
+            .collect::<Option<_>>()?,
+        routes: (0..it.routes)
+            .map(|at| route(it, at))
+            .collect::<Option<_>>()?,
+        handlers: handlers(it)?,
+    })
+}
+
+fn number(settings: &Settings, key: &str) -> Option<usize> {
+    settings
+        .count(key)
+        .and_then(|count| usize::try_from(count).ok())
+}
+
+fn positive(settings: &Settings, key: &str) -> Option<NonZeroUsize> {
+    number(settings, key).and_then(NonZeroUsize::new)
+}
+
+fn listen(it: &Settings, dir: &Path) -> Option<ListenConfig> {
+    let file = |key: &str| it.text(key).map(|path| in_dir(dir, &path));
+    Some(ListenConfig {
+        grpc: it.listen("listen.grpc")?,
+        admin: it.tcp("listen.admin")?,
+        auth: match it.text("listen.auth.metadata") {
+            Some(metadata) => Some(AuthConfig {
+                metadata,
+                value: it.secret("listen.auth.value")?,
+            }),
+            None => None,
+        },
+        tls: match file("listen.tls.cert") {
+            Some(cert) => Some(TlsConfig {
+                cert,
+                key: file("listen.tls.key")?,
+                client_ca: file("listen.tls.client_ca"),
+            }),
+            None => None,
+        },
+        admin_token: it
+            .secret("listen.admin_token")
+            .filter(|token| !token.is_empty()),
+        allow_open: it.flag("listen.allow_open")?,
+        max_connection_age: it.duration("listen.max_connection_age")?,
+    })
+}
+
+/// A path as it is reached from where the process stands.
+fn in_dir(dir: &Path, path: &str) -> PathBuf {
+    if dir == Path::new(".") {
+        PathBuf::from(path)
+    } else {
+        dir.join(path)
+    }
+}
+
+fn limits(it: &Settings) -> Option<LimitsConfig> {
+    Some(LimitsConfig {
+        in_flight: positive(it, "limits.in_flight")?,
+        in_flight_bytes: it.bytes("limits.in_flight_bytes")?,
+        streams: positive(it, "limits.streams")?,
+        message_bytes: it.bytes("limits.message_bytes")?,
+        header_bytes: it.bytes("limits.header_bytes")?,
+        timeout: it.duration("limits.timeout")?,
+        deadline_margin: it.duration("limits.deadline_margin")?,
+        lane_queue: positive(it, "limits.lane_queue")?,
+        shard_events: positive(it, "limits.shard_events")?,
+        shard_bytes: it.bytes("limits.shard_bytes")?,
+        shutdown_grace: it.duration("limits.shutdown_grace")?,
+    })
+}
+
+fn interceptor(it: &Settings, at: usize) -> Option<InterceptorConfig> {
+    let path = format!("interceptor.{at}");
+    let key = |name: &str| format!("{path}.{name}");
+    let kind = match it.text(&key("kind"))?.as_str() {
+        "access-log" => InterceptorKind::AccessLog {
+            level: it.text(&key("level"))?.parse().ok()?,
+            fields: it.words(&key("fields"))?,
+        },
+        "header-auth" => InterceptorKind::HeaderAuth {
+            header: it.text(&key("header"))?,
+            value: it.secret(&key("value"))?,
+        },
+        _ => {
+            let rate = it.rate(&key("rate"))?;
+            let burst = it
+                .count(&key("burst"))
+                .and_then(|burst| u32::try_from(burst).ok());
+            InterceptorKind::Limit {
+                rate,
+                burst: burst
+                    .and_then(NonZeroU32::new)
+                    .unwrap_or_else(|| whole(rate)),
+                per: it.text(&key("per")),
+            }
+        }
+    };
+    Some(InterceptorConfig {
+        name: it.text(&key("name"))?,
+        on: it.on(&key("on"))?,
+        kind,
+        origin: it.origin(&path),
+    })
+}
+
+/// A rate as a number of events, at least one.
+fn whole(rate: f64) -> NonZeroU32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate is above 0 and at most a million"
+    )]
+    let events = rate.ceil() as u32;
+    NonZeroU32::new(events).unwrap_or(NonZeroU32::MIN)
+}
+
+fn route(it: &Settings, at: usize) -> Option<RouteConfig> {
+    let path = format!("route.{at}");
+    let key = |name: &str| format!("{path}.{name}");
+    Some(RouteConfig {
+        on: it.events(&key("on"))?,
+        pattern: it.text(&key("match")),
+        key: it.text(&key("key")),
+        handler: it.text(&key("handler"))?,
+        timeout: it.duration(&key("timeout")),
+        interceptors: it.words(&key("interceptors"))?,
+        pool: positive(it, &key("pool")),
+        origin: it.origin(&path),
+    })
+}
+
+fn handlers(it: &Settings) -> Option<BTreeMap<String, HandlerConfig>> {
+    let built_in = BUILT_IN.iter().map(|kind| {
+        let handler = match *kind {
+            "allow" => HandlerConfig::Allow { extend: EXTEND },
+            "deny" => HandlerConfig::Deny,
+            "echo" => HandlerConfig::Echo,
+            _ => HandlerConfig::Counter,
+        };
+        ((*kind).to_owned(), handler)
+    });
+    let mut handlers: BTreeMap<_, _> = built_in.collect();
+    for name in &it.handlers {
+        handlers.insert(name.clone(), handler(it, name)?);
+    }
+    Some(handlers)
+}
+
+fn handler(it: &Settings, name: &str) -> Option<HandlerConfig> {
+    let key = |key: &str| format!("handler.{name}.{key}");
+    Some(match it.text(&key("kind"))?.as_str() {
+        "static" => HandlerConfig::Static(answer(it, &key)?),
+        "allow" => HandlerConfig::Allow {
+            extend: it.duration(&key("extend"))?,
+        },
+        "deny" => HandlerConfig::Deny,
+        "echo" => HandlerConfig::Echo,
+        _ => HandlerConfig::Counter,
+    })
+}
+
+fn answer(it: &Settings, key: &dyn Fn(&str) -> String) -> Option<StaticAnswer> {
+    let code = |name: &str| {
+        it.count(&key(name))
+            .and_then(|code| u32::try_from(code).ok())
+    };
+    if let Some(reply) = it.object(&key("reply")) {
+        return Some(StaticAnswer::Reply(reply));
+    }
+    if let Some(code) = code("error.code") {
+        return Some(StaticAnswer::Error {
+            code,
+            message: it.text(&key("error.message"))?,
+            temporary: it.flag(&key("error.temporary"))?,
+        });
+    }
+    let reason = it.text(&key("disconnect.reason"))?;
+    Some(StaticAnswer::Disconnect {
+        code: code("disconnect.code")?,
+        reason,
+    })
+}

@@ -1,0 +1,446 @@
+//! Every key there is: path, type, default, unit, meaning and since when. What is read, checked,
+//! printed and documented follows from this table alone.
+
+/// A section of `node.toml`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Section {
+    /// Its name at the top of the file.
+    pub(super) name: &'static str,
+    /// How often it stands there.
+    pub(super) shape: Shape,
+    /// What it is for.
+    pub(super) meaning: &'static str,
+}
+
+/// How a section stands in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// `[name]`, once.
+    Once,
+    /// `[[name]]`, in order.
+    Entries,
+    /// `[name.NAME]`, by name.
+    Named,
+}
+
+impl Section {
+    /// The start of its keys' paths in [`KEYS`].
+    pub(super) fn prefix(&self) -> &'static str {
+        match self.shape {
+            Shape::Once => self.name,
+            Shape::Entries if self.name == "route" => "route[]",
+            Shape::Entries => "interceptor[]",
+            Shape::Named => "handler.NAME",
+        }
+    }
+}
+
+/// What values a key takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    /// Any text.
+    Text,
+    /// A name of letters, digits, `_`, `-`, at most 64.
+    Name,
+    /// A credential; empty is the same as absent.
+    Secret,
+    /// `true` or `false`.
+    Flag,
+    /// A whole number between the two.
+    Count(u64, u64),
+    /// A number above 0.
+    Rate,
+    /// A time between the two, in milliseconds.
+    Duration(u64, u64),
+    /// A size between the two, in bytes.
+    Bytes(u64, u64),
+    /// `IP:PORT` or `unix:///PATH`.
+    Listen,
+    /// `IP:PORT`.
+    Tcp,
+    /// A file that must be there.
+    File,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A log level, or a list of `target=level`.
+    Filter,
+    /// What ends a namespace in a channel name.
+    Boundary,
+    /// A list of `grpc://HOST:PORT`.
+    Endpoints,
+    /// A `ws://` or `wss://` address.
+    SocketUrl,
+    /// A gRPC metadata key.
+    Metadata,
+    /// An event, or a list of events.
+    Events,
+    /// An event, a list of events, `"*"` or `"route"`.
+    On,
+    /// A list of names.
+    Names,
+    /// A list of these words.
+    Words(&'static [&'static str]),
+    /// A route's key.
+    Key,
+    /// What a limit counts by.
+    Per,
+    /// A table of anything JSON can say.
+    Object,
+    /// A code of an error that may leave.
+    ErrorCode,
+    /// A code of a disconnect that may leave.
+    DisconnectCode,
+    /// A disconnect's reason.
+    Reason,
+}
+
+impl Kind {
+    /// The type as the documentation names it.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Text => "text".to_owned(),
+            Self::Name => "name (letters, digits, `_`, `-`)".to_owned(),
+            Self::Secret => "secret".to_owned(),
+            Self::Flag => "true or false".to_owned(),
+            Self::Count(from, to) => format!("number, {from} to {to}"),
+            Self::Rate => "number above 0".to_owned(),
+            Self::Duration(from, to) => format!("duration, {} to {}", time(*from), time(*to)),
+            Self::Bytes(from, to) => format!("size, {} to {}", size(*from), size(*to)),
+            Self::Listen => "IP:PORT or unix:///PATH".to_owned(),
+            Self::Tcp => "IP:PORT".to_owned(),
+            Self::File => "path of a file".to_owned(),
+            Self::Choice(words) => words.join(", "),
+            Self::Filter => "level, or target=level separated by commas".to_owned(),
+            Self::Boundary => "text, at least one character".to_owned(),
+            Self::Endpoints => "list of grpc://HOST:PORT".to_owned(),
+            Self::SocketUrl => "ws:// or wss:// address".to_owned(),
+            Self::Metadata => "metadata key".to_owned(),
+            Self::Events => "event or list of events".to_owned(),
+            Self::On => "`*`, event, list of events, or `route`".to_owned(),
+            Self::Names => "list of names".to_owned(),
+            Self::Words(words) => format!("list of {}", words.join(", ")),
+            Self::Key => "`none`, `user`, `client`, `channel`, or a template".to_owned(),
+            Self::Per => "`user`, `client`, `channel`, `all`, or a template".to_owned(),
+            Self::Object => "table".to_owned(),
+            Self::ErrorCode => "number, 100 to 113 or 400 to 1999".to_owned(),
+            Self::DisconnectCode => "number, 4000 to 4999".to_owned(),
+            Self::Reason => "text, at most 123 bytes".to_owned(),
+        }
+    }
+}
+
+/// Milliseconds as a person writes them, in the largest unit that needs no fraction.
+pub(super) fn time(milliseconds: u64) -> String {
+    match milliseconds {
+        0 => "0s".to_owned(),
+        _ if milliseconds.is_multiple_of(HOUR) => format!("{}h", milliseconds / HOUR),
+        _ if milliseconds.is_multiple_of(60_000) => format!("{}m", milliseconds / 60_000),
+        _ if milliseconds.is_multiple_of(1000) => format!("{}s", milliseconds / 1000),
+        _ => format!("{milliseconds}ms"),
+    }
+}
+
+/// Bytes as a person writes them.
+pub(super) fn size(bytes: u64) -> String {
+    bytesize::ByteSize::b(bytes)
+        .display()
+        .iec()
+        .to_string()
+        .replace(".0 ", "")
+        .replace(' ', "")
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key {
+    /// Its dotted path; `interceptor[]`, `route[]` and `handler.NAME` stand for each entry.
+    pub(super) path: &'static str,
+    /// What it takes.
+    pub(super) kind: Kind,
+    /// What it is for.
+    pub(super) meaning: &'static str,
+    /// Its value as TOML where nobody sets it.
+    pub(super) default: Option<&'static str>,
+    /// What happens without it, if there is no default.
+    pub(super) absent: &'static str,
+    /// A value as TOML for the documentation of a key without a default.
+    pub(super) example: &'static str,
+    /// What the number counts, if its type does not say so.
+    pub(super) unit: &'static str,
+    /// Whether it must be there wherever its table is.
+    pub(super) required: bool,
+    /// The `kind`s of entry that have it; empty for all.
+    pub(super) of_kinds: &'static [&'static str],
+    /// The version that brought it.
+    pub(super) since: &'static str,
+}
+
+const fn key(path: &'static str, kind: Kind, meaning: &'static str) -> Key {
+    Key {
+        path,
+        kind,
+        meaning,
+        default: None,
+        absent: "",
+        example: "",
+        unit: "",
+        required: false,
+        of_kinds: &[],
+        since: "0.1.0",
+    }
+}
+
+impl Key {
+    const fn default(mut self, toml: &'static str) -> Self {
+        self.default = Some(toml);
+        self
+    }
+
+    const fn optional(mut self, absent: &'static str, example: &'static str) -> Self {
+        self.absent = absent;
+        self.example = example;
+        self
+    }
+
+    const fn required(mut self, example: &'static str) -> Self {
+        self.required = true;
+        self.example = example;
+        self
+    }
+
+    const fn unit(mut self, unit: &'static str) -> Self {
+        self.unit = unit;
+        self
+    }
+
+    const fn of(mut self, kinds: &'static [&'static str]) -> Self {
+        self.of_kinds = kinds;
+        self
+    }
+
+    /// The last part of the path.
+    pub(super) fn name(&self) -> &'static str {
+        self.path
+            .rsplit_once('.')
+            .map_or(self.path, |(_, name)| name)
+    }
+
+    /// Whether entries of this kind have the key; without a kind every key is.
+    pub(super) fn is_of(&self, kind: Option<&str>) -> bool {
+        self.of_kinds.is_empty() || kind.is_none_or(|kind| self.of_kinds.contains(&kind))
+    }
+}
+
+/// The key with this path.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// The keys whose path starts with `prefix` and a dot, with what follows it.
+pub(super) fn below(prefix: &str) -> impl Iterator<Item = (&'static str, &'static Key)> {
+    KEYS.iter().filter_map(move |key| {
+        let rest = key.path.strip_prefix(prefix)?.strip_prefix('.')?;
+        Some((rest, key))
+    })
+}
+
+/// Kinds of interceptor.
+pub(super) const INTERCEPTOR_KINDS: &[&str] = &["access-log", "header-auth", "limit"];
+/// Kinds of handler section.
+pub(super) const HANDLER_KINDS: &[&str] = &["static", "allow", "deny", "echo", "counter"];
+/// Handlers that a route may name without a section.
+pub(super) const BUILT_IN: &[&str] = &["allow", "deny", "echo", "counter"];
+/// Kinds of interceptor and handler that a later version brings.
+pub(super) const LATER_KINDS: &[&str] = &[
+    "jwt",
+    "schema",
+    "idempotency",
+    "breaker",
+    "retry",
+    "cache",
+    "transform",
+    "audit",
+    "storm-guard",
+    "demo",
+    "roadrunner",
+    "grpc",
+    "http",
+];
+/// Keys and sections that a later version brings.
+pub(super) const LATER_KEYS: &[&str] = &[
+    "node.data",
+    "node.roles",
+    "node.serves",
+    "listen.http",
+    "log.otlp",
+    "cluster",
+    "rpc",
+    "state",
+];
+/// What an access log line may show.
+pub(super) const LOG_FIELDS: &[&str] = &[
+    "event", "client", "user", "channel", "method", "route", "handler", "key", "outcome", "code",
+    "took",
+];
+/// Plain log levels.
+pub(super) const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+
+const MIB: u64 = 1 << 20;
+const HOUR: u64 = 3_600_000;
+
+/// Every section, in the order of the file.
+pub(super) const SECTIONS: &[Section] = &[
+    Section {
+        name: "node",
+        shape: Shape::Once,
+        meaning: "Who this node is.",
+    },
+    Section {
+        name: "listen",
+        shape: Shape::Once,
+        meaning: "Where the node listens and whom it lets in.",
+    },
+    Section {
+        name: "centrifugo",
+        shape: Shape::Once,
+        meaning: "The Centrifugo we publish to.",
+    },
+    Section {
+        name: "channel",
+        shape: Shape::Once,
+        meaning: "How channel names are read; the same as in Centrifugo.",
+    },
+    Section {
+        name: "log",
+        shape: Shape::Once,
+        meaning: "What the node says on stderr.",
+    },
+    Section {
+        name: "limits",
+        shape: Shape::Once,
+        meaning: "Admission: refused at the edge, never queued without bound.",
+    },
+    Section {
+        name: "runtime",
+        shape: Shape::Once,
+        meaning: "Cores, shards and idle lanes.",
+    },
+    Section {
+        name: "interceptor",
+        shape: Shape::Entries,
+        meaning: "Pipeline actors: those on \"*\" in file order (outermost), then those on the event, then the route's own.",
+    },
+    Section {
+        name: "route",
+        shape: Shape::Entries,
+        meaning: "Which handler answers which event; the more specific match wins.",
+    },
+    Section {
+        name: "handler",
+        shape: Shape::Named,
+        meaning: "Handlers by name. `allow`, `deny`, `echo` and `counter` are there without a section.",
+    },
+];
+
+/// Every key, in the order of the file.
+pub(super) const KEYS: &[Key] = &[
+    key("node.name", Kind::Name, "The name of this node in logs, metrics and replies; one per node.").default("\"a\""),
+    // listen
+    key("listen.grpc", Kind::Listen, "Where Centrifugo's event proxy reaches us over gRPC. Beyond loopback only with `auth`, `tls.client_ca` or `allow_open`.").default("\"127.0.0.1:10001\""),
+    key("listen.admin", Kind::Tcp, "Where /health, /ready and the admin service answer. Beyond loopback only with `admin_token`.").default("\"127.0.0.1:10003\""),
+    key("listen.allow_open", Kind::Flag, "Lets anyone who reaches `grpc` send events; for networks that keep strangers out by themselves.").default("false"),
+    key("listen.max_connection_age", Kind::Duration(1000, 24 * HOUR), "After this time, give or take 20 %, a connection is asked to reconnect, so that load spreads over new nodes.").default("\"10m\""),
+    key("listen.auth.metadata", Kind::Metadata, "The metadata key in which callers present their credential; removed before any handler or log sees it.").required("\"x-router-key\""),
+    key("listen.auth.value", Kind::Secret, "The credential that callers present.").required("\"${ROUTER_KEY}\""),
+    key("listen.tls.cert", Kind::File, "The certificate chain of `grpc`, PEM; re-read when the file changes.").required("\"/etc/centripeta/cert.pem\""),
+    key("listen.tls.key", Kind::File, "The private key of the certificate, PEM; re-read when the file changes.").required("\"/etc/centripeta/key.pem\""),
+    key("listen.tls.client_ca", Kind::File, "Only callers with a certificate of this authority, PEM, are let in.").optional("no client certificate is asked for", "\"/etc/centripeta/ca.pem\""),
+    key("listen.admin_token", Kind::Secret, "The bearer token that the admin listener asks for, except for /health and /ready.").optional("none is asked for", "\"${ROUTER_ADMIN_TOKEN}\""),
+    // centrifugo
+    key("centrifugo.api", Kind::Endpoints, "The gRPC server APIs of the Centrifugo nodes.").default("[\"grpc://127.0.0.1:10000\"]"),
+    key("centrifugo.key", Kind::Secret, "The key of that API; empty for none.").default("\"${CENTRIFUGO_GRPC_API_KEY:-}\""),
+    key("centrifugo.client", Kind::SocketUrl, "Where clients connect; only used to check a setup.").default("\"ws://127.0.0.1:8000/connection/websocket\""),
+    // channel
+    key("channel.namespace_boundary", Kind::Boundary, "What ends the namespace in a channel name; `{x}` in a match never crosses it.").default("\":\""),
+    // log
+    key("log.format", Kind::Choice(&["auto", "pretty", "json"]), "How lines look; `auto` is pretty on a terminal and JSON elsewhere.").default("\"auto\""),
+    key("log.level", Kind::Filter, "The least important level shown, for all or by target.").default("\"info\""),
+    // limits
+    key("limits.in_flight", Kind::Count(1, 1_000_000), "Events being worked on at once; a stream counts until it is accepted.").default("4096").unit("events"),
+    key("limits.in_flight_bytes", Kind::Bytes(1024, 1 << 40), "The bytes of those events together; at least `message_bytes`.").default("\"64MiB\""),
+    key("limits.streams", Kind::Count(1, 10_000_000), "Accepted subscription streams.").default("100_000").unit("streams"),
+    key("limits.message_bytes", Kind::Bytes(1024, 256 * MIB), "The largest message taken or sent. Centrifugo itself drops a client over a reply of about 1 MiB.").default("\"4MiB\""),
+    key("limits.header_bytes", Kind::Bytes(1024, 16 * MIB), "The headers of one call together.").default("\"64KiB\""),
+    key("limits.timeout", Kind::Duration(1, HOUR), "How long an event may take where the caller sends no grpc-timeout; for streams until they are accepted. SDKs give up after 5 s.").default("\"3s\""),
+    key("limits.deadline_margin", Kind::Duration(0, 10_000), "How much earlier than the caller we give up, so that the answer arrives; at most 10 % of the time there is.").default("\"50ms\""),
+    key("limits.lane_queue", Kind::Count(1, 65_536), "Events waiting in one lane, that is for one key.").default("64").unit("events"),
+    key("limits.shard_events", Kind::Count(1, 1_000_000), "Events in one shard, running and waiting.").default("4096").unit("events"),
+    key("limits.shard_bytes", Kind::Bytes(1024, 1 << 40), "The bytes of those events together; at least `message_bytes`.").default("\"16MiB\""),
+    key("limits.shutdown_grace", Kind::Duration(0, HOUR), "How long a stopping node waits for what it has accepted.").default("\"25s\""),
+    // runtime
+    key("runtime.cores", Kind::Count(0, 1024), "Threads that handle events; 0 for one per core.").default("0").unit("threads"),
+    key("runtime.shards_per_core", Kind::Count(8, 64), "Shard actors on each of them.").default("16").unit("shards"),
+    key("runtime.passivate_after", Kind::Duration(1, 24 * HOUR), "After how long without an event a lane with state is put to sleep.").default("\"120s\""),
+    key("runtime.watchdog", Kind::Duration(10, 60_000), "How long a handler may hold its thread before it is named in the log.").default("\"200ms\""),
+    // interceptor
+    key("interceptor[].name", Kind::Name, "Its name in routes, logs, spans and metrics; one per interceptor.").required("\"log\""),
+    key("interceptor[].on", Kind::On, "The events it sees: all, one, a list, or those of the routes that name it.").required("\"*\""),
+    key("interceptor[].kind", Kind::Choice(INTERCEPTOR_KINDS), "What it does: a line per event, a required header, or a limit of events per second.").required("\"access-log\""),
+    key("interceptor[].level", Kind::Choice(&["error", "warn", "info", "debug", "trace"]), "The level of its lines.").default("\"info\"").of(&["access-log"]),
+    key("interceptor[].fields", Kind::Words(LOG_FIELDS), "What a line shows.").default("[\"event\", \"client\", \"user\", \"channel\", \"method\", \"route\", \"outcome\", \"code\", \"took\"]").of(&["access-log"]),
+    key("interceptor[].header", Kind::Metadata, "The header that must be there, as Centrifugo forwards it in metadata.").required("\"x-app-key\"").of(&["header-auth"]),
+    key("interceptor[].value", Kind::Secret, "The value it must have; events without it are refused like `deny`.").required("\"${APP_KEY}\"").of(&["header-auth"]),
+    key("interceptor[].rate", Kind::Rate, "Events a second, on average.").required("20").unit("events per second").of(&["limit"]),
+    key("interceptor[].burst", Kind::Count(1, 1_000_000), "Events at once after a pause.").optional("as many as `rate`, at least 1", "40").unit("events").of(&["limit"]),
+    key("interceptor[].per", Kind::Per, "What is counted by itself; a template is over {user} {client} {channel} {method} {param.X} {data.X} {header.NAME}.").optional("`user`, on connect `all`", "\"user\"").of(&["limit"]),
+    // route
+    key("route[].on", Kind::Events, "The events it takes.").required("[\"subscribe\", \"publish\"]"),
+    key("route[].match", Kind::Text, "The channels: a pattern such as chat:{room}; for rpc the methods: a.b, a.* or *.").optional("everything", "\"chat:{room}\""),
+    key("route[].key", Kind::Key, "What is handled one after the other; a template is over {user} {client} {channel} {method} {param.X} {data.X}.").optional("`channel` for events with a channel, else `none`", "\"user\""),
+    key("route[].handler", Kind::Name, "Who answers: a built-in handler or a [handler.NAME].").required("\"allow\""),
+    key("route[].timeout", Kind::Duration(1, HOUR), "How long its events may take, if that is less than the caller gives.").optional("`limits.timeout`", "\"1s\""),
+    key("route[].interceptors", Kind::Names, "Interceptors on \"route\" that its events pass, in this order.").default("[]"),
+    key("route[].pool", Kind::Count(1, 256), "Threads of its own, for a handler that computes long or blocks.").optional("it runs on the shards' threads", "2").unit("threads"),
+    // handler
+    key("handler.NAME.kind", Kind::Choice(HANDLER_KINDS), "What it does: a fixed answer, the event's plain yes, its plain no, data back to the caller, or a count.").required("\"static\""),
+    key("handler.NAME.reply", Kind::Object, "The event's result message; strings may hold {client} {user} {channel} {method} {param.NAME}, expire_in is a duration. Instead of `error` and `disconnect`.").optional("see `error`, `disconnect`", "{ user = \"guest-{client}\" }").of(&["static"]),
+    key("handler.NAME.error.code", Kind::ErrorCode, "The code of the error it answers.").required("1403").of(&["static"]),
+    key("handler.NAME.error.message", Kind::Text, "The error's text, which the client sees.").required("\"not yours\"").of(&["static"]),
+    key("handler.NAME.error.temporary", Kind::Flag, "Whether SDKs try again.").default("false").of(&["static"]),
+    key("handler.NAME.disconnect.code", Kind::DisconnectCode, "The code of the disconnect it answers; from 4500 SDKs do not come back.").required("4403").of(&["static"]),
+    key("handler.NAME.disconnect.reason", Kind::Reason, "The disconnect's reason.").default("\"\"").of(&["static"]),
+    key("handler.NAME.extend", Kind::Duration(1000, 720 * HOUR), "By how much it extends a session on refresh and sub_refresh.").default("\"1h\"").of(&["allow"]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_stands_in_a_section_once_and_says_what_it_means() {
+        for (index, key) in KEYS.iter().enumerate() {
+            let prefixes = SECTIONS.iter().map(Section::prefix);
+            let homes = prefixes.filter(|prefix| key.path.starts_with(&format!("{prefix}.")));
+            assert_eq!(homes.count(), 1, "{}", key.path);
+            assert!(
+                KEYS[..index].iter().all(|other| other.path != key.path),
+                "{}",
+                key.path
+            );
+            assert!(key.meaning.ends_with('.'), "{}", key.path);
+            assert!(!key.kind.describe().is_empty());
+            let answered = key.default.is_some() || !key.example.is_empty();
+            assert!(answered, "{} needs a default or an example", key.path);
+            assert!(!key.required || key.default.is_none(), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn bounds_are_documented_as_people_write_them() {
+        assert_eq!(Kind::Duration(1, HOUR).describe(), "duration, 1ms to 1h");
+        assert_eq!(
+            Kind::Bytes(1024, 256 * MIB).describe(),
+            "size, 1KiB to 256MiB"
+        );
+    }
+}

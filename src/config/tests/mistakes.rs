@@ -1,0 +1,465 @@
+//! One mistake at a time and what is said about it.
+
+use super::load_with;
+
+/// A configuration with one mistake, the line of `error:` and a part of the line of `help:`.
+const BAD: &[(&str, &str, &str)] = &[
+    (
+        "[limits]\ntimeuot = \"1s\"",
+        "limits.timeuot (node.toml:2): is not a key",
+        "did you mean `limits.timeout`?",
+    ),
+    (
+        "[limts]\n",
+        "limts (node.toml:1): is not a key",
+        "did you mean `limits`?",
+    ),
+    (
+        "x = 1",
+        "x (node.toml:1): is not a key",
+        "there are `node`, `listen`",
+    ),
+    (
+        "[limits]\n\"a.b\" = 1",
+        "limits.a.b (node.toml:2): is not a key",
+        "remove it",
+    ),
+    (
+        "limits = 3",
+        "limits (node.toml:1): must be a table, and is a number",
+        "one by one",
+    ),
+    (
+        "[limits]\ntimeout = \"3 parsecs\"",
+        "limits.timeout = \"3 parsecs\" (node.toml:2): is not a duration",
+        "such as 250ms",
+    ),
+    (
+        "[limits]\ntimeout = 3",
+        "limits.timeout = 3 (node.toml:2): must be a string, and is a number",
+        "double quotes",
+    ),
+    (
+        "[limits]\ntimeout = \"0s\"",
+        "limits.timeout = \"0s\" (node.toml:2): must be from 1ms to 1h",
+        "from 1ms to 1h",
+    ),
+    (
+        "[limits]\nstreams = -1",
+        "limits.streams = -1 (node.toml:2): must be a whole number from 1 to 10000000",
+        "without quotes",
+    ),
+    (
+        "[limits]\nstreams = 1.5",
+        "limits.streams = 1.5 (node.toml:2): must be a whole number from",
+        "without quotes",
+    ),
+    (
+        "[limits]\nin_flight = 0",
+        "limits.in_flight = 0 (node.toml:2): must be a whole number from 1",
+        "from 1 to 1000000",
+    ),
+    (
+        "[limits]\nmessage_bytes = \"4 cows\"",
+        "limits.message_bytes = \"4 cows\" (node.toml:2): is not a size",
+        "64KiB",
+    ),
+    (
+        "[limits]\nmessage_bytes = 99999999999999999999",
+        "limits.message_bytes = 100000000000000000000.0 (node.toml:2): is not a size",
+        "64KiB",
+    ),
+    (
+        "[limits]\nin_flight_bytes = \"1MiB\"",
+        "limits.in_flight_bytes = \"1MiB\" (node.toml:2): is less than limits.message_bytes",
+        "raise it",
+    ),
+    (
+        "[limits]\nshard_bytes = \"1MiB\"",
+        "limits.shard_bytes = \"1MiB\" (node.toml:2): is less than limits.message_bytes",
+        "raise it",
+    ),
+    (
+        "[limits]\ntimeout = \"50ms\"",
+        "limits.deadline_margin = \"50ms\" (default): leaves nothing of limits.timeout",
+        "lower it",
+    ),
+    (
+        "[runtime]\nshards_per_core = 65",
+        "runtime.shards_per_core = 65 (node.toml:2): must be a whole number from 8 to 64",
+        "from 8 to 64",
+    ),
+    (
+        "[node]\nname = \"a b\"",
+        "node.name = \"a b\" (node.toml:2): is not a name",
+        "rename it",
+    ),
+    (
+        "[node]\ndata = \"/x\"",
+        "node.data (node.toml:2): is not part of this version",
+        "remove it",
+    ),
+    (
+        "[cluster]\nlisten = \"x\"",
+        "cluster (node.toml:1): is not part of this version",
+        "remove it",
+    ),
+    (
+        "[listen]\nhttp = \"127.0.0.1:10002\"",
+        "listen.http (node.toml:2): is not part of this version",
+        "remove it",
+    ),
+    (
+        "[log]\notlp = \"http://x\"",
+        "log.otlp (node.toml:2): is not part of this version",
+        "remove it",
+    ),
+    (
+        "[listen]\ngrpc = \"example.org:1\"",
+        "listen.grpc = \"example.org:1\" (node.toml:2): is not an address to listen on",
+        "127.0.0.1:10001",
+    ),
+    (
+        "[listen]\ngrpc = \":10001\"",
+        "listen.grpc = \":10001\" (node.toml:2): is not an address",
+        "write 0.0.0.0:10001",
+    ),
+    (
+        "[listen]\ngrpc = \"unix://run/x\"",
+        "listen.grpc = \"unix://run/x\" (node.toml:2): is not the absolute path",
+        "three slashes",
+    ),
+    (
+        "[listen]\ngrpc = \"0.0.0.0:1\"",
+        "listen.grpc = \"0.0.0.0:1\" (node.toml:2): lets anyone beyond this machine send events",
+        "listen.auth",
+    ),
+    (
+        "[listen]\ngrpc = \"[::]:1\"",
+        "listen.grpc = \"[::]:1\" (node.toml:2): lets anyone",
+        "allow_open",
+    ),
+    (
+        "[listen]\ngrpc = \"10.1.2.3:1\"",
+        "listen.grpc = \"10.1.2.3:1\" (node.toml:2): lets anyone",
+        "client_ca",
+    ),
+    (
+        "[listen]\nadmin = \"0.0.0.0:1\"",
+        "listen.admin = \"0.0.0.0:1\" (node.toml:2): is reachable beyond this machine",
+        "admin_token",
+    ),
+    (
+        "[listen]\nadmin = \"0.0.0.0:1\"\nadmin_token = \"${NONE:-}\"",
+        "listen.admin = \"0.0.0.0:1\" (node.toml:2): is reachable",
+        "admin_token",
+    ),
+    (
+        "[listen]\nadmin = \"127.0.0.1:10001\"",
+        "listen.admin = \"127.0.0.1:10001\" (node.toml:2): is the port that listen.grpc has",
+        "of its own",
+    ),
+    (
+        "[listen]\nauth = { metadata = \"x-k\", value = \"\" }",
+        "listen.auth.value = \"\" (node.toml:2): is empty",
+        "give it a value",
+    ),
+    (
+        "[listen.auth]\nmetadata = \"x-k\"",
+        "listen.auth.value (node.toml:1): is missing",
+        "value = \"${ROUTER_KEY}\"",
+    ),
+    (
+        "[listen.auth]\nvalue = \"v\"\nmetadata = \"grpc-x\"",
+        "listen.auth.metadata = \"grpc-x\" (node.toml:3): is a metadata key that gRPC keeps",
+        "choose another",
+    ),
+    (
+        "[listen]\nauth = \"v\"",
+        "listen.auth (node.toml:2): must be a table, and is a string",
+        "one by one",
+    ),
+    (
+        "[listen]\ntls = { cert = \"nowhere.pem\", key = \"key.pem\" }",
+        "listen.tls.cert = \"nowhere.pem\" (node.toml:2): cannot be read",
+        "PEM",
+    ),
+    (
+        "[listen]\ntls = { client_ca = \"cert.pem\", key = \"key.pem\" }",
+        "listen.tls.cert (node.toml:2): is missing",
+        "cert.pem",
+    ),
+    (
+        "[listen]\nallow_open = \"yes\"",
+        "listen.allow_open = \"yes\" (node.toml:2): must be true or false, and is a string",
+        "without quotes",
+    ),
+    (
+        "[centrifugo]\napi = [\"http://x:1\"]",
+        "centrifugo.api = [\"http://x:1\"] (node.toml:2): `http://x:1` is not a gRPC address",
+        "grpc://HOST:PORT",
+    ),
+    (
+        "[centrifugo]\nclient = \"http://x\"",
+        "centrifugo.client = \"http://x\" (node.toml:2): is not a WebSocket address",
+        "ws://",
+    ),
+    (
+        "[channel]\nnamespace_boundary = \"\"",
+        "channel.namespace_boundary = \"\" (node.toml:2): must be at least one character",
+        "Centrifugo",
+    ),
+    (
+        "[log]\nformat = \"prety\"",
+        "log.format = \"prety\" (node.toml:2): must be one of auto, pretty, json",
+        "did you mean `pretty`?",
+    ),
+    (
+        "[log]\nlevel = \"inof\"",
+        "log.level = \"inof\" (node.toml:2): names no log level",
+        "did you mean `info`?",
+    ),
+    (
+        "[log]\nlevel = \"info,x y=debug\"",
+        "log.level = \"info,x y=debug\" (node.toml:2): holds a target",
+        "target=level",
+    ),
+    (
+        "[limits]\ntimeout = \"${LATER}\"",
+        "limits.timeout = \"${LATER}\" (node.toml:2): needs the environment variable LATER, which is not set",
+        "${LATER:-default}",
+    ),
+    (
+        "[node]\nname = \"${A\"",
+        "node.name = \"${A\" (node.toml:2): opens a `${` that nothing closes",
+        "$${",
+    ),
+    (
+        "[node]\nname = \"${A B}\"",
+        "node.name = \"${A B}\" (node.toml:2): holds a `${…}` that is not the name",
+        "${NAME}",
+    ),
+    (
+        "[node]\nname = \"file:nowhere\"",
+        "node.name = \"file:nowhere\" (node.toml:2): names a file that cannot be read",
+        "path",
+    ),
+    (
+        "[node]\nname = \"file:empty\"",
+        "node.name = \"file:empty\" (node.toml:2): names a file that is empty",
+        "write",
+    ),
+    (
+        "[node]\nname = \"file:binary\"",
+        "node.name = \"file:binary\" (node.toml:2): names a file that is not UTF-8",
+        "path",
+    ),
+    (
+        "[node]\nname = ",
+        "node.toml:2: not TOML: ",
+        "correct the line",
+    ),
+    (
+        "interceptor = 3",
+        "interceptor (node.toml:1): must be a list of tables, and is a number",
+        "double brackets",
+    ),
+    (
+        "[interceptor]\nname = \"x\"",
+        "interceptor (node.toml:1): must be a list of tables, and is a table",
+        "double brackets",
+    ),
+    (
+        "[[interceptor]]\nname = \"x\"\non = \"*\"\nkind = \"jwt\"",
+        "interceptor.0.kind = \"jwt\" (node.toml:4): the kind `jwt` is not part of this version",
+        "remove",
+    ),
+    (
+        "[[interceptor]]\nname = \"x\"\non = \"*\"\nkind = \"limti\"",
+        "interceptor.0.kind = \"limti\" (node.toml:4): must be one of",
+        "did you mean `limit`?",
+    ),
+    (
+        "[[interceptor]]\non = \"*\"\nkind = \"access-log\"",
+        "interceptor.0.name (node.toml:1): is missing",
+        "name = \"log\"",
+    ),
+    (
+        "[[interceptor]]\nname = \"x\"\non = [\"*\", \"rpc\"]\nkind = \"access-log\"",
+        "interceptor.0.on = [\"*\", \"rpc\"] (node.toml:3): a list holds events only",
+        "by itself",
+    ),
+    (
+        "[[interceptor]]\nname = \"x\"\non = []\nkind = \"access-log\"",
+        "interceptor.0.on = [] (node.toml:3): names no event",
+        "a list",
+    ),
+    (
+        "[[interceptor]]\nname = \"x\"\non = \"*\"\nkind = \"access-log\"\nfields = [\"usr\"]",
+        "interceptor.0.fields = [\"usr\"] (node.toml:5): `usr` is none of its words",
+        "did you mean `user`?",
+    ),
+    (
+        "[[interceptor]]\nname = \"x\"\non = \"*\"\nkind = \"access-log\"\nrate = 1",
+        "interceptor.0.rate (node.toml:5): is not a key",
+        "only the kind `limit` has it",
+    ),
+    (
+        "[[interceptor]]\nname = \"x\"\non = \"*\"\nkind = \"limit\"\nrate = 0",
+        "interceptor.0.rate = 0 (node.toml:5): must be above 0",
+        "route to `deny`",
+    ),
+    (
+        "[[interceptor]]\nname = \"x\"\non = \"*\"\nkind = \"limit\"\nrate = nan",
+        "interceptor.0.rate = nan (node.toml:5): must be above 0",
+        "20",
+    ),
+    (
+        "[[interceptor]]\nname = \"x\"\non = \"*\"\nkind = \"limit\"",
+        "interceptor.0.rate (node.toml:1): is missing",
+        "rate = 20",
+    ),
+    (
+        "[[interceptor]]\nname = \"x\"\non = \"*\"\nkind = \"limit\"\nrate = 1\nper = \"{usr}\"",
+        "interceptor.0.per = \"{usr}\" (node.toml:6): `usr` is a field that no event has",
+        "{header.NAME}",
+    ),
+    (
+        "[[interceptor]]\nname = \"x\"\non = \"*\"\nkind = \"header-auth\"\nheader = \"x\"\nvalue = \"\"",
+        "interceptor.0.value = \"\" (node.toml:6): is empty",
+        "give it a value",
+    ),
+    (
+        "[[route]]\nhandler = \"deny\"",
+        "route.0.on (node.toml:1): is missing",
+        "on = ",
+    ),
+    (
+        "[[route]]\non = \"subscrib\"\nhandler = \"deny\"",
+        "route.0.on = \"subscrib\" (node.toml:2): `subscrib` is no event",
+        "did you mean `subscribe`?",
+    ),
+    (
+        "[[route]]\non = [\"rpc\", \"rpc\"]\nhandler = \"deny\"",
+        "route.0.on = [\"rpc\", \"rpc\"] (node.toml:2): names `rpc` twice",
+        "once",
+    ),
+    (
+        "[[route]]\non = \"rpc\"\nhandler = \"denny\"",
+        "route.0.handler = \"denny\" (node.toml:3): no handler has this name",
+        "did you mean `deny`?",
+    ),
+    (
+        "[[route]]\non = \"connect\"\nhandler = \"allow\"",
+        "route.0.handler = \"allow\" (node.toml:3): `allow` cannot answer `connect`",
+        "`static`",
+    ),
+    (
+        "[[route]]\non = \"publish\"\nhandler = \"echo\"",
+        "route.0.handler = \"echo\" (node.toml:3): `echo` answers only `rpc`",
+        "`allow`",
+    ),
+    (
+        "[[route]]\non = \"raw\"\nhandler = \"allow\"",
+        "route.0.handler = \"allow\" (node.toml:3): `allow` cannot answer `raw`",
+        "`deny`",
+    ),
+    (
+        "[[route]]\non = \"refresh\"\nmatch = \"x\"\nhandler = \"allow\"",
+        "route.0.match = \"x\" (node.toml:3): `refresh` has neither channel nor method",
+        "remove match",
+    ),
+    (
+        "[[route]]\non = \"rpc\"\nkey = \"channel\"\nhandler = \"allow\"",
+        "route.0.key = \"channel\" (node.toml:3): `rpc` has no channel",
+        "another key",
+    ),
+    (
+        "[[route]]\non = \"publish\"\nkey = \"{method}\"\nhandler = \"allow\"",
+        "route.0.key = \"{method}\" (node.toml:3): `publish` has no method",
+        "another key",
+    ),
+    (
+        "[[route]]\non = \"publish\"\nmatch = \"a:{b}\"\nkey = \"{param.c}\"\nhandler = \"allow\"",
+        "route.0.key = \"{param.c}\" (node.toml:4): `match` names no {c}",
+        "name {c} in match",
+    ),
+    (
+        "[[route]]\non = \"rpc\"\nkey = \"usr\"\nhandler = \"allow\"",
+        "route.0.key = \"usr\" (node.toml:3): is neither a key by name",
+        "did you mean `user`?",
+    ),
+    (
+        "[[route]]\non = \"rpc\"\nhandler = \"allow\"\ninterceptors = [\"x\"]",
+        "route.0.interceptors = [\"x\"] (node.toml:4): no interceptor is called `x`",
+        "add an [[interceptor]]",
+    ),
+    (
+        "[[route]]\non = \"rpc\"\nhandler = \"allow\"\npool = 0",
+        "route.0.pool = 0 (node.toml:4): must be a whole number from 1 to 256",
+        "from 1",
+    ),
+    (
+        "[handler.x]\nkind = \"roadrunner\"\ncommand = \"php\"",
+        "handler.x.kind = \"roadrunner\" (node.toml:2): the kind `roadrunner` is not part of this version",
+        "remove",
+    ),
+    (
+        "[handler.x]\nkind = \"static\"",
+        "handler.x (node.toml:1): a static handler has one answer, and this has 0",
+        "one of",
+    ),
+    (
+        "[handler.x]\nkind = \"static\"\nreply = { }\nerror = { code = 1403, message = \"m\" }",
+        "handler.x (node.toml:1): a static handler has one answer, and this has 2",
+        "one of",
+    ),
+    (
+        "[handler.x]\nkind = \"static\"\nerror = { code = 200, message = \"m\" }",
+        "handler.x.error.code = 200 (node.toml:3): is not an error code that may leave",
+        "1403",
+    ),
+    (
+        "[handler.x]\nkind = \"static\"\ndisconnect = { code = 3000 }",
+        "handler.x.disconnect.code = 3000 (node.toml:3): is not a disconnect code",
+        "4500 to 4999",
+    ),
+    (
+        "[handler.x]\nkind = \"static\"\nreply = 3",
+        "handler.x.reply = 3 (node.toml:3): must be a table, and is a number",
+        "fields",
+    ),
+    (
+        "[handler.x]\nkind = \"static\"\nreply = { a = inf }",
+        "handler.x.reply (node.toml:3): holds a number that JSON has no form for",
+        "finite",
+    ),
+    (
+        "[handler.deny]\nkind = \"allow\"",
+        "handler.deny.kind = \"allow\" (node.toml:2): the name `deny` is that of the built-in handler",
+        "another name",
+    ),
+    (
+        "[handler.\"a b\"]\nkind = \"deny\"",
+        "handler.a b (node.toml:1): is not a name",
+        "rename",
+    ),
+];
+
+#[test]
+fn every_mistake_is_named_with_its_rule_its_place_and_a_fix() {
+    for (toml, error, help) in BAD {
+        let why = load_with(toml, &[], &[]).map(|_| ()).expect_err(toml);
+        assert_eq!(why.problems.len(), 1, "{toml}\n{why}");
+        let text = why.to_string();
+        let (first, second) = text.split_once('\n').unwrap();
+        assert!(
+            first.starts_with(&format!("error: {error}")),
+            "{toml}\n{text}"
+        );
+        assert!(
+            second.starts_with("help: ") && second.contains(help),
+            "{toml}\n{text}"
+        );
+    }
+}

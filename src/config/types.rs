@@ -1,0 +1,324 @@
+//! The configuration as the node uses it: validated, typed, and the only form that travels.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::problem::Origin;
+use super::secret::Secret;
+use crate::event::EventKind;
+
+/// Everything a node is told. [`Config::default`] is the built-in defaults: no route, no
+/// interceptor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[node]`
+    pub node: NodeConfig,
+    /// `[listen]`
+    pub listen: ListenConfig,
+    /// `[centrifugo]`
+    pub centrifugo: CentrifugoConfig,
+    /// `[channel]`
+    pub channel: ChannelConfig,
+    /// `[log]`
+    pub log: LogConfig,
+    /// `[limits]`
+    pub limits: LimitsConfig,
+    /// `[runtime]`
+    pub runtime: RuntimeConfig,
+    /// `[[interceptor]]`, in file order.
+    pub interceptors: Vec<InterceptorConfig>,
+    /// `[[route]]`, in file order; handler and interceptors exist under their names.
+    pub routes: Vec<RouteConfig>,
+    /// `[handler.NAME]` and the built-in handlers, by name.
+    pub handlers: BTreeMap<String, HandlerConfig>,
+}
+
+/// `[node]`: who the node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// Its name in logs, metrics and replies.
+    pub name: String,
+}
+
+/// `[listen]`: where the node listens and whom it lets in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenConfig {
+    /// Where Centrifugo's event proxy reaches us.
+    pub grpc: ListenAddr,
+    /// Where the admin listener is.
+    pub admin: SocketAddr,
+    /// The credential that callers of `grpc` must present.
+    pub auth: Option<AuthConfig>,
+    /// The certificate of `grpc`; h2c without.
+    pub tls: Option<TlsConfig>,
+    /// The bearer token of the admin listener, never empty.
+    pub admin_token: Option<Secret>,
+    /// Whether `grpc` may be open beyond loopback without a credential.
+    pub allow_open: bool,
+    /// After how long, ± 20 %, a connection is asked to reconnect.
+    pub max_connection_age: Duration,
+}
+
+/// `listen.auth`: a credential in metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// The metadata key, lower case.
+    pub metadata: String,
+    /// What it must hold, never empty.
+    pub value: Secret,
+}
+
+/// `listen.tls`: files in PEM form, which were there at the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The certificate chain.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The authority that callers' certificates must come from.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddr {
+    /// TCP; port 0 takes any free one.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl ListenAddr {
+    /// Whether other machines can reach it; a wildcard address counts as yes.
+    pub fn is_beyond_loopback(&self) -> bool {
+        match self {
+            Self::Tcp(address) => is_beyond_loopback(address),
+            Self::Unix(_) => false,
+        }
+    }
+}
+
+/// Whether other machines can reach a TCP address; a wildcard counts as yes.
+pub(super) fn is_beyond_loopback(address: &SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+/// `[centrifugo]`: the Centrifugo we publish to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CentrifugoConfig {
+    /// Its gRPC server APIs.
+    pub api: Vec<Endpoint>,
+    /// The key of that API, never empty.
+    pub key: Option<Secret>,
+    /// Where clients connect, `ws://` or `wss://`; used only to check a setup.
+    pub client: String,
+}
+
+/// A gRPC server to call, `grpc://HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// A name or an address; IPv6 in brackets.
+    pub host: String,
+    /// Never 0.
+    pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "grpc://{}:{}", self.host, self.port)
+    }
+}
+
+/// `[channel]`: how channel names are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelConfig {
+    /// What ends the namespace, never empty.
+    pub namespace_boundary: String,
+}
+
+/// `[log]`: what the node says on stderr.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How lines look.
+    pub format: LogFormat,
+    /// A level, or `level,target=level`, fit for an env filter.
+    pub level: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[limits]`: admission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Events being worked on at once.
+    pub in_flight: NonZeroUsize,
+    /// The bytes of those events together; at least `message_bytes`.
+    pub in_flight_bytes: usize,
+    /// Accepted subscription streams.
+    pub streams: NonZeroUsize,
+    /// The largest message, in bytes.
+    pub message_bytes: usize,
+    /// The headers of one call together, in bytes.
+    pub header_bytes: usize,
+    /// How long an event may take where the caller names no deadline.
+    pub timeout: Duration,
+    /// How much earlier than the caller we give up; at most a tenth of the time there is.
+    pub deadline_margin: Duration,
+    /// Events waiting in one lane.
+    pub lane_queue: NonZeroUsize,
+    /// Events in one shard, running and waiting.
+    pub shard_events: NonZeroUsize,
+    /// The bytes of those events together; at least `message_bytes`.
+    pub shard_bytes: usize,
+    /// How long a stopping node waits for what it has accepted.
+    pub shutdown_grace: Duration,
+}
+
+/// `[runtime]`: cores, shards and idle lanes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeConfig {
+    /// Threads that handle events; `None` for one per core.
+    pub cores: Option<NonZeroUsize>,
+    /// Shard actors on each, 8 to 64.
+    pub shards_per_core: NonZeroUsize,
+    /// After how long without an event a lane with state sleeps.
+    pub passivate_after: Duration,
+    /// How long a handler may hold its thread before it is named.
+    pub watchdog: Duration,
+}
+
+/// One `[[interceptor]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InterceptorConfig {
+    /// Its name; no two share one.
+    pub name: String,
+    /// The events it sees.
+    pub on: On,
+    /// What it does.
+    pub kind: InterceptorKind,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// The events that an interceptor sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum On {
+    /// All, outermost.
+    All,
+    /// These, inside those on all.
+    Events(Vec<EventKind>),
+    /// Those of the routes that name it, innermost.
+    Route,
+}
+
+/// What an interceptor does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum InterceptorKind {
+    /// `access-log`: a line per event.
+    AccessLog {
+        /// The level of its lines.
+        level: tracing::Level,
+        /// What a line shows, in this order.
+        fields: Vec<String>,
+    },
+    /// `header-auth`: refuses what lacks a header.
+    HeaderAuth {
+        /// The metadata key, lower case.
+        header: String,
+        /// What it must hold, never empty.
+        value: Secret,
+    },
+    /// `limit`: refuses what comes too fast.
+    Limit {
+        /// Events a second, above 0.
+        rate: f64,
+        /// Events at once after a pause.
+        burst: NonZeroU32,
+        /// `user`, `client`, `channel`, `all` or a template; `None` for `user`, on connect `all`.
+        per: Option<String>,
+    },
+}
+
+/// One `[[route]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteConfig {
+    /// The events it takes, each once, never empty.
+    pub on: Vec<EventKind>,
+    /// The channels or methods; `None` for all.
+    pub pattern: Option<String>,
+    /// `none`, `user`, `client`, `channel` or a template; `None` for the event's default.
+    pub key: Option<String>,
+    /// The name of a handler in [`Config::handlers`].
+    pub handler: String,
+    /// How long its events may take; `None` for the limit of all.
+    pub timeout: Option<Duration>,
+    /// Names of interceptors that its events pass innermost, in this order.
+    pub interceptors: Vec<String>,
+    /// Threads of its own for the handler; `None` to run on the shards' threads.
+    pub pool: Option<NonZeroUsize>,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// A handler of the configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HandlerConfig {
+    /// `static`: a fixed answer.
+    Static(StaticAnswer),
+    /// `allow`: the event's plain yes.
+    Allow {
+        /// By how much refresh and sub_refresh extend.
+        extend: Duration,
+    },
+    /// `deny`: the event's plain no.
+    Deny,
+    /// `echo`: an rpc's data back to the caller.
+    Echo,
+    /// `counter`: counts the events of its key.
+    Counter,
+}
+
+/// The answer of a `static` handler.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StaticAnswer {
+    /// The event's result message, a JSON object with `{…}` in strings not yet replaced.
+    Reply(serde_json::Value),
+    /// An error whose code may leave.
+    Error {
+        /// 100 to 113 or 400 to 1999.
+        code: u32,
+        /// What the client sees.
+        message: String,
+        /// Whether SDKs try again.
+        temporary: bool,
+    },
+    /// A disconnect whose code may leave.
+    Disconnect {
+        /// 4000 to 4999.
+        code: u32,
+        /// At most 123 bytes.
+        reason: String,
+    },
+}
