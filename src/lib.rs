@@ -14,6 +14,7 @@ mod ingress;
 pub mod interceptor;
 mod json;
 pub mod outcome;
+mod node;
 mod pipeline;
 mod pool;
 pub mod proto;
@@ -37,6 +38,7 @@ pub use extract::{
     Attribute, Channel, Client, Data, Deadline, FromRef, Headers, Inbound, Meta, Method, Param,
     Raw, Request, State, User,
 };
+pub use node::{Addresses, BindError, GrpcAddress, Listeners, Node, NodeError};
 pub use interceptor::{Flow, Interceptor};
 pub use outcome::{Failure, IntoOutcome, Outcome};
 pub use pool::Pool;

@@ -1,0 +1,302 @@
+//! A node: listeners, cores, engine, admin; started in this order and ended in the other.
+
+mod admin;
+mod cores;
+
+use crate::config::{Config, ListenAddr, TlsConfig};
+use crate::engine::{Engine, EngineConfig, EngineError, EngineLimits};
+use crate::event::SERVICE_PATH;
+use crate::ingress::auth::CallerAuth;
+use crate::ingress::faults::Faults;
+use crate::ingress::grpc::GrpcIngress;
+use crate::ingress::listener::{Bound, ConnectionLimits, CoreDoor, Listener};
+use crate::ingress::tls::{TlsAcceptor, TlsError, TlsFiles};
+use crate::router::Router;
+use centripeta_cluster::LocalOwnership;
+use cores::Cores;
+use http::HeaderName;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::watch;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+
+/// An address that can't be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("`{key} = \"{address}\"`: {cause}")]
+pub struct BindError {
+    /// The key in `node.toml`.
+    pub key: &'static str,
+    /// Its value.
+    pub address: String,
+    /// What the system says.
+    #[source]
+    pub cause: io::Error,
+}
+
+impl BindError {
+    /// How to mend it.
+    pub fn help(&self) -> String {
+        let Self { key, address, cause } = self;
+        match cause.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "end the process that listens on {address}, or choose another with \
+                 `--set {key}=ADDRESS`"
+            ),
+            io::ErrorKind::AddrNotAvailable => {
+                format!("`{key}` must be an address of this machine")
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("choose a port above 1023 or a path you may write for `{key}`")
+            }
+            _ => format!("choose another address for `{key}`"),
+        }
+    }
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Routes, stages or actors.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Certificates.
+    #[error("`listen.tls`: {0}")]
+    Tls(#[from] TlsError),
+    /// Threads.
+    #[error("can't start threads: {0}")]
+    Threads(#[from] io::Error),
+}
+
+/// The addresses of a node, bound before anything else happens, so that a taken port shows first.
+#[derive(Debug)]
+pub struct Listeners {
+    grpc: Bound,
+    admin: TcpListener,
+}
+
+impl Listeners {
+    /// Binds what the configuration says. A unix socket that nobody listens on is replaced.
+    ///
+    /// # Errors
+    /// An address is taken or not ours.
+    pub async fn bind(config: &Config) -> Result<Self, BindError> {
+        let key = "listen.grpc";
+        let grpc = match &config.listen.grpc {
+            ListenAddr::Tcp(address) => match TcpListener::bind(address).await {
+                Ok(listener) => Bound::Tcp(listener),
+                Err(cause) => return Err(BindError { key, address: address.to_string(), cause }),
+            },
+            ListenAddr::Unix(path) => match bind_unix(path).await {
+                Ok(listener) => Bound::Unix(listener, path.clone()),
+                Err(cause) => {
+                    let address = format!("unix://{}", path.display());
+                    return Err(BindError { key, address, cause });
+                }
+            },
+        };
+        let address = config.listen.admin;
+        let admin = TcpListener::bind(address).await.map_err(|cause| BindError {
+            key: "listen.admin",
+            address: address.to_string(),
+            cause,
+        })?;
+        Ok(Self { grpc, admin })
+    }
+}
+
+async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            if UnixStream::connect(path).await.is_ok() {
+                return Err(error);
+            }
+            // The socket of a process that is gone.
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        bound => bound,
+    }
+}
+
+/// Where a node listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// Of the gRPC frontend, such as `127.0.0.1:10001` or `unix:///run/centripeta.sock`.
+    pub grpc: GrpcAddress,
+    /// Of the admin listener.
+    pub admin: SocketAddr,
+}
+
+/// An address of the gRPC frontend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GrpcAddress {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for GrpcAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    engine: Engine,
+    addresses: Addresses,
+    stop: watch::Sender<bool>,
+    listener: tokio::task::JoinHandle<()>,
+    background: Vec<tokio::task::JoinHandle<()>>,
+    health: HealthReporter,
+    cores: Cores,
+}
+
+impl Node {
+    /// Starts everything on bound addresses. The caller's runtime runs what must never wait behind
+    /// events: accepting, admin.
+    ///
+    /// # Errors
+    /// The router contradicts itself, certificates can't be read, threads can't be started.
+    pub async fn start(
+        config: &Config,
+        router: Router,
+        listeners: Listeners,
+    ) -> Result<Self, NodeError> {
+        let tls = config.listen.tls.as_ref().map(|tls| TlsAcceptor::try_new(tls_files(tls)));
+        let tls = tls.transpose()?;
+        let cores = Cores::start(config.runtime.cores.map(Into::into))?;
+        let ownership = Arc::new(LocalOwnership);
+        let engine =
+            Engine::start(router, engine_config(config), ownership, cores.handles()).await?;
+        let health = HealthReporter::new();
+        set_serving(&health, ServingStatus::Serving).await;
+        let addresses = Addresses {
+            grpc: match &listeners.grpc {
+                Bound::Tcp(listener) => GrpcAddress::Tcp(listener.local_addr()?),
+                Bound::Unix(_, path) => GrpcAddress::Unix(path.clone()),
+            },
+            admin: listeners.admin.local_addr()?,
+        };
+        let (stop, stopped) = watch::channel(false);
+        let mut background = Vec::new();
+        if let Some(tls) = tls.clone() {
+            background.push(tokio::spawn(tls.watch()));
+        }
+        let admin = admin::router(engine.clone(), &config.node.name, &config.listen);
+        background.push(tokio::spawn(admin::serve(listeners.admin, admin)));
+        let listener = Listener {
+            bound: listeners.grpc,
+            doors: doors(config, &engine, &cores, &health),
+            tls,
+            limits: connection_limits(config),
+            stop: stopped,
+        };
+        let listener = tokio::spawn(listener.run());
+        Ok(Self { engine, addresses, stop, listener, background, health, cores })
+    }
+
+    /// Where it listens.
+    pub const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The engine.
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Ends within about `grace`: unready at once, no new connections, what is in flight is
+    /// finished, streams end with *unavailable*; then everything stops. Answers how many events and
+    /// streams had to be cut.
+    pub async fn shutdown(self, grace: Duration) -> (usize, usize) {
+        set_serving(&self.health, ServingStatus::NotServing).await;
+        self.stop.send_replace(true);
+        // A listener that has failed is gone already.
+        drop(self.listener.await);
+        let cut = self.engine.shutdown(grace).await;
+        self.background.iter().for_each(tokio::task::JoinHandle::abort);
+        self.cores.stop();
+        cut
+    }
+}
+
+async fn set_serving(health: &HealthReporter, status: ServingStatus) {
+    let service = SERVICE_PATH.trim_matches('/');
+    health.set_service_status("", status).await;
+    health.set_service_status(service, status).await;
+}
+
+fn tls_files(tls: &TlsConfig) -> TlsFiles {
+    let TlsConfig { cert, key, client_ca } = tls.clone();
+    TlsFiles { cert, key, client_ca }
+}
+
+fn engine_config(config: &Config) -> EngineConfig {
+    let limits = &config.limits;
+    EngineConfig {
+        node: config.node.name.clone(),
+        limits: EngineLimits {
+            in_flight: limits.in_flight.get(),
+            in_flight_bytes: limits.in_flight_bytes,
+            streams: limits.streams.get(),
+            lane_queue: limits.lane_queue.get(),
+            shard_events: limits.shard_events.get(),
+            shard_bytes: limits.shard_bytes,
+            timeout: limits.timeout,
+            deadline_margin: limits.deadline_margin,
+        },
+        shards_per_core: u16::try_from(config.runtime.shards_per_core.get()).unwrap_or(u16::MAX),
+        passivate_after: config.runtime.passivate_after,
+        watchdog: config.runtime.watchdog,
+        namespace_boundary: config.channel.namespace_boundary.clone(),
+    }
+}
+
+fn connection_limits(config: &Config) -> ConnectionLimits {
+    let limits = &config.limits;
+    let streams = limits.streams.get().saturating_add(limits.in_flight.get());
+    ConnectionLimits {
+        streams: u32::try_from(streams).unwrap_or(u32::MAX),
+        pending_resets: limits.in_flight.get(),
+        header_bytes: u32::try_from(limits.header_bytes).unwrap_or(u32::MAX),
+        max_age: config.listen.max_connection_age,
+    }
+}
+
+/// One service per core.
+fn doors(
+    config: &Config,
+    engine: &Engine,
+    cores: &Cores,
+    health: &HealthReporter,
+) -> Vec<CoreDoor> {
+    let faults = Arc::new(Faults::default());
+    let auth = config.listen.auth.as_ref().and_then(|auth| {
+        let name = HeaderName::from_bytes(auth.metadata.as_bytes()).ok()?;
+        Some(CallerAuth::new(name, auth.value.expose().as_bytes().to_vec()))
+    });
+    let door = |(core, handle): (usize, &tokio::runtime::Handle)| {
+        let health = HealthServer::new(HealthService::from_health_reporter(health.clone()));
+        let (engine, faults) = (engine.clone(), Arc::clone(&faults));
+        let bytes = config.limits.message_bytes;
+        CoreDoor {
+            handle: handle.clone(),
+            service: GrpcIngress::new(engine, core, auth.clone(), bytes, faults, health),
+            connections: Arc::default(),
+        }
+    };
+    cores.handles().iter().enumerate().map(door).collect()
+}
