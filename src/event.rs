@@ -103,7 +103,10 @@ impl EventKind {
     /// the thirteen.
     pub fn from_method(method: &str) -> Self {
         let known = Self::ALL.iter().find(|kind| kind.method() == method);
-        known.copied().filter(|kind| *kind != Self::Raw).unwrap_or(Self::Raw)
+        known
+            .copied()
+            .filter(|kind| *kind != Self::Raw)
+            .unwrap_or(Self::Raw)
     }
 
     /// Whether the event opens a subscription stream.

@@ -21,6 +21,8 @@ pub(crate) mod payload {
     /// Keeps the text of the JSON value, whatever it is.
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
         let raw = <Box<RawValue>>::deserialize(from).map_err(de::Error::custom)?;
-        Ok(Bytes::from(String::from(<Box<str>>::from(raw)).into_bytes()))
+        Ok(Bytes::from(
+            String::from(<Box<str>>::from(raw)).into_bytes(),
+        ))
     }
 }
