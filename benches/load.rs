@@ -10,25 +10,30 @@
 mod load {
     pub(crate) mod bare;
     pub(crate) mod burn;
+    pub(crate) mod centrifugo;
+    pub(crate) mod child;
     pub(crate) mod cli;
     pub(crate) mod client;
     pub(crate) mod contenders;
+    pub(crate) mod guard;
     pub(crate) mod machine;
     pub(crate) mod ours;
     pub(crate) mod ratio;
     pub(crate) mod request;
     pub(crate) mod role;
-    pub(crate) mod server;
+    pub(crate) mod rounds;
     pub(crate) mod shapes;
     pub(crate) mod start;
     pub(crate) mod stats;
+    pub(crate) mod streams;
+    pub(crate) mod websocket;
 }
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let result = match load::role::from_arguments() {
-        Some(role) => role.and_then(load::role::Role::serve),
+        Some(role) => role.and_then(load::role::Role::run),
         None => load::cli::run(),
     };
     match result {

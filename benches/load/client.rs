@@ -20,6 +20,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::request::{Call, Head, RPC_PATH};
+use super::rounds::Window;
 use super::stats::Stats;
 
 /// What Centrifugo sends with a call under its default time-out of a second.
@@ -42,15 +43,6 @@ pub(crate) struct Load {
     pub(crate) threads: usize,
 }
 
-/// When calls count: those that end in `from..until`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Window {
-    /// End of the warm-up.
-    pub(crate) from: Instant,
-    /// End of the load.
-    pub(crate) until: Instant,
-}
-
 /// Load threads at work.
 #[derive(Debug)]
 pub(crate) struct RunningLoad {
@@ -62,7 +54,7 @@ impl RunningLoad {
     pub(crate) fn start(
         load: Load,
         address: SocketAddr,
-        calls: &Arc<Vec<Call>>,
+        calls: &Arc<[Call]>,
         window: Window,
     ) -> anyhow::Result<Self> {
         let threads = load.threads.clamp(1, load.connections);
@@ -98,7 +90,7 @@ fn drive(
     connections: usize,
     in_flight: usize,
     address: SocketAddr,
-    calls: &Arc<Vec<Call>>,
+    calls: &Arc<[Call]>,
     window: Window,
     seed: u64,
 ) -> anyhow::Result<Stats> {
@@ -160,7 +152,7 @@ pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<SendRequest<B
 struct Worker {
     sender: SendRequest<Bytes>,
     head: Rc<Head>,
-    calls: Arc<Vec<Call>>,
+    calls: Arc<[Call]>,
     stats: Rc<RefCell<Stats>>,
     random: fastrand::Rng,
 }
@@ -172,9 +164,10 @@ impl Worker {
             let call = &self.calls[self.random.usize(..self.calls.len())];
             let outcome = one_call(&mut self.sender, &self.head, call).await;
             let finished = Instant::now();
-            let counts = finished >= window.from && finished < window.until;
             match outcome {
-                Ok(()) if counts => self.stats.borrow_mut().answered(finished - started),
+                Ok(()) if window.contains(finished) => {
+                    self.stats.borrow_mut().answered(finished - started)
+                }
                 Ok(()) => {}
                 Err(error) => {
                     self.stats.borrow_mut().failed(|| format!("{error:#}"));

@@ -1,17 +1,28 @@
 //! The servers that take turns in every round.
 
+use std::net::SocketAddr;
+
 use anyhow::Context;
 
-use super::role::{Role, ServerKind, ServerOptions};
-use super::server::ServerProcess;
+use super::child::RoleProcess;
+use super::role::{ServerKind, ServerOptions};
 
 /// A server with the name that the report gives it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Contender {
     /// Name in the report.
     pub(crate) name: &'static str,
-    /// How to run it.
-    pub(crate) role: Role,
+    kind: ServerKind,
+    options: ServerOptions,
+}
+
+impl Contender {
+    /// Starts it.
+    pub(crate) async fn start(&self) -> anyhow::Result<RoleProcess> {
+        RoleProcess::server(self.kind, self.options)
+            .await
+            .with_context(|| format!("server {}", self.name))
+    }
 }
 
 /// The bare server first, since the ratios are over it; then ours; then ours with its access log.
@@ -22,7 +33,8 @@ pub(crate) fn contenders(options: ServerOptions) -> Vec<Contender> {
     };
     let contender = |name, kind, options| Contender {
         name,
-        role: Role { kind, options },
+        kind,
+        options,
     };
     let mut contenders = vec![
         contender("bare", ServerKind::Bare, quiet),
@@ -34,31 +46,62 @@ pub(crate) fn contenders(options: ServerOptions) -> Vec<Contender> {
     contenders
 }
 
-/// Starts all of them.
-pub(crate) async fn start(contenders: &[Contender]) -> anyhow::Result<Vec<ServerProcess>> {
-    let mut servers = Vec::with_capacity(contenders.len());
-    for contender in contenders {
-        let server = ServerProcess::start(contender.role)
-            .await
-            .with_context(|| format!("server {}", contender.name))?;
-        servers.push(server);
-    }
-    Ok(servers)
+/// The contenders at work.
+#[derive(Debug)]
+pub(crate) struct Running {
+    servers: Vec<(Contender, RoleProcess)>,
 }
 
-/// Ends all of them.
-pub(crate) async fn stop(servers: Vec<ServerProcess>) -> anyhow::Result<()> {
-    for server in servers {
-        server.stop().await?;
+impl Running {
+    /// Starts all of them.
+    pub(crate) async fn start(contenders: &[Contender]) -> anyhow::Result<Self> {
+        let mut servers = Vec::new();
+        for contender in contenders {
+            servers.push((*contender, contender.start().await?));
+        }
+        Ok(Self { servers })
     }
-    Ok(())
+
+    /// How many they are.
+    pub(crate) fn count(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// Who is driven in which order in a round: each round reverses the order of the one before.
+    pub(crate) fn order(&self, round: usize) -> Vec<usize> {
+        let forward = 0..self.servers.len();
+        match round % 2 {
+            0 => forward.collect(),
+            _ => forward.rev().collect(),
+        }
+    }
+
+    /// Name, process id and address of one of them.
+    pub(crate) fn target(&self, index: usize) -> anyhow::Result<Target> {
+        let (contender, server) = &self.servers[index];
+        Ok(Target {
+            name: contender.name,
+            process: server.process(),
+            address: server.printed()?,
+        })
+    }
+
+    /// Ends all of them.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        for (contender, server) in self.servers {
+            server.stop().await.context(contender.name)?;
+        }
+        Ok(())
+    }
 }
 
-/// Who is driven in which order in a round: each round turns the order of the one before round.
-pub(crate) fn order(round: usize, contenders: usize) -> Vec<usize> {
-    let forward = 0..contenders;
-    match round % 2 {
-        0 => forward.collect(),
-        _ => forward.rev().collect(),
-    }
+/// A running server as the load sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    /// Name in the report.
+    pub(crate) name: &'static str,
+    /// Process id.
+    pub(crate) process: u32,
+    /// Where it accepts connections.
+    pub(crate) address: SocketAddr,
 }

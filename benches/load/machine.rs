@@ -1,6 +1,6 @@
 //! What the kernel counts for a process and for the machine, read from `/proc`.
 
-use std::ops::Sub;
+use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,7 +9,7 @@ use anyhow::Context;
 const TICK: Duration = Duration::from_millis(10);
 
 /// Processor time used by all threads of the process so far, user and system.
-pub(crate) fn cpu_time(process: u32) -> anyhow::Result<Duration> {
+fn cpu_time(process: u32) -> anyhow::Result<Duration> {
     let path = format!("/proc/{process}/stat");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     parse_cpu_time(&text).with_context(|| format!("{path}: unexpected form"))
@@ -24,7 +24,7 @@ fn parse_cpu_time(stat: &str) -> Option<Duration> {
 }
 
 /// Processor time that anything used on this machine so far, the hypervisor's share included.
-pub(crate) fn machine_busy_time() -> anyhow::Result<Duration> {
+fn machine_busy_time() -> anyhow::Result<Duration> {
     let text = std::fs::read_to_string("/proc/stat").context("read /proc/stat")?;
     parse_busy_time(&text).context("/proc/stat: unexpected form")
 }
@@ -55,30 +55,46 @@ pub(crate) fn resident_bytes(process: u32) -> anyhow::Result<u64> {
         .with_context(|| format!("{path}: no VmRSS"))
 }
 
-/// Processor time used by a server, by this process and by everything else.
+/// Processor time used by the parties of the bench and by the whole machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CpuUse {
     /// The server.
     pub(crate) server: Duration,
+    /// The Centrifugo in front of it, if there is one.
+    pub(crate) centrifugo: Duration,
     /// This process.
     pub(crate) load: Duration,
-    /// The whole machine, those two included.
-    pub(crate) machine: Duration,
+    machine: Duration,
 }
 
 impl CpuUse {
     /// What was used up to now.
-    pub(crate) fn so_far(server: u32) -> anyhow::Result<Self> {
+    pub(crate) fn so_far(server: u32, centrifugo: Option<u32>) -> anyhow::Result<Self> {
         Ok(Self {
             server: cpu_time(server)?,
+            centrifugo: centrifugo.map(cpu_time).transpose()?.unwrap_or_default(),
             load: cpu_time(std::process::id())?,
             machine: machine_busy_time()?,
         })
     }
 
-    /// What neither the server nor this process used.
+    /// What none of the parties used.
     pub(crate) fn others(&self) -> Duration {
-        self.machine.saturating_sub(self.server + self.load)
+        let parties = self.server + self.centrifugo + self.load;
+        self.machine.saturating_sub(parties)
+    }
+}
+
+impl Add for CpuUse {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            server: self.server + other.server,
+            centrifugo: self.centrifugo + other.centrifugo,
+            load: self.load + other.load,
+            machine: self.machine + other.machine,
+        }
     }
 }
 
@@ -88,6 +104,7 @@ impl Sub for CpuUse {
     fn sub(self, earlier: Self) -> Self {
         Self {
             server: self.server.saturating_sub(earlier.server),
+            centrifugo: self.centrifugo.saturating_sub(earlier.centrifugo),
             load: self.load.saturating_sub(earlier.load),
             machine: self.machine.saturating_sub(earlier.machine),
         }

@@ -1,6 +1,7 @@
 //! The calls that are sent: rpc events as Centrifugo makes them, encoded once.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -77,7 +78,7 @@ impl Call {
 }
 
 /// One call per key.
-pub(crate) fn calls() -> Vec<Call> {
+pub(crate) fn calls() -> Arc<[Call]> {
     (0..KEYS).map(Call::of_key).collect()
 }
 

@@ -1,7 +1,8 @@
-//! The server roles: the executable starts itself again as `role=bare` or `role=ours`.
+//! What a child does: the executable starts itself again as `role=bare`, `role=ours` or `role=guard`.
 //!
 //! A server binds a free port of the loopback, prints the address as the only line it owes to stdout,
-//! and runs until its stdin closes, so that it can't outlive the process that started it.
+//! and runs until its stdin closes, so that it can't outlive the process that started it. A guard does
+//! the same for a program that knows nothing of this.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -10,11 +11,10 @@ use std::net::SocketAddr;
 use anyhow::{Context, bail};
 use tokio::sync::oneshot;
 
-use super::bare;
 use super::burn::Burn;
-use super::ours;
+use super::{bare, guard, ours};
 
-/// What a server is told; the same for both roles.
+/// What a server is told; the same for both kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerOptions {
     /// Work of the handler for each rpc.
@@ -32,39 +32,50 @@ pub(crate) enum ServerKind {
     Ours,
 }
 
-impl fmt::Display for ServerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bare => "bare",
-            Self::Ours => "ours",
-        })
-    }
+/// What a child does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Serves events.
+    Server(ServerKind, ServerOptions),
+    /// Runs a program with its arguments, ended together with the guard.
+    Guard(Vec<String>),
 }
 
-/// A role with its options.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Role {
-    /// The server to run.
-    pub(crate) kind: ServerKind,
-    /// What it is told.
-    pub(crate) options: ServerOptions,
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Server(ServerKind::Bare, _) => "bare",
+            Self::Server(ServerKind::Ours, _) => "ours",
+            Self::Guard(_) => "guard",
+        })
+    }
 }
 
 impl Role {
     /// The arguments that make a child take this role.
     pub(crate) fn arguments(&self) -> Vec<String> {
-        vec![
-            format!("role={}", self.kind),
-            format!("burn={}", self.options.burn.iterations),
-            format!("access-log={}", self.options.access_log),
-        ]
+        let mut arguments = vec![format!("role={self}")];
+        match self {
+            Self::Server(_, options) => arguments.extend([
+                format!("burn={}", options.burn.iterations),
+                format!("access-log={}", options.access_log),
+            ]),
+            Self::Guard(command) => arguments.extend_from_slice(command),
+        }
+        arguments
     }
 
-    /// Runs the server until stdin closes.
-    pub(crate) fn serve(self) -> anyhow::Result<()> {
-        match self.kind {
-            ServerKind::Bare => bare::serve_bare(&self.options),
-            ServerKind::Ours => ours::serve_ours(&self.options),
+    /// Whether what the child writes to stderr is only there to be written.
+    pub(crate) fn is_chatty(&self) -> bool {
+        matches!(self, Self::Server(_, options) if options.access_log)
+    }
+
+    /// Does it until stdin closes.
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Server(ServerKind::Bare, options) => bare::serve_bare(&options),
+            Self::Server(ServerKind::Ours, options) => ours::serve_ours(&options),
+            Self::Guard(command) => guard::run(&command),
         }
     }
 }
@@ -72,16 +83,18 @@ impl Role {
 /// The role named by the arguments of this process, if they name one.
 pub(crate) fn from_arguments() -> Option<anyhow::Result<Role>> {
     let mut arguments = std::env::args().skip(1);
-    let kind = arguments.next()?.strip_prefix("role=")?.to_owned();
-    Some(parse(&kind, arguments))
+    let name = arguments.next()?.strip_prefix("role=")?.to_owned();
+    Some(match name.as_str() {
+        "bare" => options(arguments).map(|options| Role::Server(ServerKind::Bare, options)),
+        "ours" => options(arguments).map(|options| Role::Server(ServerKind::Ours, options)),
+        "guard" => Ok(Role::Guard(arguments.collect())),
+        other => Err(anyhow::anyhow!(
+            "role `{other}`: must be bare, ours or guard"
+        )),
+    })
 }
 
-fn parse(kind: &str, arguments: impl Iterator<Item = String>) -> anyhow::Result<Role> {
-    let kind = match kind {
-        "bare" => ServerKind::Bare,
-        "ours" => ServerKind::Ours,
-        other => bail!("role `{other}`: must be bare or ours"),
-    };
+fn options(arguments: impl Iterator<Item = String>) -> anyhow::Result<ServerOptions> {
     let mut options = ServerOptions::default();
     for argument in arguments {
         match argument.split_once('=') {
@@ -90,14 +103,19 @@ fn parse(kind: &str, arguments: impl Iterator<Item = String>) -> anyhow::Result<
             _ => bail!("role option `{argument}`: unknown"),
         }
     }
-    Ok(Role { kind, options })
+    Ok(options)
 }
 
 /// Tells the parent that the server accepts connections at `address`.
 pub(crate) fn announce(address: SocketAddr) -> anyhow::Result<()> {
+    print_line(&address)
+}
+
+/// Prints the line that the parent waits for.
+pub(crate) fn print_line(line: &impl fmt::Display) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{address}").context("print the address")?;
-    stdout.flush().context("print the address")
+    writeln!(stdout, "{line}").context("print to the parent")?;
+    stdout.flush().context("print to the parent")
 }
 
 /// Resolves when the parent closes our stdin or ends.

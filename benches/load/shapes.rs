@@ -3,21 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::Context;
 use serde::Serialize;
-use tokio::time::{Instant, sleep_until};
 
 use super::burn::Burn;
-use super::client::{Load, RunningLoad, Window};
-use super::contenders::{self, Contender};
-use super::machine::{CpuUse, resident_bytes};
-use super::ratio::{Better, Figure, Summary, table_head};
+use super::client::{Load, RunningLoad};
+use super::contenders::{Running, Target, contenders};
+use super::ratio::{Better, Comparison, Figure};
 use super::request::Call;
 use super::role::ServerOptions;
-use super::server::ServerProcess;
+use super::rounds::{self, Plan, Tally};
 
-/// Time given to a load to open its connections before the warm-up.
-const CONNECT_ALLOWANCE: Duration = Duration::from_millis(100);
+/// Time given to the load to open its connections before the warm-up.
+const CONNECT_ALLOWANCE: Duration = Duration::from_millis(50);
 
 /// How many connections with how many calls in flight, and what the handler does.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -60,54 +58,12 @@ pub(crate) const SHAPES: [Shape; 4] = [
     },
 ];
 
-/// How long and how often.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Plan {
-    /// Rounds per shape.
-    pub(crate) rounds: usize,
-    /// Measured seconds per server and round.
-    pub(crate) seconds: f64,
-    /// Seconds of load before.
-    pub(crate) warm_up_seconds: f64,
-    /// Threads of the load.
-    pub(crate) load_threads: usize,
-    /// Whether ours is also measured with its access log on.
-    pub(crate) access_log: bool,
-}
-
-const FIGURES: [Figure; 8] = {
-    const fn figure(name: &'static str, better: Better) -> Figure {
-        Figure { name, better }
-    }
-    [
-        figure("events_per_second", Better::Higher),
-        figure("p50_us", Better::Lower),
-        figure("p99_us", Better::Lower),
-        figure("p99.9_us", Better::Lower),
-        figure("server_cpu_us_per_event", Better::Lower),
-        figure("server_rss_mib", Better::Neither),
-        figure("load_cpu_us_per_event", Better::Neither),
-        figure("cores_used_by_others", Better::Neither),
-    ]
-};
-
-/// The figures of one server in one round, in the order of `FIGURES`.
-type Sample = [f64; FIGURES.len()];
-
 /// What a shape showed.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ShapeReport {
     #[serde(flatten)]
     shape: Shape,
     comparisons: Vec<Comparison>,
-}
-
-/// A server beside the bare one.
-#[derive(Clone, Debug, Serialize)]
-struct Comparison {
-    base: &'static str,
-    name: &'static str,
-    figures: Vec<Summary>,
 }
 
 impl ShapeReport {
@@ -123,10 +79,7 @@ impl ShapeReport {
             "\nshape {name}: {connections} connections x {in_flight} in flight, handler {burn_us} us\n"
         );
         for comparison in &self.comparisons {
-            text += &table_head(comparison.base, comparison.name);
-            for summary in &comparison.figures {
-                summary.print(&mut text);
-            }
+            text += &comparison.text();
         }
         text
     }
@@ -139,90 +92,54 @@ impl ShapeReport {
 pub(crate) async fn measure(
     shape: Shape,
     plan: &Plan,
-    calls: &Arc<Vec<Call>>,
+    calls: &Arc<[Call]>,
 ) -> anyhow::Result<ShapeReport> {
-    let contenders = contenders::contenders(ServerOptions {
+    let contenders = contenders(ServerOptions {
         burn: Burn::calibrate(Duration::from_micros(shape.burn_us)),
         access_log: plan.access_log,
     });
-    let servers = contenders::start(&contenders).await?;
-    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); contenders.len()];
-    for round in 0..plan.rounds {
-        for index in contenders::order(round, contenders.len()) {
-            let sample = drive(&contenders[index], &servers[index], shape, plan, calls).await?;
-            samples[index].push(sample);
-        }
+    let mut rounds = Vec::with_capacity(plan.rounds);
+    for number in 0..plan.rounds {
+        let servers = Running::start(&contenders).await?;
+        let slice = async |index| drive(servers.target(index)?, shape, plan, calls).await;
+        rounds.push(rounds::run(&servers, plan, number, slice).await?);
+        servers.stop().await?;
     }
-    contenders::stop(servers).await?;
     Ok(ShapeReport {
         shape,
-        comparisons: compare(&contenders, &samples),
+        comparisons: Comparison::of_neighbours(&contenders, &figures(), &rounds),
     })
 }
 
-fn compare(contenders: &[Contender], samples: &[Vec<Sample>]) -> Vec<Comparison> {
-    let column = |server: usize, figure: usize| -> Vec<f64> {
-        samples[server]
-            .iter()
-            .map(|sample| sample[figure])
-            .collect()
-    };
-    let compared = |base: usize, server: usize| Comparison {
-        base: contenders[base].name,
-        name: contenders[server].name,
-        figures: (0..FIGURES.len())
-            .map(|index| Summary::of(FIGURES[index], &column(base, index), &column(server, index)))
-            .collect(),
-    };
-    (1..contenders.len())
-        .map(|server| compared(server - 1, server))
-        .collect()
-}
-
 async fn drive(
-    contender: &Contender,
-    server: &ServerProcess,
+    target: Target,
     shape: Shape,
     plan: &Plan,
-    calls: &Arc<Vec<Call>>,
-) -> anyhow::Result<Sample> {
+    calls: &Arc<[Call]>,
+) -> anyhow::Result<Tally> {
     let load = Load {
         connections: shape.connections,
         in_flight: shape.in_flight,
         threads: plan.load_threads,
     };
-    let from = Instant::now() + CONNECT_ALLOWANCE + Duration::from_secs_f64(plan.warm_up_seconds);
-    let until = from + Duration::from_secs_f64(plan.seconds);
-    let running = RunningLoad::start(load, server.address(), calls, Window { from, until })?;
-    sleep_until(from).await;
-    let before = CpuUse::so_far(server.process())?;
-    sleep_until(until).await;
-    let used = CpuUse::so_far(server.process())? - before;
-    let resident = resident_bytes(server.process())? as f64 / f64::from(1 << 20);
+    let window = plan.window(CONNECT_ALLOWANCE);
+    let running = RunningLoad::start(load, target.address, calls, window)?;
+    let cpu = window.cpu_use(target.process, None).await?;
     let stats = tokio::task::block_in_place(|| running.finish())?;
-    if let Some((errors, cause)) = stats.errors() {
-        bail!(
-            "{} failed {errors} calls in shape {}, the first with: {cause}",
-            contender.name,
-            shape.name
-        );
-    }
-    ensure!(
-        stats.count() > 0,
-        "{} answered nothing in shape {}",
-        contender.name,
-        shape.name
-    );
-    let events = stats.count() as f64;
-    let per_event = |time: Duration| time.as_secs_f64() * 1e6 / events;
-    Ok([
-        events / plan.seconds,
-        stats.quantile_us(0.5),
-        stats.quantile_us(0.99),
-        stats.quantile_us(0.999),
-        per_event(used.server),
-        resident,
-        per_event(used.load),
-        used.others().as_secs_f64() / plan.seconds,
-    ])
+    Tally::of_slice(target, window, stats, cpu).with_context(|| format!("shape {}", shape.name))
+}
+
+fn figures() -> Vec<Figure> {
+    let mut figures = Tally::speed_figures();
+    figures.extend([
+        Figure::new("server_cpu_us_per_event", Better::Lower, |it| {
+            it.us_per_call(it.cpu.server)
+        }),
+        Figure::new("server_rss_mib", Better::Neither, |it| it.resident_mib),
+        Figure::new("load_cpu_us_per_event", Better::Neither, |it| {
+            it.us_per_call(it.cpu.load)
+        }),
+        Figure::others(),
+    ]);
+    figures
 }

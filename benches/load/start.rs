@@ -5,7 +5,6 @@ use serde::Serialize;
 use super::contenders::{Contender, contenders};
 use super::ratio::median;
 use super::role::ServerOptions;
-use super::server::ServerProcess;
 
 /// Times of one server in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -35,7 +34,7 @@ pub(crate) async fn measure(starts: usize) -> anyhow::Result<Vec<StartReport>> {
     let mut times = vec![Vec::with_capacity(starts); contenders.len()];
     for _ in 0..starts {
         for (contender, times) in contenders.iter().zip(&mut times) {
-            let server = ServerProcess::start(contender.role).await?;
+            let server = contender.start().await?;
             times.push(server.ready_after().as_secs_f64() * 1e3);
             server.stop().await?;
         }
