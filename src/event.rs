@@ -1,5 +1,41 @@
 //! What Centrifugo asks: the kinds of event, by name and by wire method.
 
+#[macro_use]
+pub(crate) mod setters;
+
+pub mod cache_empty;
+pub mod channel_state;
+pub mod connect;
+pub mod map_publish;
+pub mod map_remove;
+pub mod publish;
+pub mod raw;
+pub mod refresh;
+pub mod rpc;
+pub mod shared_poll_refresh;
+pub mod stream;
+pub mod stream_bidirectional;
+pub mod sub_refresh;
+pub mod subscribe;
+
+pub use cache_empty::{CacheEmpty, CacheEmptyReply};
+pub use channel_state::{ChannelState, ChannelStateReply};
+pub use connect::{Connect, ConnectReply, SubscribeOptions};
+pub use map_publish::{KeyMode, MapPublish, MapPublishReply};
+pub use map_remove::{MapRemove, MapRemoveReply};
+pub use publish::{Publish, PublishReply};
+pub use raw::{Raw, RawMessage};
+pub use refresh::{Refresh, RefreshReply};
+pub use rpc::{Json, Rpc, RpcReply};
+pub use shared_poll_refresh::{SharedPollRefresh, SharedPollRefreshReply};
+pub use stream::{Stream, StreamReply};
+pub use stream_bidirectional::StreamBidirectional;
+pub use sub_refresh::{SubRefresh, SubRefreshReply};
+pub use subscribe::{Subscribe, SubscribeReply};
+
+use crate::answer::rules::Rules;
+use crate::proto::proxy;
+use crate::reply::ReplyMessage;
 use std::fmt;
 use std::str::FromStr;
 
@@ -189,3 +225,57 @@ pub trait Event: Send + Sync + 'static {
     /// The response message.
     type Response: prost::Message + Default + serde::Serialize + serde::de::DeserializeOwned;
 }
+
+/// What the gate has to know of an event to check its replies.
+pub(crate) trait Gated: Event {
+    /// The result, if the message is one of this event's.
+    fn result(message: &ReplyMessage) -> Option<&Self::Result>;
+
+    /// The reply of a result.
+    fn message(result: Self::Result) -> ReplyMessage;
+
+    /// The parts of a response, of which Centrifugo heeds one; why, if it can't be a response.
+    fn parts(response: Self::Response) -> Result<Parts<Self::Result>, String>;
+
+    /// Why a result may not leave.
+    fn check(result: &Self::Result, rules: &Rules) -> Result<(), String>;
+}
+
+/// A response taken apart.
+#[derive(Debug)]
+pub(crate) struct Parts<R> {
+    pub(crate) result: Option<R>,
+    pub(crate) error: Option<proxy::Error>,
+    pub(crate) disconnect: Option<proxy::Disconnect>,
+}
+
+/// Runs an expression with the marker type of a kind under the given name.
+macro_rules! with_event {
+    ($kind:expr, $event:ident => $body:expr) => {
+        match $kind {
+            $crate::event::EventKind::Connect => with_event!(@ $event = Connect; $body),
+            $crate::event::EventKind::Refresh => with_event!(@ $event = Refresh; $body),
+            $crate::event::EventKind::Subscribe => with_event!(@ $event = Subscribe; $body),
+            $crate::event::EventKind::SubRefresh => with_event!(@ $event = SubRefresh; $body),
+            $crate::event::EventKind::Publish => with_event!(@ $event = Publish; $body),
+            $crate::event::EventKind::Rpc => with_event!(@ $event = Rpc; $body),
+            $crate::event::EventKind::Stream => with_event!(@ $event = Stream; $body),
+            $crate::event::EventKind::StreamBidirectional => {
+                with_event!(@ $event = StreamBidirectional; $body)
+            }
+            $crate::event::EventKind::MapPublish => with_event!(@ $event = MapPublish; $body),
+            $crate::event::EventKind::MapRemove => with_event!(@ $event = MapRemove; $body),
+            $crate::event::EventKind::SharedPollRefresh => {
+                with_event!(@ $event = SharedPollRefresh; $body)
+            }
+            $crate::event::EventKind::CacheEmpty => with_event!(@ $event = CacheEmpty; $body),
+            $crate::event::EventKind::ChannelState => with_event!(@ $event = ChannelState; $body),
+            $crate::event::EventKind::Raw => with_event!(@ $event = Raw; $body),
+        }
+    };
+    (@ $event:ident = $name:ident; $body:expr) => {{
+        type $event = $crate::event::$name;
+        $body
+    }};
+}
+pub(crate) use with_event;

@@ -1,7 +1,8 @@
 //! Centripeta: a clustered, actor-based event router that sits behind Centrifugo.
 
+pub mod answer;
 pub mod event;
-mod json;
+pub mod json;
 pub mod outcome;
 pub mod proto;
 pub mod reject;

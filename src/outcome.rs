@@ -1,5 +1,6 @@
 //! How an event ended: the value that travels back through the `after` halves to the caller.
 
+use crate::event::Event;
 use crate::reject::Reject;
 use crate::reply::{Reply, StreamOpen};
 use std::time::Duration;
@@ -41,6 +42,60 @@ impl From<Failure> for Outcome {
 impl From<Reject> for Outcome {
     fn from(reject: Reject) -> Self {
         Self::Reject(reject)
+    }
+}
+
+/// What a handler of the event `E` may return.
+///
+/// `()` is no answer, and does not compile: Centrifugo reads an empty reply as *allowed* for most
+/// events, so whoever means it says [`Reply::empty`].
+///
+/// ```compile_fail,E0277
+/// use centripeta::event::Publish;
+/// use centripeta::outcome::IntoOutcome;
+///
+/// fn answer(value: impl IntoOutcome<Publish>) {}
+/// answer(());
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a handler of the event `{E}` may not return `{Self}`",
+    label = "not an answer to this event",
+    note = "it may return the event's reply builder (`ConnectReply`, `SubscribeReply`, \
+            `PublishReply`, `RpcReply`, `RefreshReply`, `StreamReply` …), its result message, \
+            `Json<T>` (rpc only), `Reply`, `Reject`, `Outcome`, or a `Result` of one of these \
+            with an error that turns into `Reject`",
+    note = "`()` is no answer: return the event's plain yes (such as `SubscribeReply::allow()`), \
+            or `Reply::empty()` if an empty reply is meant"
+)]
+pub trait IntoOutcome<E: Event> {
+    /// The outcome of the event.
+    fn into_outcome(self) -> Outcome;
+}
+
+impl<E: Event> IntoOutcome<E> for Outcome {
+    fn into_outcome(self) -> Outcome {
+        self
+    }
+}
+
+impl<E: Event> IntoOutcome<E> for Reply {
+    fn into_outcome(self) -> Outcome {
+        Outcome::Reply(self)
+    }
+}
+
+impl<E: Event> IntoOutcome<E> for Reject {
+    fn into_outcome(self) -> Outcome {
+        Outcome::Reject(self)
+    }
+}
+
+impl<E: Event, T: IntoOutcome<E>, X: Into<Reject>> IntoOutcome<E> for Result<T, X> {
+    fn into_outcome(self) -> Outcome {
+        match self {
+            Ok(answer) => answer.into_outcome(),
+            Err(refusal) => Outcome::Reject(refusal.into()),
+        }
     }
 }
 

@@ -22,8 +22,61 @@ pub mod code {
     pub const BAD_REQUEST: u32 = 107;
     /// The feature is not available here.
     pub const NOT_AVAILABLE: u32 = 108;
-    /// Too many requests; sent as temporary.
+    /// Too many requests; add `.temporary()`, as this node does when it is overloaded itself.
     pub const TOO_MANY_REQUESTS: u32 = 111;
+}
+
+/// Centrifugo's own disconnect codes that an application may reuse on purpose. 3000 is not among
+/// them: WebSocket clients see it as a lost transport and reconnect for ever.
+pub mod disconnect_code {
+    /// The node shuts down; the client reconnects.
+    pub const SHUTDOWN: u32 = 3001;
+    /// Internal server error; the client reconnects.
+    pub const SERVER_ERROR: u32 = 3004;
+    /// The connection expired; the client reconnects.
+    pub const EXPIRED: u32 = 3005;
+    /// A server-side subscription expired; the client reconnects.
+    pub const SUBSCRIPTION_EXPIRED: u32 = 3006;
+    /// The client reads too slowly; it reconnects.
+    pub const SLOW: u32 = 3008;
+    /// Writing to the client failed; it reconnects.
+    pub const WRITE_ERROR: u32 = 3009;
+    /// The position in a stream was lost; the client reconnects.
+    pub const INSUFFICIENT_STATE: u32 = 3010;
+    /// Asks the client to reconnect.
+    pub const FORCE_RECONNECT: u32 = 3011;
+    /// The client did not answer a ping; it reconnects.
+    pub const NO_PONG: u32 = 3012;
+    /// Too many requests; the client reconnects.
+    pub const TOO_MANY_REQUESTS: u32 = 3013;
+    /// The state of the connection is no longer valid; the client reconnects.
+    pub const STATE_INVALIDATED: u32 = 3014;
+    /// The token is invalid; final.
+    pub const INVALID_TOKEN: u32 = 3500;
+    /// The request makes no sense; final.
+    pub const BAD_REQUEST: u32 = 3501;
+    /// The connection did not authenticate in time; final.
+    pub const STALE: u32 = 3502;
+    /// The client has to go; final.
+    pub const FORCE_DISCONNECT: u32 = 3503;
+    /// Too many connections; final.
+    pub const CONNECTION_LIMIT: u32 = 3504;
+    /// Too many channels; final.
+    pub const CHANNEL_LIMIT: u32 = 3505;
+    /// The data does not fit the client's protocol; final.
+    pub const INAPPROPRIATE_PROTOCOL: u32 = 3506;
+    /// The client may not do this; final.
+    pub const PERMISSION_DENIED: u32 = 3507;
+    /// The feature is not available; final.
+    pub const NOT_AVAILABLE: u32 = 3508;
+    /// Too many errors; final.
+    pub const TOO_MANY_ERRORS: u32 = 3509;
+
+    /// Whether a code is one of those above.
+    pub const fn is_known(code: u32) -> bool {
+        matches!(code, SHUTDOWN | SERVER_ERROR..=SUBSCRIPTION_EXPIRED | SLOW..=STATE_INVALIDATED)
+            || matches!(code, INVALID_TOKEN..=TOO_MANY_ERRORS)
+    }
 }
 
 /// What a handler or a stage answers instead of a reply.

@@ -1,0 +1,90 @@
+//! `subscribe`: a client subscribes to a channel; the reply allows it, with options.
+
+use super::{Event, EventKind, Gated, Parts};
+use crate::answer::rules::Rules;
+use crate::proto::proxy;
+use crate::reply::{Intent, ReplyMessage};
+
+/// A client subscribes to a channel.
+#[derive(Debug, Clone, Copy)]
+pub struct Subscribe;
+
+impl Event for Subscribe {
+    const KIND: EventKind = EventKind::Subscribe;
+    type Request = proxy::SubscribeRequest;
+    type Result = proxy::SubscribeResult;
+    type Response = proxy::SubscribeResponse;
+}
+
+impl Gated for Subscribe {
+    fn result(message: &ReplyMessage) -> Option<&Self::Result> {
+        match message {
+            ReplyMessage::Subscribe(result) => Some(result),
+            _ => None,
+        }
+    }
+
+    fn message(result: Self::Result) -> ReplyMessage {
+        ReplyMessage::Subscribe(Box::new(result))
+    }
+
+    fn parts(response: Self::Response) -> Result<Parts<Self::Result>, String> {
+        Ok(Parts {
+            result: response.result,
+            error: response.error,
+            disconnect: response.disconnect,
+        })
+    }
+
+    fn check(result: &Self::Result, rules: &Rules) -> Result<(), String> {
+        rules.payload("data", &result.data, "b64data", &result.b64data)?;
+        rules.payload("info", &result.info, "b64info", &result.b64info)
+    }
+}
+
+/// Allows a subscription.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SubscribeReply {
+    pub(crate) result: proxy::SubscribeResult,
+    pub(crate) intent: Intent,
+}
+
+impl SubscribeReply {
+    /// Allows the subscription with the options of the namespace.
+    pub fn allow() -> Self {
+        Self::default()
+    }
+
+    expiry_setters!("subscription");
+
+    payload_setters! {
+        /// What the client gets in the reply to its subscribe.
+        data, data_bytes
+    }
+
+    payload_setters! {
+        /// What others see of the client in this channel.
+        info, info_bytes
+    }
+
+    null_setter!();
+
+    override_setters!();
+
+    /// What the client may do in the channel: `sub`, `pub`, `hst`, `prs` (Centrifugo PRO).
+    #[must_use]
+    pub fn permit<N: Into<String>>(mut self, actions: impl IntoIterator<Item = N>) -> Self {
+        let actions = actions.into_iter().map(Into::into);
+        self.result.allow.extend(actions);
+        self
+    }
+
+    /// Publications that don't match the filter stay away from the client (Centrifugo PRO).
+    #[must_use]
+    pub fn server_tags_filter(mut self, filter: proxy::FilterNode) -> Self {
+        self.result.server_tags_filter = Some(filter);
+        self
+    }
+}
+
+reply_of!(Subscribe, SubscribeReply);
