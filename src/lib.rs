@@ -1,18 +1,8 @@
 //! Centripeta: a clustered, actor-based event router that sits behind Centrifugo.
 
 pub mod answer;
-pub mod config;
-mod cx;
-mod dispatch;
-mod engine;
-pub mod envelope;
 pub mod event;
-pub mod extract;
-pub mod handler;
-mod inbound;
-mod ingress;
-pub mod interceptor;
-mod json;
+pub mod json;
 pub mod outcome;
 mod node;
 mod pipeline;

@@ -11,6 +11,7 @@ use crate::reply::{Reply, ReplyMessage};
 use prost::Message;
 use std::time::Duration;
 
+mod builders;
 mod matrix;
 mod replies;
 mod unknown_fields;
@@ -22,4 +23,28 @@ fn shown(kind: EventKind, answer: &Answer) -> String {
         Answer::Open(message) => format!("open {}", response_to_json(kind, message).unwrap()),
         Answer::Status { code, .. } => format!("{code:?}"),
     }
+}
+
+fn sealed(kind: EventKind, json_client: bool, reply: impl Into<Reply>) -> Result<String, String> {
+    let mut reply = reply.into();
+    match seal(kind, json_client, &mut reply) {
+        Ok(response) => Ok(response_to_json(kind, &response).unwrap()),
+        Err(Failure::BadReply(why)) => Err(why),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn leaves(kind: EventKind, reply: impl Into<Reply>, expected: &str) {
+    assert_eq!(sealed(kind, true, reply).as_deref(), Ok(expected));
+}
+
+#[track_caller]
+fn stays(kind: EventKind, reply: impl Into<Reply>, naming: &str) {
+    let why = sealed(kind, true, reply).unwrap_err();
+    assert!(why.contains(naming), "{why}");
+}
+
+fn raw(kind: EventKind, json: &str) -> Reply {
+    Reply::raw(crate::json::response_from_json(kind, json).unwrap())
 }

@@ -201,7 +201,8 @@ fn errors_name_the_key_and_the_value() {
     for (kind, text, expected) in cases {
         let why = refused(kind, text);
         assert!(why.starts_with(expected), "{text}: {why}");
-        assert!(!why.contains("at line 1"), "{text}: {why}");
+        let whole = text.ends_with('}');
+        assert!(!whole || !why.contains("at line"), "{text}: {why}");
     }
 }
 

@@ -131,7 +131,7 @@ impl Row {
 #[test]
 fn every_failure_of_every_kind_has_its_answer_of_the_table() {
     let failures = failures();
-    assert_eq!(failures.len(), 18);
+    assert_eq!(failures.len(), 19);
     for failure in failures {
         let row = failure_row(&failure);
         for kind in EventKind::ALL {
@@ -313,18 +313,52 @@ fn an_empty_reply_leaves_when_it_is_said_in_words() {
     }
 }
 
-#[test]
-fn streams_and_their_ends_are_no_answers() {
-    for kind in EventKind::ALL {
-        let open = Outcome::from(StreamReply::silent());
-        assert_eq!(answer(kind, true, open), Answer::INTERNAL, "{kind}");
-        let end = Outcome::StreamEnd(StreamEnd {
+/// Every form of an outcome, each from the one before it.
+fn next_outcome(after: Option<&Outcome>) -> Option<Outcome> {
+    match after {
+        None => Some(Outcome::Reply(Reply::new(ReplyMessage::Rpc(
+            proxy::RpcResult::default(),
+        )))),
+        Some(Outcome::Reply(_)) => Some(StreamReply::silent().into()),
+        Some(Outcome::Stream(_)) => Some(Reject::permission_denied().into()),
+        Some(Outcome::Reject(_)) => Some(Failure::NoRoute.into()),
+        Some(Outcome::Failure(_)) => Some(Outcome::StreamEnd(StreamEnd {
             reason: StreamEndReason::Finished,
             open_for: Duration::ZERO,
             sent: 0,
             received: 0,
-        });
-        assert_eq!(answer(kind, true, end), Answer::INTERNAL, "{kind}");
+        })),
+        Some(Outcome::StreamEnd(_)) => None,
+    }
+}
+
+#[test]
+fn no_form_of_an_outcome_becomes_an_empty_message() {
+    let forms = (0..).map_while(replay).count();
+    assert_eq!(forms, 5);
+    for kind in EventKind::ALL {
+        for form in 0..forms {
+            match answer(kind, true, replay(form).unwrap()) {
+                Answer::Message(message) => assert!(!message.is_empty(), "{kind} {form}"),
+                Answer::Open(_) => panic!("{kind} {form}: opened a stream"),
+                Answer::Status { code, .. } => assert_ne!(code, Code::Ok, "{kind} {form}"),
+            }
+        }
+    }
+}
+
+/// The outcome at this place of the chain, anew: outcomes can't be cloned.
+fn replay(place: usize) -> Option<Outcome> {
+    (0..place).fold(next_outcome(None), |last, _| next_outcome(last.as_ref()))
+}
+
+#[test]
+fn streams_and_their_ends_are_no_answers() {
+    for kind in EventKind::ALL {
+        for place in [1, 4] {
+            let answer = answer(kind, true, replay(place).unwrap());
+            assert_eq!(answer, Answer::INTERNAL, "{kind} {place}");
+        }
     }
 }
 
