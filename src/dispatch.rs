@@ -4,7 +4,7 @@ use crate::engine::flight::Flight;
 use crate::engine::seat::Refused;
 use crate::engine::shared::Shared;
 use crate::outcome::{Failure, Overloaded, Unavailable};
-use crate::region::{LaneView, Shard, ShardMessage};
+use crate::region::{LaneView, Shard, ShardMessage, Values};
 use crate::routing::key::KeyError;
 use centripeta_cluster::Owner;
 use std::sync::Arc;
@@ -29,7 +29,16 @@ pub(crate) fn dispatch(mut flight: Flight) {
                     return flight.finish(Failure::Unavailable(Unavailable::NoOwner).into());
                 }
             };
-            flight.cx_mut().lane = Some(LaneView { key, slot, epoch });
+            let values = route.handler.keeps_lane().then(|| Values {
+                store: Arc::clone(&shared.store),
+                node: Arc::clone(&shared.node),
+            });
+            flight.cx_mut().lane = Some(LaneView {
+                key,
+                slot,
+                epoch,
+                values,
+            });
             &shared.shards[usize::from(shared.layout.shard_of(slot).index())]
         }
         Err(why @ KeyError::BadData { .. }) => {

@@ -1,10 +1,20 @@
 //! Centripeta: a clustered, actor-based event router that sits behind Centrifugo.
 
 pub mod answer;
+pub mod config;
+mod cx;
+mod dispatch;
+mod engine;
+pub mod envelope;
 pub mod event;
+pub mod extract;
+pub mod handler;
+mod inbound;
+mod ingress;
+pub mod interceptor;
 pub mod json;
-pub mod outcome;
 mod node;
+pub mod outcome;
 mod pipeline;
 mod pool;
 pub mod proto;
@@ -28,8 +38,8 @@ pub use extract::{
     Attribute, Channel, Client, Data, Deadline, FromRef, Headers, Inbound, Meta, Method, Param,
     Raw, Request, State, User,
 };
-pub use node::{Addresses, BindError, GrpcAddress, Listeners, Node, NodeError};
 pub use interceptor::{Flow, Interceptor};
+pub use node::{Addresses, BindError, GrpcAddress, Listeners, Node, NodeError};
 pub use outcome::{Failure, IntoOutcome, Outcome};
 pub use pool::Pool;
 pub use reject::Reject;

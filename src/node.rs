@@ -43,7 +43,11 @@ pub struct BindError {
 impl BindError {
     /// How to mend it.
     pub fn help(&self) -> String {
-        let Self { key, address, cause } = self;
+        let Self {
+            key,
+            address,
+            cause,
+        } = self;
         match cause.kind() {
             io::ErrorKind::AddrInUse => format!(
                 "end the process that listens on {address}, or choose another with \
@@ -91,22 +95,34 @@ impl Listeners {
         let grpc = match &config.listen.grpc {
             ListenAddr::Tcp(address) => match TcpListener::bind(address).await {
                 Ok(listener) => Bound::Tcp(listener),
-                Err(cause) => return Err(BindError { key, address: address.to_string(), cause }),
+                Err(cause) => {
+                    return Err(BindError {
+                        key,
+                        address: address.to_string(),
+                        cause,
+                    });
+                }
             },
             ListenAddr::Unix(path) => match bind_unix(path).await {
                 Ok(listener) => Bound::Unix(listener, path.clone()),
                 Err(cause) => {
                     let address = format!("unix://{}", path.display());
-                    return Err(BindError { key, address, cause });
+                    return Err(BindError {
+                        key,
+                        address,
+                        cause,
+                    });
                 }
             },
         };
         let address = config.listen.admin;
-        let admin = TcpListener::bind(address).await.map_err(|cause| BindError {
-            key: "listen.admin",
-            address: address.to_string(),
-            cause,
-        })?;
+        let admin = TcpListener::bind(address)
+            .await
+            .map_err(|cause| BindError {
+                key: "listen.admin",
+                address: address.to_string(),
+                cause,
+            })?;
         Ok(Self { grpc, admin })
     }
 }
@@ -175,7 +191,11 @@ impl Node {
         router: Router,
         listeners: Listeners,
     ) -> Result<Self, NodeError> {
-        let tls = config.listen.tls.as_ref().map(|tls| TlsAcceptor::try_new(tls_files(tls)));
+        let tls = config
+            .listen
+            .tls
+            .as_ref()
+            .map(|tls| TlsAcceptor::try_new(tls_files(tls)));
         let tls = tls.transpose()?;
         let cores = Cores::start(config.runtime.cores.map(Into::into))?;
         let ownership = Arc::new(LocalOwnership);
@@ -205,7 +225,15 @@ impl Node {
             stop: stopped,
         };
         let listener = tokio::spawn(listener.run());
-        Ok(Self { engine, addresses, stop, listener, background, health, cores })
+        Ok(Self {
+            engine,
+            addresses,
+            stop,
+            listener,
+            background,
+            health,
+            cores,
+        })
     }
 
     /// Where it listens.
@@ -227,7 +255,9 @@ impl Node {
         // A listener that has failed is gone already.
         drop(self.listener.await);
         let cut = self.engine.shutdown(grace).await;
-        self.background.iter().for_each(tokio::task::JoinHandle::abort);
+        self.background
+            .iter()
+            .for_each(tokio::task::JoinHandle::abort);
         self.cores.stop();
         cut
     }
@@ -240,8 +270,16 @@ async fn set_serving(health: &HealthReporter, status: ServingStatus) {
 }
 
 fn tls_files(tls: &TlsConfig) -> TlsFiles {
-    let TlsConfig { cert, key, client_ca } = tls.clone();
-    TlsFiles { cert, key, client_ca }
+    let TlsConfig {
+        cert,
+        key,
+        client_ca,
+    } = tls.clone();
+    TlsFiles {
+        cert,
+        key,
+        client_ca,
+    }
 }
 
 fn engine_config(config: &Config) -> EngineConfig {
@@ -286,7 +324,10 @@ fn doors(
     let faults = Arc::new(Faults::default());
     let auth = config.listen.auth.as_ref().and_then(|auth| {
         let name = HeaderName::from_bytes(auth.metadata.as_bytes()).ok()?;
-        Some(CallerAuth::new(name, auth.value.expose().as_bytes().to_vec()))
+        Some(CallerAuth::new(
+            name,
+            auth.value.expose().as_bytes().to_vec(),
+        ))
     });
     let door = |(core, handle): (usize, &tokio::runtime::Handle)| {
         let health = HealthServer::new(HealthService::from_health_reporter(health.clone()));

@@ -4,11 +4,11 @@
 //! asks for.
 
 use centripeta::config::{Config, LoadOptions, load};
+use centripeta::event::Rpc;
 use centripeta::extract::Raw;
 use centripeta::{
     Cx, Flow, Interceptor, Listeners, Node, Outcome, Request, Route, Router, StreamReply,
 };
-use centripeta::event::Rpc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -22,24 +22,30 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(crate) fn serve_ours(options: &ServerOptions) -> anyhow::Result<()> {
     let config = config()?;
     let router = router(options);
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async move {
-        let listeners = Listeners::bind(&config).await?;
-        let node = Node::start(&config, router, listeners).await?;
-        let centripeta::GrpcAddress::Tcp(address) = node.addresses().grpc else {
-            anyhow::bail!("the node listens on a path");
-        };
-        announce(address)?;
-        // The sender may be gone, which is the end as well.
-        drop(parent_is_gone().await);
-        node.shutdown(GRACE).await;
-        Ok(())
-    })
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(async move {
+            let listeners = Listeners::bind(&config).await?;
+            let node = Node::start(&config, router, listeners).await?;
+            let centripeta::GrpcAddress::Tcp(address) = node.addresses().grpc else {
+                anyhow::bail!("the node listens on a path");
+            };
+            announce(address)?;
+            // The sender may be gone, which is the end as well.
+            drop(parent_is_gone().await);
+            node.shutdown(GRACE).await;
+            Ok(())
+        })
 }
 
 fn config() -> anyhow::Result<Config> {
     let mut options = LoadOptions::new(std::iter::empty());
     options.dir = std::env::temp_dir().join("centripeta-bench-has-no-config");
-    options.sets = vec!["listen.grpc=127.0.0.1:0".into(), "listen.admin=127.0.0.1:0".into()];
+    options.sets = vec![
+        "listen.grpc=127.0.0.1:0".into(),
+        "listen.admin=127.0.0.1:0".into(),
+    ];
     Ok(load(&options)?.config)
 }
 
@@ -55,7 +61,12 @@ fn router(options: &ServerOptions) -> Router {
     Router::new()
         .intercept_all("count", Count::default())
         .intercept_all("stamp", Stamp)
-        .route(Route::of::<Rpc, _, _>(echo).matching("bench.echo").key("{data.room}").named("echo"))
+        .route(
+            Route::of::<Rpc, _, _>(echo)
+                .matching("bench.echo")
+                .key("{data.room}")
+                .named("echo"),
+        )
         .stream("*", |_: Raw| async { StreamReply::silent() })
         .with_state(())
 }
@@ -94,7 +105,9 @@ impl Interceptor for Stamp {
     }
 
     async fn after(&self, cx: &Cx, outcome: &mut Outcome) {
-        let Some(Length(length)) = cx.attribute() else { return };
+        let Some(Length(length)) = cx.attribute() else {
+            return;
+        };
         assert_eq!(*length, cx.raw().len(), "{outcome:?}");
     }
 }

@@ -383,12 +383,3 @@ impl Drop for Flight {
         }
     }
 }
-
-/// The flight inside a message that an actor did not take.
-impl StageMessage {
-    pub(crate) fn into_flight(self) -> Flight {
-        match self {
-            Self::Before(flight) | Self::After(flight) => flight,
-        }
-    }
-}

@@ -31,7 +31,11 @@ struct Status {
 
 /// The paths of the admin listener.
 pub(crate) fn router(engine: Engine, node: &str, config: &ListenConfig) -> axum::Router {
-    let admin = Admin { engine, node: node.to_owned(), token: config.admin_token.clone() };
+    let admin = Admin {
+        engine,
+        node: node.to_owned(),
+        token: config.admin_token.clone(),
+    };
     axum::Router::new()
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(from_fn_with_state(admin.clone(), authenticate))
@@ -49,15 +53,26 @@ pub(crate) async fn serve(listener: TcpListener, router: axum::Router) {
 
 /// Alive: the process answers.
 async fn health(State(admin): State<Admin>) -> Json<Status> {
-    Json(Status { status: "ok", ..admin.status() })
+    Json(Status {
+        status: "ok",
+        ..admin.status()
+    })
 }
 
 /// Ready: every shard and stage is running, and the node is not draining.
 async fn ready(State(admin): State<Admin>) -> Response {
     match admin.engine.ready() {
-        Ok(()) => Json(Status { status: "ready", ..admin.status() }).into_response(),
+        Ok(()) => Json(Status {
+            status: "ready",
+            ..admin.status()
+        })
+        .into_response(),
         Err(reason) => {
-            let status = Status { status: "not ready", reason: Some(reason), ..admin.status() };
+            let status = Status {
+                status: "not ready",
+                reason: Some(reason),
+                ..admin.status()
+            };
             (StatusCode::SERVICE_UNAVAILABLE, Json(status)).into_response()
         }
     }
@@ -66,7 +81,12 @@ async fn ready(State(admin): State<Admin>) -> Response {
 impl Admin {
     fn status(&self) -> Status {
         let node = self.node.clone();
-        Status { status: "", node, version: env!("CARGO_PKG_VERSION"), reason: None }
+        Status {
+            status: "",
+            node,
+            version: env!("CARGO_PKG_VERSION"),
+            reason: None,
+        }
     }
 }
 
@@ -76,7 +96,10 @@ async fn authenticate(State(admin): State<Admin>, request: Request, next: Next) 
         let given = request.headers().get(header::AUTHORIZATION);
         let given = given.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
         if !given.is_some_and(|given| token.matches(given)) {
-            return (StatusCode::UNAUTHORIZED, "this needs `Authorization: Bearer ADMIN_TOKEN`\n")
+            return (
+                StatusCode::UNAUTHORIZED,
+                "this needs `Authorization: Bearer ADMIN_TOKEN`\n",
+            )
                 .into_response();
         }
     }

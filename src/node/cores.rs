@@ -23,7 +23,10 @@ impl Cores {
             Some(count) => count,
             None => std::thread::available_parallelism()?.get(),
         };
-        let mut cores = Self { handles: Vec::new(), threads: Vec::new() };
+        let mut cores = Self {
+            handles: Vec::new(),
+            threads: Vec::new(),
+        };
         for core in 0..count {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             cores.handles.push(runtime.handle().clone());
@@ -33,7 +36,9 @@ impl Cores {
                 drop(runtime.block_on(stopped));
                 runtime.shutdown_background();
             };
-            let thread = std::thread::Builder::new().name(format!("core-{core}")).spawn(run)?;
+            let thread = std::thread::Builder::new()
+                .name(format!("core-{core}"))
+                .spawn(run)?;
             cores.threads.push((stop, thread));
         }
         Ok(cores)

@@ -7,6 +7,7 @@ use crate::outcome::Overloaded;
 use crate::proto::proxy::Publication;
 use crate::region::shard::Waiting;
 use crate::routing::key::LaneKey;
+use crate::store::MemoryStore;
 use centripeta_cluster::{OwnerEpoch, SlotId};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -28,6 +29,17 @@ pub(crate) struct LaneView {
     pub(crate) slot: SlotId,
     /// The owner epoch under which it runs.
     pub(crate) epoch: OwnerEpoch,
+    /// For handlers that keep their lane: where its value outlives it, and the owner's name.
+    pub(crate) values: Option<Values>,
+}
+
+/// Where the values of keys are.
+#[derive(Debug, Clone)]
+pub(crate) struct Values {
+    /// The values.
+    pub(crate) store: Arc<MemoryStore>,
+    /// The name of the node that owns them.
+    pub(crate) node: Arc<str>,
 }
 
 /// Something that waits for its turn in a lane.
