@@ -126,15 +126,29 @@ impl Tally {
     }
 
     /// The figures of speed, the same for every kind of load.
+    ///
+    /// The rate per core that was free is the one to look at when other work runs: where servers and
+    /// load together use all there is, it takes that work out of the comparison.
     pub(crate) fn speed_figures() -> Vec<Figure> {
         vec![
-            Figure::new("events_per_second", Better::Higher, |it| {
-                it.stats.count() as f64 / it.time.as_secs_f64()
+            Figure::new("events_per_second", Better::Higher, |it| it.rate()),
+            Figure::new("events_per_free_core", Better::Higher, |it| {
+                it.rate() / it.free_cores()
             }),
             Figure::new("p50_us", Better::Lower, |it| it.stats.quantile_us(0.5)),
             Figure::new("p99_us", Better::Lower, |it| it.stats.quantile_us(0.99)),
             Figure::new("p99.9_us", Better::Lower, |it| it.stats.quantile_us(0.999)),
         ]
+    }
+
+    fn rate(&self) -> f64 {
+        self.stats.count() as f64 / self.time.as_secs_f64()
+    }
+
+    /// Cores that other work left to the bench and its servers.
+    fn free_cores(&self) -> f64 {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        (cores as f64 - self.cores(self.cpu.others())).max(0.1)
     }
 
     /// A share of the time used, in microseconds per call.
