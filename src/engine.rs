@@ -5,6 +5,7 @@
 //! `ARCHITECTURE.md` for the measurements behind this.
 
 mod build;
+pub(crate) mod faults;
 pub(crate) mod flight;
 pub(crate) mod guard;
 pub(crate) mod plan;
@@ -26,8 +27,11 @@ use flight::{Flight, Landed};
 use http::HeaderMap;
 use ractor::ActorRef;
 use shared::{CoreId, Permit, Shared};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -55,7 +59,7 @@ pub(crate) struct Entered {
     landed: oneshot::Receiver<Landed>,
     backstop: Instant,
     /// The place among the events in flight; a stream gives it back when it is accepted.
-    pub(crate) permit: Permit,
+    _permit: Permit,
     /// Whether payloads of the reply must be JSON.
     pub(crate) json_client: bool,
     /// The time limit under which it runs.
@@ -66,15 +70,25 @@ impl Entered {
     /// Waits for the end. The deadline is kept where the event is; should that place be stalled as
     /// a whole, the wait ends a little later on its own.
     pub(crate) async fn landed(&mut self) -> Landed {
+        let backstop = tokio::time::sleep_until(self.backstop);
         tokio::select! {
             biased;
-            landed = &mut self.landed => landed.unwrap_or_else(|_| {
-                Landed::Done(Failure::Unavailable(Unavailable::Crashed).into())
-            }),
-            () = tokio::time::sleep_until(self.backstop) => {
-                Landed::Done(Failure::Deadline.into())
-            }
+            landed = poll_fn(|cx| self.poll_landed(cx)) => landed,
+            () = backstop => Landed::Done(Failure::Deadline.into()),
         }
+    }
+
+    /// The end, if it has come; whoever polls keeps the backstop.
+    pub(crate) fn poll_landed(&mut self, cx: &mut Context<'_>) -> Poll<Landed> {
+        let crashed = || Landed::Done(Failure::Unavailable(Unavailable::Crashed).into());
+        Pin::new(&mut self.landed)
+            .poll(cx)
+            .map(|landed| landed.unwrap_or_else(|_| crashed()))
+    }
+
+    /// When the wait ends on its own.
+    pub(crate) const fn backstop(&self) -> Instant {
+        self.backstop
     }
 }
 
@@ -100,11 +114,19 @@ impl Engine {
     /// # Errors
     /// The node is draining or full; nothing has run.
     pub(crate) fn enter(&self, core: usize, incoming: Incoming) -> Result<Entered, Failure> {
-        if self.shared.is_draining() {
-            return Err(Failure::Unavailable(Unavailable::Draining));
-        }
-        let size = incoming.raw.len();
-        let permit = Permit::acquire(&self.shared, size).map_err(Failure::Overloaded)?;
+        let admitted = if self.shared.is_draining() {
+            Err(Failure::Unavailable(Unavailable::Draining))
+        } else {
+            Permit::acquire(&self.shared, incoming.raw.len()).map_err(Failure::Overloaded)
+        };
+        let permit = match admitted {
+            Ok(permit) => permit,
+            Err(failure) => {
+                self.shared.faults.failed(incoming.kind, "", &failure);
+                return Err(failure);
+            }
+        };
+        self.shared.faults.first_of(incoming.kind);
         let Incoming {
             kind,
             method,
@@ -159,7 +181,7 @@ impl Engine {
         Ok(Entered {
             landed,
             backstop,
-            permit,
+            _permit: permit,
             json_client,
             limit,
         })

@@ -3,8 +3,8 @@
 pub(crate) mod auth;
 pub(crate) mod codec;
 pub(crate) mod deadline;
-pub(crate) mod faults;
 pub(crate) mod grpc;
 pub(crate) mod listener;
 mod session;
 pub(crate) mod tls;
+mod unary;

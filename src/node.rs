@@ -7,7 +7,6 @@ use crate::config::{Config, ListenAddr, TlsConfig};
 use crate::engine::{Engine, EngineConfig, EngineError, EngineLimits};
 use crate::event::SERVICE_PATH;
 use crate::ingress::auth::CallerAuth;
-use crate::ingress::faults::Faults;
 use crate::ingress::grpc::GrpcIngress;
 use crate::ingress::listener::{Bound, ConnectionLimits, CoreDoor, Listener};
 use crate::ingress::tls::{TlsAcceptor, TlsError, TlsFiles};
@@ -321,7 +320,6 @@ fn doors(
     cores: &Cores,
     health: &HealthReporter,
 ) -> Vec<CoreDoor> {
-    let faults = Arc::new(Faults::default());
     let auth = config.listen.auth.as_ref().and_then(|auth| {
         let name = HeaderName::from_bytes(auth.metadata.as_bytes()).ok()?;
         Some(CallerAuth::new(
@@ -331,11 +329,11 @@ fn doors(
     });
     let door = |(core, handle): (usize, &tokio::runtime::Handle)| {
         let health = HealthServer::new(HealthService::from_health_reporter(health.clone()));
-        let (engine, faults) = (engine.clone(), Arc::clone(&faults));
+        let engine = engine.clone();
         let bytes = config.limits.message_bytes;
         CoreDoor {
             handle: handle.clone(),
-            service: GrpcIngress::new(engine, core, auth.clone(), bytes, faults, health),
+            service: GrpcIngress::new(engine, core, auth.clone(), bytes, health),
             connections: Arc::default(),
         }
     };

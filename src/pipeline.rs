@@ -9,7 +9,7 @@ use crate::watchdog::{Activity, Beat};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 /// What a stage actor is sent.
 #[derive(Debug)]
@@ -151,19 +151,14 @@ impl Actor for StageActor {
         message: StageMessage,
         state: &mut StageState,
     ) -> Result<(), ActorProcessingErr> {
-        let interceptor = Arc::clone(&state.stage.interceptor);
-        let busy = state.beat.enter(state.stage.activity);
-        match message {
-            StageMessage::Before(flight) => {
-                interceptor.before(flight, &mut state.before);
-                run(&mut state.before, Flight::after_before).await;
+        let mut message = Some(message);
+        poll_fn(|cx| {
+            if let Some(message) = message.take() {
+                state.handle(message, cx);
             }
-            StageMessage::After(flight) => {
-                interceptor.after(flight, &mut state.after);
-                run(&mut state.after, Flight::after_after).await;
-            }
-        }
-        drop(busy);
+            Poll::Ready(())
+        })
+        .await;
         Ok(())
     }
 
@@ -178,9 +173,30 @@ impl Actor for StageActor {
     }
 }
 
+impl StageState {
+    fn handle(&mut self, message: StageMessage, cx: &mut Context<'_>) {
+        let interceptor = Arc::clone(&self.stage.interceptor);
+        let _busy = self.beat.enter(self.stage.activity);
+        match message {
+            StageMessage::Before(flight) => {
+                interceptor.before(flight, &mut self.before);
+                run(&mut self.before, cx, Flight::after_before);
+            }
+            StageMessage::After(flight) => {
+                interceptor.after(flight, &mut self.after);
+                run(&mut self.after, cx, Flight::after_after);
+            }
+        }
+    }
+}
+
 /// Polls a half once; one that has to wait goes on in a task of its own.
-async fn run<T: Send + 'static>(slot: &mut HalfSlot<T>, then: fn(Flight, Ended<T>)) {
-    match poll_fn(|cx| Poll::Ready(slot.poll(cx))).await {
+fn run<T: Send + 'static>(
+    slot: &mut HalfSlot<T>,
+    cx: &mut Context<'_>,
+    then: fn(Flight, Ended<T>),
+) {
+    match slot.poll(cx) {
         Poll::Ready((flight, ended)) => then(flight, ended),
         Poll::Pending => {
             let waiting = std::mem::replace(slot, HalfSlot::new(pending()));

@@ -1,5 +1,6 @@
 //! Compiles a router into a plan and starts its actors.
 
+use crate::engine::faults::Faults;
 use crate::engine::plan::{CoreChains, Plan, Route, RouteInfo};
 use crate::engine::shared::{Core, EngineLimits, Gauge, Shared};
 use crate::engine::{Drain, Engine};
@@ -261,6 +262,7 @@ impl Engine {
             in_flight: Gauge::default(),
             in_flight_bytes: Gauge::default(),
             streams: Gauge::default(),
+            faults: Faults::default(),
             activities: Arc::clone(&activities),
             after_grace: config.limits.deadline_margin / 2,
             limits: config.limits,

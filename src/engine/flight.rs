@@ -329,7 +329,13 @@ impl Flight {
             return;
         };
         let crashed = || Outcome::Failure(Failure::Unavailable(Unavailable::Crashed));
-        let outcome = inner.outcome.take().unwrap_or_else(crashed);
+        let mut outcome = inner.outcome.take().unwrap_or_else(crashed);
+        let cx = &inner.cx;
+        // The `after` halves may have changed what the handler's gate has let through.
+        crate::answer::gate(cx.kind(), cx.is_json_client(), &mut outcome);
+        if let Outcome::Failure(failure) = &outcome {
+            inner.shared.faults.failed(cx.kind(), cx.subject(), failure);
+        }
         if let Some(reply) = inner.call.reply.take() {
             // A caller that went away reads no answer.
             drop(reply.send(Landed::Done(outcome)));

@@ -1,5 +1,6 @@
 //! What every flight, stage and shard of an engine shares.
 
+use crate::engine::faults::Faults;
 use crate::engine::plan::Plan;
 use crate::outcome::Overloaded;
 use crate::region::Shard;
@@ -98,6 +99,8 @@ pub(crate) struct Shared {
     pub(crate) in_flight_bytes: Gauge,
     /// Accepted streams.
     pub(crate) streams: Gauge,
+    /// What goes wrong, for the log.
+    pub(crate) faults: Faults,
     /// Names for the watchdog.
     pub(crate) activities: Arc<Activities>,
     /// How long an `after` half may run past the deadline.

@@ -9,15 +9,16 @@ use crate::inbound;
 use crate::ingress::auth::CallerAuth;
 use crate::ingress::codec::BytesCodec;
 use crate::ingress::deadline;
-use crate::ingress::faults::Faults;
 use crate::ingress::session::{Accepted, Reader, Session};
-use crate::outcome::{Failure, Outcome};
+use crate::ingress::unary::{Head, ReplyBody, UnaryCall};
+use crate::outcome::Failure;
 use crate::proto::proxy::Publication;
 use crate::reply::StreamOpen;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
+use pin_project_lite::pin_project;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -48,7 +49,6 @@ struct Inner {
     core: usize,
     auth: Option<CallerAuth>,
     message_bytes: usize,
-    faults: Arc<Faults>,
     health: Health,
 }
 
@@ -67,7 +67,6 @@ impl GrpcIngress {
         core: usize,
         auth: Option<CallerAuth>,
         message_bytes: usize,
-        faults: Arc<Faults>,
         health: Health,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -75,19 +74,19 @@ impl GrpcIngress {
             core,
             auth,
             message_bytes,
-            faults,
             health,
         }))
     }
 
     /// Serves one call.
-    pub(crate) async fn serve<B>(self, mut request: Request<B>) -> Response<Body>
+    pub(crate) fn serve<B>(&self, mut request: Request<B>) -> Serving<B>
     where
         B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError> + Send> + Send + 'static,
     {
         let path = request.uri().path();
         let Some(method) = path.strip_prefix(SERVICE_PATH) else {
-            return self.elsewhere(request).await;
+            let this = self.clone();
+            return Serving::general(async move { this.elsewhere(request).await });
         };
         let kind = EventKind::from_method(method);
         let method = if kind == EventKind::Raw {
@@ -96,21 +95,49 @@ impl GrpcIngress {
             String::new()
         };
         if !is_grpc(request.headers()) {
-            return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+            return Serving::ready(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
         if let Some(auth) = &self.0.auth
             && !auth.admit(request.headers_mut())
         {
             let failure = Failure::Unauthenticated;
-            self.0.faults.failed(kind, "", &failure);
-            return refuse(kind, failure);
+            self.0.engine.shared.faults.failed(kind, "", &failure);
+            return Serving::ready(refuse(kind, failure));
         }
         let timeout = match deadline::of(request.headers()) {
             Ok(timeout) => timeout,
-            Err(why) => return Status::invalid_argument(why.to_string()).into_http(),
+            Err(why) => {
+                return Serving::ready(Status::invalid_argument(why.to_string()).into_http());
+            }
         };
-        self.0.faults.first_of(kind);
-        let wait = timeout.unwrap_or(self.0.engine.shared.limits.timeout);
+        if kind.is_stream() || is_compressed(request.headers()) {
+            let this = self.clone();
+            return Serving::general(this.serve_general(kind, method, timeout, request));
+        }
+        let (parts, body) = request.into_parts();
+        let head = Head {
+            kind,
+            method,
+            metadata: parts.headers,
+            timeout,
+        };
+        Serving::Unary {
+            call: UnaryCall::new(self.clone(), head, body),
+        }
+    }
+
+    /// Streams, and calls whose message is compressed.
+    async fn serve_general<B>(
+        self,
+        kind: EventKind,
+        method: String,
+        timeout: Option<Duration>,
+        request: Request<B>,
+    ) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError> + Send> + Send + 'static,
+    {
+        let wait = timeout.unwrap_or_else(|| self.timeout());
         let begun = AtomicBool::new(false);
         let call = Call {
             ingress: &self,
@@ -135,6 +162,16 @@ impl GrpcIngress {
                 until_begun(grpc.unary(call, request), &begun, wait).await
             }
         }
+    }
+
+    /// The largest message.
+    pub(super) fn message_bytes(&self) -> usize {
+        self.0.message_bytes
+    }
+
+    /// How long an event may take where the caller does not say.
+    pub(super) fn timeout(&self) -> Duration {
+        self.0.engine.shared.limits.timeout
     }
 
     fn grpc(&self, codec: BytesCodec) -> Grpc<BytesCodec> {
@@ -164,16 +201,8 @@ impl GrpcIngress {
         Status::unimplemented("no such service").into_http()
     }
 
-    fn enter(&self, incoming: Incoming) -> Result<Entered, Failure> {
+    pub(super) fn enter(&self, incoming: Incoming) -> Result<Entered, Failure> {
         self.0.engine.enter(self.0.core, incoming)
-    }
-
-    /// The answer to an outcome, with a line in the log where something went wrong.
-    fn answer(&self, kind: EventKind, json_client: bool, outcome: Outcome) -> Answer {
-        if let Outcome::Failure(failure) = &outcome {
-            self.0.faults.failed(kind, "", failure);
-        }
-        answer(kind, json_client, outcome)
     }
 }
 
@@ -226,7 +255,6 @@ impl Call<'_> {
     }
 }
 
-/// The future of a unary call: no allocation beyond the flight's.
 type UnaryAnswer = Result<tonic::Response<Bytes>, Status>;
 
 impl<'a> UnaryService<Bytes> for Call<'a> {
@@ -248,7 +276,7 @@ impl<'a> UnaryService<Bytes> for Call<'a> {
                 },
                 Err(failure) => (true, failure.into()),
             };
-            match ingress.answer(kind, json_client, outcome) {
+            match answer(kind, json_client, outcome) {
                 Answer::Message(message) | Answer::Open(message) => {
                     Ok(tonic::Response::new(message))
                 }
@@ -344,7 +372,7 @@ impl GrpcIngress {
             },
             Err(failure) => (true, failure.into()),
         };
-        match self.answer(kind, json_client, outcome) {
+        match answer(kind, json_client, outcome) {
             Answer::Message(message) => Ok(tonic::Response::new(Session::refused(message))),
             Answer::Open(message) => match StreamPermit::acquire(&self.0.engine.shared) {
                 Ok(permit) => {
@@ -404,7 +432,8 @@ impl GrpcIngress {
     }
 
     fn refuse_stream(&self, kind: EventKind, json: bool, failure: Failure) -> StreamAnswer {
-        match self.answer(kind, json, failure.into()) {
+        self.0.engine.shared.faults.failed(kind, "", &failure);
+        match answer(kind, json, failure.into()) {
             Answer::Message(message) => Ok(tonic::Response::new(Session::refused(message))),
             Answer::Status { code, message } => Err(Status::new(code, message)),
             // A failure never opens a stream.
@@ -437,14 +466,65 @@ async fn until_begun(
     .await
 }
 
+/// Whether the message of a call is compressed.
+fn is_compressed(headers: &HeaderMap) -> bool {
+    headers
+        .get("grpc-encoding")
+        .is_some_and(|encoding| encoding != "identity")
+}
+
+pin_project! {
+    /// A call being served.
+    #[project = ServingProj]
+    pub(crate) enum Serving<B> {
+        /// A call with one message each way.
+        Unary { #[pin] call: UnaryCall<B> },
+        /// Everything else.
+        General { call: BoxFuture<'static, Response<Body>> },
+        /// An answer that needs no call.
+        Ready { response: Option<Response<Body>> },
+    }
+}
+
+impl<B> Serving<B> {
+    fn general(call: impl Future<Output = Response<Body>> + Send + 'static) -> Self {
+        Self::General {
+            call: Box::pin(call),
+        }
+    }
+
+    const fn ready(response: Response<Body>) -> Self {
+        Self::Ready {
+            response: Some(response),
+        }
+    }
+}
+
+impl<B: HttpBody<Data = Bytes>> Future for Serving<B> {
+    type Output = Result<Response<ReplyBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            ServingProj::Unary { call } => call.poll(cx),
+            ServingProj::General { call } => call
+                .as_mut()
+                .poll(cx)
+                .map(|response| Ok(response.map(ReplyBody::General))),
+            ServingProj::Ready { response } => match response.take() {
+                Some(response) => Poll::Ready(Ok(response.map(ReplyBody::General))),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
 /// The service as hyper calls it.
 impl hyper::service::Service<Request<hyper::body::Incoming>> for GrpcIngress {
-    type Response = Response<Body>;
+    type Response = Response<ReplyBody>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+    type Future = Serving<hyper::body::Incoming>;
 
     fn call(&self, request: Request<hyper::body::Incoming>) -> Self::Future {
-        let this = self.clone();
-        Box::pin(async move { Ok(this.serve(request).await) })
+        self.serve(request)
     }
 }

@@ -248,7 +248,11 @@ impl Reader {
                 };
                 let shard = shared.layout.shard_of(lane.slot);
                 let shard = &shared.shards[usize::from(shard.index())];
-                if shard.seat.cast(ShardMessage::Inbound(turn)).is_err() {
+                if shard
+                    .seat
+                    .cast(ShardMessage::Inbound(Box::new(turn)))
+                    .is_err()
+                {
                     return;
                 }
                 drop(over.await);

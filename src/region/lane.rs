@@ -52,7 +52,7 @@ pub(crate) enum Work {
         waiting: Waiting,
     },
     /// A client's publication into a two-way stream.
-    Inbound(InboundTurn),
+    Inbound(Box<InboundTurn>),
 }
 
 impl Work {

@@ -95,7 +95,7 @@ pub(crate) enum ShardMessage {
         waiting: Waiting,
     },
     /// A client's publication into a two-way stream.
-    Inbound(InboundTurn),
+    Inbound(Box<InboundTurn>),
     /// What ran in a lane has ended.
     Ended(LaneKey),
     /// Answer events whose deadline passed while they waited.
@@ -169,28 +169,16 @@ impl Actor for ShardActor {
         message: ShardMessage,
         state: &mut ShardState,
     ) -> Result<(), ActorProcessingErr> {
-        match message {
-            ShardMessage::Run {
-                flight,
-                route,
-                waiting,
-            } => {
-                state
-                    .arrive(
-                        &myself,
-                        Work::Event {
-                            flight,
-                            route,
-                            waiting,
-                        },
-                    )
-                    .await;
+        // One poll, in which everything happens: the future of a message stays small, and nothing in
+        // here can wait.
+        let mut message = Some(message);
+        poll_fn(|cx| {
+            if let Some(message) = message.take() {
+                state.handle(&myself, message, cx);
             }
-            ShardMessage::Inbound(turn) => state.arrive(&myself, Work::Inbound(turn)).await,
-            ShardMessage::Ended(key) => state.ended(&myself, key).await,
-            ShardMessage::Sweep => state.sweep(&myself),
-            ShardMessage::Passivate => state.passivate(&myself),
-        }
+            Poll::Ready(())
+        })
+        .await;
         Ok(())
     }
 
@@ -206,10 +194,39 @@ impl Actor for ShardActor {
 }
 
 impl ShardState {
+    fn handle(
+        &mut self,
+        myself: &ActorRef<ShardMessage>,
+        message: ShardMessage,
+        cx: &mut Context<'_>,
+    ) {
+        match message {
+            ShardMessage::Run {
+                flight,
+                route,
+                waiting,
+            } => {
+                self.arrive(
+                    myself,
+                    Work::Event {
+                        flight,
+                        route,
+                        waiting,
+                    },
+                    cx,
+                );
+            }
+            ShardMessage::Inbound(turn) => self.arrive(myself, Work::Inbound(turn), cx),
+            ShardMessage::Ended(key) => self.ended(myself, key, cx),
+            ShardMessage::Sweep => self.sweep(myself),
+            ShardMessage::Passivate => self.passivate(myself),
+        }
+    }
+
     /// Work has come in: it runs now, or waits behind what runs in its lane.
-    async fn arrive(&mut self, myself: &ActorRef<ShardMessage>, work: Work) {
+    fn arrive(&mut self, myself: &ActorRef<ShardMessage>, work: Work, cx: &mut Context<'_>) {
         let Some(key) = key_of(&work).cloned() else {
-            self.run(None, work, None).await;
+            self.run(None, work, None, cx);
             return;
         };
         let kept = match self.lanes.get_mut(&key) {
@@ -217,7 +234,7 @@ impl ShardState {
             Some(lane) => lane.take_state(),
             None => None,
         };
-        self.run_in_lane(myself, key, work, kept).await;
+        self.run_in_lane(myself, key, work, kept, cx);
     }
 
     fn queue(&mut self, myself: &ActorRef<ShardMessage>, key: LaneKey, work: Work) {
@@ -246,14 +263,15 @@ impl ShardState {
     }
 
     /// Runs work in a lane that is not busy, and leaves the lane as the work leaves it.
-    async fn run_in_lane(
+    fn run_in_lane(
         &mut self,
         myself: &ActorRef<ShardMessage>,
         key: LaneKey,
         work: Work,
         kept: Option<LaneState>,
+        cx: &mut Context<'_>,
     ) {
-        let (running, state) = self.run(Some(&key), work, kept).await;
+        let (running, state) = self.run(Some(&key), work, kept, cx);
         let used = self.second();
         match running {
             Some(running) => {
@@ -285,14 +303,14 @@ impl ShardState {
     }
 
     /// What ran in a lane has ended: the next one, or the lane is idle.
-    async fn ended(&mut self, myself: &ActorRef<ShardMessage>, key: LaneKey) {
+    fn ended(&mut self, myself: &ActorRef<ShardMessage>, key: LaneKey, cx: &mut Context<'_>) {
         let Some(lane) = self.lanes.get_mut(&key) else {
             return;
         };
         match lane.next() {
             Some(work) => {
                 let kept = lane.take_state();
-                self.run_in_lane(myself, key, work, kept).await;
+                self.run_in_lane(myself, key, work, kept, cx);
             }
             None if lane.is_empty() => {
                 self.lanes.remove(&key);
@@ -302,11 +320,12 @@ impl ShardState {
     }
 
     /// Starts work; answers the task it goes on in, if it has to wait, and the state of the lane.
-    async fn run(
+    fn run(
         &mut self,
         key: Option<&LaneKey>,
         work: Work,
         kept: Option<LaneState>,
+        cx: &mut Context<'_>,
     ) -> (Option<Running>, Option<LaneState>) {
         match work {
             Work::Event {
@@ -315,18 +334,19 @@ impl ShardState {
                 waiting,
             } => {
                 drop(waiting);
-                self.run_event(key, flight, route, kept).await
+                self.run_event(key, flight, route, kept, cx)
             }
             Work::Inbound(turn) => (self.run_turn(turn), kept),
         }
     }
 
-    async fn run_event(
+    fn run_event(
         &mut self,
         key: Option<&LaneKey>,
         mut flight: Flight,
         route: Arc<Route>,
         kept: Option<LaneState>,
+        cx: &mut Context<'_>,
     ) -> (Option<Running>, Option<LaneState>) {
         if flight.is_abandoned() {
             flight.finish(Failure::Cancelled.into());
@@ -356,7 +376,7 @@ impl ShardState {
                 return (None, state);
             }
         };
-        let first = poll_fn(|cx| Poll::Ready(poll_caught(work.as_mut(), cx))).await;
+        let first = poll_caught(work.as_mut(), cx);
         drop(busy);
         let ended = match first {
             Poll::Ready(Ok(outcome)) => Ended::Done(outcome),
@@ -377,14 +397,14 @@ impl ShardState {
     }
 
     /// Hands a publication to its stream; the lane is busy until the handler is done with it.
-    fn run_turn(&self, turn: InboundTurn) -> Option<Running> {
+    fn run_turn(&self, turn: Box<InboundTurn>) -> Option<Running> {
         let InboundTurn {
             key,
             publication,
             to,
             limit,
             done,
-        } = turn;
+        } = *turn;
         let (turn, over) = oneshot::channel();
         if to.try_send(InboundItem { publication, turn }).is_err() {
             return None;
