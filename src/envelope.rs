@@ -7,6 +7,7 @@
 
 mod fields;
 
+pub(crate) use fields::scan_agrees_with_decoder;
 pub use fields::{Field, ScanError};
 
 use crate::event::{Event, EventKind, Subject};

@@ -7,4 +7,4 @@ pub(crate) mod grpc;
 pub(crate) mod listener;
 mod session;
 pub(crate) mod tls;
-mod unary;
+pub(crate) mod unary;

@@ -8,6 +8,8 @@ mod engine;
 pub mod envelope;
 pub mod event;
 pub mod extract;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handler;
 mod inbound;
 mod ingress;

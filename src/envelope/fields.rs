@@ -313,8 +313,7 @@ impl Reader<'_> {
 }
 
 /// Whether the scan and the decoder of `E` agree on `raw`; for tests and fuzzing.
-#[doc(hidden)]
-pub fn scan_agrees_with_decoder<E: Event>(raw: &[u8]) -> bool {
+pub(crate) fn scan_agrees_with_decoder<E: Event>(raw: &[u8]) -> bool {
     let raw = Bytes::copy_from_slice(raw);
     Fields::scan(E::KIND, &raw).is_ok() == E::Request::decode(raw).is_ok()
 }

@@ -159,7 +159,7 @@ where
 }
 
 /// The one message of a call, as it arrives.
-struct Message {
+pub(crate) struct Message {
     limit: usize,
     buffer: BytesMut,
     whole: Option<Bytes>,
@@ -172,6 +172,15 @@ impl Message {
             buffer: BytesMut::new(),
             whole: None,
         }
+    }
+
+    /// The message of a body that came in these pieces.
+    pub(crate) fn of_pieces(limit: usize, pieces: &[&[u8]]) -> Result<Bytes, Status> {
+        let mut message = Self::new(limit);
+        for piece in pieces {
+            message.push(Bytes::copy_from_slice(piece))?;
+        }
+        message.take()
     }
 
     /// Reads to the end of the body. A message that came in one piece is not copied.

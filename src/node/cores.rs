@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// How long a core may take to stop; a handler that blocks can't be ended from outside.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -51,17 +52,17 @@ impl Cores {
 
     /// Stops them; a thread that is stuck in a handler is left behind.
     pub(crate) fn stop(self) {
-        let until = std::time::SystemTime::now() + STOP_TIMEOUT;
+        let until = Instant::now() + STOP_TIMEOUT;
         let threads: Vec<_> = self
             .threads
             .into_iter()
             .map(|(stop, thread)| {
-                drop(stop.send(()));
+                let _gone_already = stop.send(());
                 thread
             })
             .collect();
         for thread in threads {
-            while !thread.is_finished() && std::time::SystemTime::now() < until {
+            while !thread.is_finished() && Instant::now() < until {
                 std::thread::park_timeout(Duration::from_millis(1));
             }
             if thread.is_finished() {

@@ -177,7 +177,7 @@ fn contrived_patterns_cannot_hold_up_the_start() {
 fn adversarial_names_cost_no_more_than_linear_time() {
     let hard = Pattern::parse("{a}a:{b}a:{c}a:{d}a:{e}a:{f}a:{g}a:{h}b", "::").unwrap();
     let name = "a:".repeat(MAX_CAPTURED_NAME_BYTES / 2 - 2) + "::b";
-    let started = std::time::Instant::now();
+    let started = tokio::time::Instant::now();
     assert!(hard.matches(&name).is_none());
     assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
 }

@@ -1,0 +1,137 @@
+//! What fuzz targets and property tests run: every decoder of bytes from outside, with what must
+//! hold for any bytes. Each function panics where it does not.
+
+#![allow(clippy::expect_used, reason = "a broken promise has to stop the run")]
+
+use crate::answer;
+use crate::envelope::scan_agrees_with_decoder;
+use crate::event::{self, EventKind};
+use crate::ingress::unary::Message;
+use crate::reply::Reply;
+use crate::routing::key::find_text;
+use crate::routing::pattern::Pattern;
+use bytes::Bytes;
+
+/// The scan of a request and the protobuf decoder accept and refuse the same.
+pub fn request(bytes: &[u8]) {
+    assert!(scan_agrees_with_decoder::<event::Connect>(bytes), "connect");
+    assert!(scan_agrees_with_decoder::<event::Refresh>(bytes), "refresh");
+    assert!(
+        scan_agrees_with_decoder::<event::Subscribe>(bytes),
+        "subscribe"
+    );
+    assert!(
+        scan_agrees_with_decoder::<event::SubRefresh>(bytes),
+        "sub_refresh"
+    );
+    assert!(scan_agrees_with_decoder::<event::Publish>(bytes), "publish");
+    assert!(scan_agrees_with_decoder::<event::Rpc>(bytes), "rpc");
+    assert!(
+        scan_agrees_with_decoder::<event::MapPublish>(bytes),
+        "map_publish"
+    );
+    assert!(
+        scan_agrees_with_decoder::<event::MapRemove>(bytes),
+        "map_remove"
+    );
+    assert!(
+        scan_agrees_with_decoder::<event::SharedPollRefresh>(bytes),
+        "shared_poll_refresh"
+    );
+    assert!(
+        scan_agrees_with_decoder::<event::CacheEmpty>(bytes),
+        "cache_empty"
+    );
+    assert!(
+        scan_agrees_with_decoder::<event::ChannelState>(bytes),
+        "channel_state"
+    );
+}
+
+/// A gRPC frame that arrives in pieces: whole it gives the same as cut anywhere, and what it gives
+/// is what the prefix promised.
+pub fn frame(bytes: &[u8]) {
+    let whole = Message::of_pieces(64, &[bytes]);
+    for cut in 0..bytes.len().min(12) {
+        let (left, right) = bytes.split_at(cut);
+        let pieces = Message::of_pieces(64, &[left, right]);
+        assert_eq!(whole.as_ref().ok(), pieces.as_ref().ok(), "cut at {cut}");
+    }
+    if let Ok(message) = whole {
+        assert_eq!(message, bytes[5..]);
+        assert!(message.len() <= 64);
+    }
+}
+
+/// A configuration of any bytes is loaded or refused with problems, never empty-handed.
+pub fn config(bytes: &[u8]) {
+    if let Err(error) = crate::config::fuzz_load(bytes) {
+        assert!(!error.problems.is_empty());
+    }
+}
+
+/// A raw reply that passes the gate leaves byte for byte, or as its one part that counts; whatever
+/// leaves decodes.
+pub fn reply(bytes: &[u8]) {
+    for kind in EventKind::ALL {
+        let mut reply = Reply::raw(Bytes::copy_from_slice(bytes));
+        if let Ok(sealed) = answer::seal(kind, true, &mut reply) {
+            let again = answer::seal(kind, true, &mut Reply::raw(sealed.clone()));
+            assert_eq!(again.expect("what has left may leave"), sealed, "{kind}");
+        }
+    }
+}
+
+/// JSON of a result message gives a reply or an error, and a reply that passes the gate has JSON.
+pub fn reply_json(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    for kind in EventKind::ALL {
+        if let Ok(mut reply) = Reply::from_json(kind, text)
+            && let Ok(sealed) = answer::seal(kind, true, &mut reply)
+        {
+            crate::json::response_to_json(kind, &sealed).expect("what may leave can be shown");
+        }
+    }
+}
+
+/// A lookup in any bytes finds text or says why not.
+pub fn data_path(bytes: &[u8]) {
+    // Either answer is fine, as long as there is one.
+    drop(find_text(bytes, &["showing"]));
+    drop(find_text(bytes, &["a", "b", "c"]));
+}
+
+/// A pattern of any text parses or not; one that does prints as it parses, and its captures lie
+/// within the name, in order.
+pub fn pattern(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let (pattern, name) = text.split_once('\n').unwrap_or((text, "chat:a.b"));
+    let Ok(parsed) = Pattern::parse(pattern, ":") else {
+        return;
+    };
+    let again = Pattern::parse(&parsed.to_string(), ":").expect("a pattern prints as it parses");
+    assert_eq!(again.to_string(), parsed.to_string());
+    if let Some(captures) = parsed.matches(name) {
+        let mut end = 0;
+        for index in 0..captures.len() {
+            let range = captures.get(index).expect("an index below the length");
+            assert!(range.start >= end && range.start < range.end && range.end <= name.len());
+            end = range.end;
+        }
+    }
+}
+
+/// Every body by name, for the property tests.
+pub const ALL: [(&str, fn(&[u8])); 7] = [
+    ("request", request),
+    ("frame", frame),
+    ("config", config),
+    ("reply", reply),
+    ("reply_json", reply_json),
+    ("data_path", data_path),
+    ("pattern", pattern),
+];
