@@ -4,7 +4,7 @@
 //! brought it, and its handler on the core of its key's shard; each hop is one message. See
 //! `ARCHITECTURE.md` for the measurements behind this.
 
-mod build;
+pub(crate) mod build;
 pub(crate) mod faults;
 pub(crate) mod flight;
 pub(crate) mod guard;

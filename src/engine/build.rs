@@ -8,8 +8,8 @@ use crate::event::EventKind;
 use crate::pipeline::{Chain, Stage, StageActor, StageArgs};
 use crate::region::{Shard, ShardActor, ShardArgs};
 use crate::router::{self, On, Router, StageSpec};
-use crate::routing::key::{KeySpec, KeyUse};
-use crate::routing::pattern::Pattern;
+use crate::routing::key::{KeySpec, KeySpecError, KeyUse};
+use crate::routing::pattern::{Pattern, PatternError};
 use crate::routing::table::{RouteError, RouteRule, RouteTable};
 use crate::store::MemoryStore;
 use crate::supervision::{Child, Supervisor};
@@ -90,74 +90,133 @@ pub(crate) struct CompiledRoute {
     pub(crate) stages: Vec<usize>,
 }
 
+/// One thing that is wrong with a router; routes are named by their titles.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RouterProblem {
+    /// Two stages have one name.
+    #[error("two interceptors are called `{0}`")]
+    SameName(String),
+    /// A route names a stage that is not there.
+    #[error("{route}: no interceptor with `on = \"route\"` is called `{name}`")]
+    NoStage {
+        /// The route.
+        route: String,
+        /// The name.
+        name: String,
+    },
+    /// A handler takes more parameters than the pattern has.
+    #[error(
+        "{route}: its handler takes {wanted} parameters by `Param`, the pattern has {there}; name \
+         as many in the pattern"
+    )]
+    Params {
+        /// The route.
+        route: String,
+        /// As many as the handler takes.
+        wanted: usize,
+        /// As many as there are.
+        there: usize,
+    },
+    /// The key is none, or not one for the route.
+    #[error("{route}: {source}")]
+    Key {
+        /// The route.
+        route: String,
+        /// The rule that it breaks.
+        source: KeySpecError,
+    },
+    /// Patterns, and routes held against each other.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+}
+
+/// Everything that is wrong with a router, in no order that matters.
+pub(crate) fn check(router: &Router, boundary: &str) -> Vec<RouterProblem> {
+    let mut problems = Vec::new();
+    for (index, stage) in router.stages.iter().enumerate() {
+        let mut before = router.stages[..index].iter();
+        if before.any(|other| other.name == stage.name) {
+            problems.push(RouterProblem::SameName(stage.name.clone()));
+        }
+    }
+    for route in &router.routes {
+        for name in &route.stage_names {
+            if named(&router.stages, name).is_none() {
+                let (route, name) = (route.title(), name.clone());
+                problems.push(RouterProblem::NoStage { route, name });
+            }
+        }
+        // A pattern that is none is found when the table is built.
+        let Ok(pattern) = pattern_of(route, boundary) else {
+            continue;
+        };
+        if let Err(source) = key_of(route, &pattern) {
+            let route = route.title();
+            problems.push(RouterProblem::Key { route, source });
+        }
+        let (wanted, there) = (route.params, pattern.capture_names().len());
+        if wanted > there {
+            problems.push(RouterProblem::Params {
+                route: route.title(),
+                wanted,
+                there,
+            });
+        }
+    }
+    let rule = |route: &router::Route| RouteRule {
+        kind: route.kind,
+        pattern: route.pattern.clone(),
+        name: route.title(),
+        payload: (),
+    };
+    if let Err(errors) = RouteTable::build(router.routes.iter().map(rule).collect(), boundary) {
+        problems.extend(errors.into_iter().map(RouterProblem::from));
+    }
+    problems
+}
+
 impl Compiled {
     /// Checks a router as a whole.
     ///
     /// # Errors
     /// All problems at once.
     pub(crate) fn try_new(router: Router, boundary: &str) -> Result<Self, BuildError> {
-        let mut problems = Vec::new();
-        let mut stages = router.stages;
-        for (index, stage) in stages.iter().enumerate() {
-            if stages[..index].iter().any(|other| other.name == stage.name) {
-                problems.push(format!("two interceptors are called `{}`", stage.name));
-            }
+        let problems = check(&router, boundary);
+        if !problems.is_empty() {
+            let problems = problems.iter().map(ToString::to_string).collect();
+            return Err(BuildError { problems });
         }
+        let mut stages = router.stages;
         let mut routes = Vec::new();
         for mut route in router.routes {
-            let title = route.title();
             let mut ids: Vec<usize> = around(&stages, route.kind);
-            for name in &route.stage_names {
-                match stages
+            ids.extend(
+                route
+                    .stage_names
                     .iter()
-                    .position(|stage| stage.name == *name && stage.on == On::Routes)
-                {
-                    Some(id) => ids.push(id),
-                    None => problems.push(format!(
-                        "{title}: no interceptor with `on = \"route\"` is called `{name}`"
-                    )),
-                }
-            }
+                    .filter_map(|name| named(&stages, name)),
+            );
             for stage in std::mem::take(&mut route.stages) {
                 ids.push(stages.len());
                 stages.push(stage);
             }
-            let pattern = pattern_of(&route, boundary);
-            match pattern.and_then(|pattern| {
-                let key = key_of(&route, &pattern)?;
-                Ok((pattern, key))
-            }) {
-                Ok((pattern, key)) => {
-                    let wanted = route.params;
-                    let there = pattern.capture_names().len();
-                    if wanted > there {
-                        problems.push(format!(
-                            "{title}: its handler takes {wanted} parameters by `Param`, the \
-                             pattern has {there}"
-                        ));
-                    }
-                    routes.push(CompiledRoute {
-                        route,
-                        pattern,
-                        key,
-                        stages: ids,
-                    });
-                }
-                Err(why) => problems.push(format!("{title}: {why}")),
-            }
+            let whole = |why: String| BuildError {
+                problems: vec![format!("{}: {why}", route.title())],
+            };
+            let pattern = pattern_of(&route, boundary).map_err(|why| whole(why.to_string()))?;
+            let key = key_of(&route, &pattern).map_err(|why| whole(why.to_string()))?;
+            routes.push(CompiledRoute {
+                route,
+                pattern,
+                key,
+                stages: ids,
+            });
         }
-        let compiled = Self { stages, routes };
-        if let Err(errors) = compiled.table(boundary) {
-            problems.extend(errors.iter().map(ToString::to_string));
-        }
-        if problems.is_empty() {
-            Ok(compiled)
-        } else {
-            Err(BuildError { problems })
-        }
+        Ok(Self { stages, routes })
     }
 
     /// The table of routes, with their places as payload.
+    #[allow(dead_code, reason = "`explain` reads it")]
     pub(crate) fn table(&self, boundary: &str) -> Result<RouteTable<usize>, Vec<RouteError>> {
         let rule = |(payload, compiled): (usize, &CompiledRoute)| RouteRule {
             kind: compiled.route.kind,
@@ -208,22 +267,28 @@ fn around(stages: &[StageSpec], kind: EventKind) -> Vec<usize> {
     all.chain(of_kind).collect()
 }
 
-fn pattern_of(route: &router::Route, boundary: &str) -> Result<Pattern, String> {
+/// The stage on `route` of this name.
+fn named(stages: &[StageSpec], name: &str) -> Option<usize> {
+    stages
+        .iter()
+        .position(|stage| stage.name == name && stage.on == On::Routes)
+}
+
+fn pattern_of(route: &router::Route, boundary: &str) -> Result<Pattern, PatternError> {
     match &route.pattern {
-        Some(pattern) => Pattern::parse(pattern, boundary).map_err(|why| why.to_string()),
+        Some(pattern) => Pattern::parse(pattern, boundary),
         None => Ok(Pattern::everything()),
     }
 }
 
 /// What is serialised: what the route says, or the default of its event.
-fn key_of(route: &router::Route, pattern: &Pattern) -> Result<KeySpec, String> {
+fn key_of(route: &router::Route, pattern: &Pattern) -> Result<KeySpec, KeySpecError> {
     let key = match &route.key {
-        Some(text) => KeySpec::parse(text, KeyUse::Route).map_err(|why| why.to_string())?,
+        Some(text) => KeySpec::parse(text, KeyUse::Route)?,
         None => KeySpec::default_for(route.kind),
     };
     let pattern = route.pattern.as_ref().map(|_| pattern);
-    key.check(KeyUse::Route, route.kind, pattern)
-        .map_err(|why| why.to_string())?;
+    key.check(KeyUse::Route, route.kind, pattern)?;
     Ok(key)
 }
 
