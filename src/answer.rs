@@ -130,6 +130,31 @@ pub fn fault(outcome: &Outcome) -> Option<String> {
     }
 }
 
+/// The error or disconnect code that the client gets with an outcome, if it gets one.
+pub(crate) fn client_code(kind: EventKind, outcome: &Outcome) -> Option<u32> {
+    let class = class(kind);
+    match (outcome, class) {
+        (_, Class::Refresh | Class::Rest) => None,
+        (Outcome::Reject(reject), _) => match (reject.view(), class) {
+            (
+                RejectView::Error {
+                    temporary: true, ..
+                },
+                Class::Stream,
+            ) => None,
+            (RejectView::Error { code, .. } | RejectView::Disconnect { code, .. }, _) => Some(code),
+            (RejectView::Internal(_), _) => None,
+        },
+        (Outcome::Failure(Failure::NoRoute), Class::Client { no_route }) => Some(no_route),
+        (Outcome::Failure(Failure::NoRoute), _) => Some(code::PERMISSION_DENIED),
+        (Outcome::Failure(Failure::BadData(_)), _) => Some(code::BAD_REQUEST),
+        (Outcome::Failure(Failure::Overloaded(_)), Class::Client { .. }) => {
+            Some(code::TOO_MANY_REQUESTS)
+        }
+        _ => None,
+    }
+}
+
 /// How an accepted stream ends on the wire; `None` is the clean end, after which the client does not
 /// come back by itself.
 pub fn stream_status(reason: &StreamEndReason) -> Option<(Code, &'static str)> {

@@ -6,6 +6,14 @@
 //! outside of it see the outcome. At the deadline a waiting half is dropped and the stages outside
 //! of it see [`Failure::Deadline`](crate::outcome::Failure).
 
+mod access_log;
+mod header_auth;
+mod limit;
+
+pub use access_log::{AccessLog, LogField, UnknownField};
+pub use header_auth::HeaderAuth;
+pub use limit::Limit;
+
 use crate::cx::Cx;
 use crate::outcome::{Failure, Outcome};
 use crate::reject::Reject;

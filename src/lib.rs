@@ -1,7 +1,9 @@
 //! Centripeta: a clustered, actor-based event router that sits behind Centrifugo.
 
 pub mod answer;
+mod builtin;
 pub mod config;
+pub mod config_routes;
 mod cx;
 mod dispatch;
 mod engine;

@@ -240,7 +240,7 @@ pub enum InterceptorKind {
     AccessLog {
         /// The level of its lines.
         level: tracing::Level,
-        /// What a line shows, in this order.
+        /// What a line shows.
         fields: Vec<String>,
     },
     /// `header-auth`: refuses what lacks a header.

@@ -245,7 +245,7 @@ pub(super) fn write_literal(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Resu
 
 /// A step of a text with `{…}` in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Token<'a> {
+pub(crate) enum Token<'a> {
     /// A literal character, braces already undoubled.
     Char(char),
     /// What stands between the braces.
@@ -255,7 +255,7 @@ pub(super) enum Token<'a> {
 }
 
 /// The first token of `text` and how many bytes it has; `None` at the end.
-pub(super) fn next_token(text: &str) -> Option<(Token<'_>, usize)> {
+pub(crate) fn next_token(text: &str) -> Option<(Token<'_>, usize)> {
     let first = text.chars().next()?;
     if text.starts_with("{{") || text.starts_with("}}") {
         return Some((Token::Char(first), 2));

@@ -1,0 +1,305 @@
+//! Routes without code: `[[interceptor]]`, `[[route]]` and `[handler.*]` become part of a router.
+//!
+//! What is wrong is reported at once, each problem with its key: patterns and keys that are none,
+//! routes that tie or can never match (with those of the program too), fields that the event or the
+//! pattern lacks, static replies that do not parse or could not leave.
+
+mod places;
+#[cfg(test)]
+mod tests;
+
+use crate::builtin::{Allow, Counter, Deny, Echo, Fixed, FixedError, refusal};
+use crate::config::{
+    Config, HandlerConfig, InterceptorConfig, InterceptorKind, On, Origin, Problem, RouteConfig,
+};
+use crate::engine::build::check;
+use crate::event::EventKind;
+use crate::handler::AnyHandler;
+use crate::interceptor::{AccessLog, AnyInterceptor, HeaderAuth, Limit};
+use crate::pool::Pool;
+use crate::router::{self, Route, Router};
+use crate::routing::key::{KeySpec, KeyUse};
+use crate::routing::pattern::Pattern;
+use http::HeaderName;
+use places::{Places, problem};
+use std::sync::Arc;
+
+/// Handlers that are there without a section.
+const BUILT_IN: [&str; 4] = ["allow", "deny", "echo", "counter"];
+
+/// The router that a node runs: the program's own, and where it asks for them
+/// ([`Router::with_config_routes`]) the routes and interceptors of the configuration behind it. Where
+/// it does not, one warning says that they are ignored. The router is also checked as a whole.
+///
+/// # Errors
+/// Everything that is wrong with the routes of both, all at once.
+pub fn assemble(config: &Config, mut router: Router) -> Result<Router, Vec<Problem>> {
+    if let Some(warning) = ignored(config, &router) {
+        tracing::warn!("{warning}; {}", warning.fix);
+    }
+    let mut problems = Vec::new();
+    let mut places = Places::new(config);
+    let boundary = &config.channel.namespace_boundary;
+    if std::mem::take(&mut router.config_routes) {
+        for (at, interceptor) in config.interceptors.iter().enumerate() {
+            match stage(at, interceptor) {
+                Ok(stage) => {
+                    let (name, on) = (interceptor.name.clone(), on(&interceptor.on));
+                    router = router.stage(name, on, stage);
+                }
+                Err(why) => problems.push(*why),
+            }
+        }
+        for (at, route) in config.routes.iter().enumerate() {
+            for compiled in routes(config, at, route, &mut problems) {
+                places.add(&compiled, at);
+                router.routes.push(compiled);
+            }
+        }
+        limits(config, &router, &mut problems);
+    }
+    let found = check(&router, boundary);
+    problems.extend(found.into_iter().map(|found| places.problem(found)));
+    let mut once: Vec<Problem> = Vec::new();
+    for problem in problems {
+        if !once.contains(&problem) {
+            once.push(problem);
+        }
+    }
+    match once.is_empty() {
+        true => Ok(router),
+        false => Err(once),
+    }
+}
+
+/// The warning that the configuration has routes, interceptors or handlers and the program does not
+/// ask for them.
+pub fn ignored(config: &Config, router: &Router) -> Option<Problem> {
+    if router.config_routes {
+        return None;
+    }
+    let routes = config.routes.iter().map(|route| ("route", &route.origin));
+    let stages = config.interceptors.iter();
+    let stages = stages.map(|stage| ("interceptor", &stage.origin));
+    let own = |name: &&String| !BUILT_IN.contains(&name.as_str());
+    let handlers = config.handlers.keys().find(own);
+    let handlers = handlers.map(|_| ("handler", &Origin::Default));
+    let (key, origin) = routes.chain(stages).chain(handlers).next()?;
+    Some(Problem {
+        key: key.to_owned(),
+        value: None,
+        rule: "the program brings routes of its own, so that [[route]], [[interceptor]] and \
+               [handler.*] are ignored"
+            .to_owned(),
+        fix: "remove them, or ask for them in the program with `Router::with_config_routes`"
+            .to_owned(),
+        origin: origin.clone(),
+    })
+}
+
+fn on(on: &On) -> router::On {
+    match on {
+        On::All => router::On::All,
+        On::Events(kinds) => router::On::Kinds(kinds.clone()),
+        On::Route => router::On::Routes,
+    }
+}
+
+/// An interceptor of the configuration.
+fn stage(at: usize, config: &InterceptorConfig) -> Result<Arc<dyn AnyInterceptor>, Box<Problem>> {
+    let wrong = |key: &str, value: &str, rule: String, fix: &str| {
+        let key = format!("interceptor.{at}.{key}");
+        Box::new(problem(key, Some(value), rule, fix, &config.origin))
+    };
+    Ok(match &config.kind {
+        InterceptorKind::AccessLog { level, fields } => {
+            let field = |name: &String| {
+                let known = name.parse();
+                known.map_err(|why: crate::interceptor::UnknownField| {
+                    wrong("fields", name, why.to_string(), "remove it")
+                })
+            };
+            let fields: Vec<_> = fields.iter().map(field).collect::<Result<_, _>>()?;
+            Arc::new(AccessLog::new(*level, fields))
+        }
+        InterceptorKind::HeaderAuth { header, value } => {
+            let name = HeaderName::from_bytes(header.as_bytes()).map_err(|why| {
+                let fix = "write a header name, for instance x-app-key";
+                wrong("header", header, why.to_string(), fix)
+            })?;
+            Arc::new(HeaderAuth::new(name, value.clone()))
+        }
+        InterceptorKind::Limit { rate, burst, per } => {
+            let limit = Limit::per_second(*rate).burst(*burst);
+            match per {
+                None => Arc::new(limit),
+                Some(per) => Arc::new(limit.per(per).map_err(|why| {
+                    let (rule, fix) = places::parted(&why.rule.to_string());
+                    let fix = fix.unwrap_or_else(|| "choose another key".to_owned());
+                    wrong("per", per, rule, &fix)
+                })?),
+            }
+        }
+    })
+}
+
+/// What limits count by has to be there in every event that has a route behind them.
+fn limits(config: &Config, router: &Router, problems: &mut Vec<Problem>) {
+    for (at, stage) in config.interceptors.iter().enumerate() {
+        let InterceptorKind::Limit { per: Some(per), .. } = &stage.kind else {
+            continue;
+        };
+        // What is no key has been reported.
+        let Ok(key) = KeySpec::parse(per, KeyUse::Limit) else {
+            continue;
+        };
+        let seen = router.routes.iter().filter(|route| match &stage.on {
+            On::All => true,
+            On::Events(kinds) => kinds.contains(&route.kind),
+            On::Route => route.stage_names.contains(&stage.name),
+        });
+        for route in seen {
+            let Ok(pattern) = pattern_of(config, route.pattern.as_deref()) else {
+                continue;
+            };
+            let Err(why) = key.check(KeyUse::Limit, route.kind, pattern.as_ref()) else {
+                continue;
+            };
+            let (rule, _) = places::parted(&why.rule.to_string());
+            problems.push(problem(
+                format!("interceptor.{at}.per"),
+                Some(per),
+                format!("{rule}; and it stands before {}", route.title()),
+                "count by something that all its events have, or narrow `on`",
+                &stage.origin,
+            ));
+        }
+    }
+}
+
+fn pattern_of(config: &Config, pattern: Option<&str>) -> Result<Option<Pattern>, ()> {
+    let boundary = &config.channel.namespace_boundary;
+    let parsed = pattern.map(|pattern| Pattern::parse(pattern, boundary));
+    parsed.transpose().map_err(drop)
+}
+
+/// The routes of one `[[route]]`, one for each event.
+fn routes(
+    config: &Config,
+    at: usize,
+    route: &RouteConfig,
+    problems: &mut Vec<Problem>,
+) -> Vec<Route> {
+    let pool = route
+        .pool
+        .map(|threads| Pool::new(format!("route.{at}"), threads.get()));
+    let compiled = route.on.iter().map(|kind| {
+        let handler = Entry {
+            config,
+            at,
+            route,
+            kind: *kind,
+        };
+        let handler = handler.handler().unwrap_or_else(|why| {
+            problems.push(*why);
+            // The route stands all the same while the others are held against it.
+            Arc::new(Deny)
+        });
+        let mut compiled = Route::configured(*kind, route.handler.clone(), handler);
+        compiled.pattern.clone_from(&route.pattern);
+        compiled.key.clone_from(&route.key);
+        compiled.timeout = route.timeout;
+        compiled.stage_names.clone_from(&route.interceptors);
+        compiled.pool.clone_from(&pool);
+        compiled.origin = Some(route.origin.to_string());
+        compiled
+    });
+    compiled.collect()
+}
+
+/// One event of a `[[route]]`.
+struct Entry<'c> {
+    config: &'c Config,
+    at: usize,
+    route: &'c RouteConfig,
+    kind: EventKind,
+}
+
+impl Entry<'_> {
+    fn problem(&self, key: &str, value: Option<&str>, rule: String, fix: &str) -> Box<Problem> {
+        let key = format!("route.{}.{key}", self.at);
+        Box::new(problem(key, value, rule, fix, &self.route.origin))
+    }
+
+    fn of_handler(&self, rule: String, fix: &str) -> Box<Problem> {
+        self.problem("handler", Some(&self.route.handler), rule, fix)
+    }
+
+    fn handler(&self) -> Result<Arc<dyn AnyHandler>, Box<Problem>> {
+        let Some(handler) = self.config.handlers.get(&self.route.handler) else {
+            let fix = "add a [handler.NAME] of this name, or name another";
+            return Err(self.of_handler("no handler has this name".to_owned(), fix));
+        };
+        let able = |kind| match refusal(kind, self.kind) {
+            Some((rule, fix)) => Err(self.of_handler(rule, &fix)),
+            None => Ok(()),
+        };
+        Ok(match handler {
+            HandlerConfig::Allow { extend } => {
+                able("allow")?;
+                Arc::new(Allow { extend: *extend })
+            }
+            HandlerConfig::Deny => Arc::new(Deny),
+            HandlerConfig::Echo => {
+                able("echo")?;
+                Arc::new(Echo)
+            }
+            HandlerConfig::Counter => {
+                able("counter")?;
+                self.countable()?;
+                Arc::new(Counter)
+            }
+            HandlerConfig::Static(answer) => {
+                let pattern = pattern_of(self.config, self.route.pattern.as_deref());
+                match Fixed::try_new(
+                    answer,
+                    self.kind,
+                    pattern.as_ref().map_or(None, Option::as_ref),
+                ) {
+                    Ok(fixed) => Arc::new(fixed),
+                    // Only the pattern is to blame, which is reported by itself.
+                    Err(FixedError::NoParam { .. }) if pattern.is_err() => Arc::new(Deny),
+                    Err(why) => {
+                        let (name, kind) = (&self.route.handler, self.kind);
+                        let rule = format!("`{name}` cannot answer `{kind}`: {why}");
+                        return Err(self.of_handler(rule, &why.fix()));
+                    }
+                }
+            }
+        })
+    }
+
+    /// A counter needs a key, and the lane of that key, which a pool does not have.
+    fn countable(&self) -> Result<(), Box<Problem>> {
+        let kind = self.kind;
+        let keyed = match self.route.key.as_deref() {
+            None => KeySpec::default_for(kind) != KeySpec::None,
+            Some(key) => key != "none",
+        };
+        if !keyed {
+            let fix = match kind {
+                EventKind::ChannelState => {
+                    "leave `channel_state` out: its events are about many channels at once"
+                }
+                _ => "give the route a key, for instance key = \"user\"",
+            };
+            let rule = format!("`counter` counts the events of a key, and `{kind}` has none here");
+            return Err(self.problem("key", self.route.key.as_deref(), rule, fix));
+        }
+        if self.route.pool.is_some() {
+            let rule = "`counter` keeps its count in the shard, and runs there".to_owned();
+            return Err(self.problem("pool", None, rule, "remove pool"));
+        }
+        Ok(())
+    }
+}
