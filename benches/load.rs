@@ -16,6 +16,7 @@ mod load {
     pub(crate) mod client;
     pub(crate) mod contenders;
     pub(crate) mod guard;
+    pub(crate) mod lanes;
     pub(crate) mod machine;
     pub(crate) mod ours;
     pub(crate) mod ratio;

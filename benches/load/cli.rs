@@ -8,7 +8,7 @@ use super::centrifugo;
 use super::request;
 use super::rounds::Plan;
 use super::shapes::{self, SHAPES, Shape};
-use super::{start, streams};
+use super::{lanes, start, streams};
 
 /// Measures our node beside a bare tonic echo server of the same contract, in interleaved rounds.
 #[derive(Debug, Parser)]
@@ -44,6 +44,9 @@ struct Arguments {
     /// Instead: open this many subscription streams and print the memory of each.
     #[arg(long, value_name = "STREAMS", num_args = 0..=1, default_missing_value = "100000")]
     streams: Option<u32>,
+    /// Instead: keep this many idle lanes with a counter each and print the memory of each.
+    #[arg(long, value_name = "LANES", num_args = 0..=1, default_missing_value = "1000000")]
+    lanes: Option<u32>,
     /// Instead: rpc of 50 clients through a real Centrifugo (`CENTRIFUGO_BIN`, else on `PATH`).
     #[arg(long)]
     centrifugo: bool,
@@ -114,6 +117,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         match (arguments.start, arguments.streams) {
             (Some(starts), _) => measure_start(&arguments, starts).await,
             (None, Some(streams)) => measure_streams(&arguments, streams).await,
+            (None, None) if arguments.lanes.is_some() => measure_lanes(&arguments).await,
             (None, None) if arguments.centrifugo => measure_centrifugo(&arguments).await,
             (None, None) => measure_shapes(&arguments).await,
         }
@@ -138,6 +142,16 @@ async fn measure_streams(arguments: &Arguments, streams: u32) -> anyhow::Result<
         false => reports
             .iter()
             .for_each(|report| print!("{}", report.text())),
+    }
+    Ok(())
+}
+
+async fn measure_lanes(arguments: &Arguments) -> anyhow::Result<()> {
+    let lanes = arguments.lanes.unwrap_or(1_000_000).clamp(10, 10_000_000);
+    let report = lanes::measure(lanes as usize).await?;
+    match arguments.json {
+        true => println!("{}", json!({ "lanes": report })),
+        false => print!("{}", report.text()),
     }
     Ok(())
 }

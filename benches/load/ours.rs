@@ -4,8 +4,10 @@
 //! asks for.
 
 use centripeta::config::{Config, LoadOptions, load};
+use centripeta::config_routes::assemble;
 use centripeta::event::Rpc;
 use centripeta::extract::Raw;
+use centripeta::interceptor::AccessLog;
 use centripeta::{
     Cx, Flow, Interceptor, Listeners, Node, Outcome, Request, Route, Router, StreamReply,
 };
@@ -21,7 +23,16 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Binds a free loopback port, prints the address as one line on stdout, serves until stdin closes.
 pub(crate) fn serve_ours(options: &ServerOptions) -> anyhow::Result<()> {
     let config = config()?;
-    let router = router(options);
+    let router = assemble(&config, router(options)).map_err(|problems| {
+        let problems = problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+        anyhow::anyhow!("{}", problems.join("; "))
+    })?;
+    if options.access_log {
+        let lines = tracing_subscriber::fmt()
+            .json()
+            .with_writer(std::io::stderr);
+        lines.with_max_level(tracing::Level::INFO).init();
+    }
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -45,6 +56,7 @@ fn config() -> anyhow::Result<Config> {
     options.sets = vec![
         "listen.grpc=127.0.0.1:0".into(),
         "listen.admin=127.0.0.1:0".into(),
+        r#"route=[{on="rpc",match="bench.count",key="{data.room}",handler="counter"}]"#.into(),
     ];
     Ok(load(&options)?.config)
 }
@@ -58,7 +70,7 @@ fn router(options: &ServerOptions) -> Router {
             centripeta::RpcReply::bytes(request.data)
         }
     };
-    Router::new()
+    let router = Router::new()
         .intercept_all("count", Count::default())
         .intercept_all("stamp", Stamp)
         .route(
@@ -68,7 +80,12 @@ fn router(options: &ServerOptions) -> Router {
                 .named("echo"),
         )
         .stream("*", |_: Raw| async { StreamReply::silent() })
-        .with_state(())
+        .with_config_routes()
+        .with_state(());
+    match options.access_log {
+        true => router.intercept_all("access-log", AccessLog::default()),
+        false => router,
+    }
 }
 
 /// Counts events on the way in and outcomes on the way out.

@@ -82,6 +82,17 @@ pub struct AccessLog {
     fields: u16,
 }
 
+impl Default for AccessLog {
+    /// Lines at info with the fields that `node.toml` shows by default.
+    fn default() -> Self {
+        use LogField::{Channel, Client, Code, Event, Method, Outcome, Route, Took, User};
+        Self::new(
+            Level::INFO,
+            [Event, Client, User, Channel, Method, Route, Outcome, Code, Took],
+        )
+    }
+}
+
 /// When the outermost access log saw the event.
 #[derive(Debug, Clone, Copy)]
 struct Seen(Instant);
