@@ -19,7 +19,7 @@ use crate::cx::Cx;
 use crate::envelope::Envelope;
 use crate::event::EventKind;
 use crate::inbound::InboundSource;
-use crate::outcome::{Failure, Outcome, Unavailable};
+use crate::outcome::{Failure, Unavailable};
 use crate::supervision::SupervisorMessage;
 use bytes::Bytes;
 use flight::{Flight, Landed};
@@ -55,7 +55,7 @@ pub(crate) struct Entered {
     landed: oneshot::Receiver<Landed>,
     backstop: Instant,
     /// The place among the events in flight; a stream gives it back when it is accepted.
-    pub(crate) permit: Permit,
+    _permit: Permit,
     /// Whether payloads of the reply must be JSON.
     pub(crate) json_client: bool,
     /// The time limit under which it runs.
@@ -69,10 +69,10 @@ impl Entered {
         tokio::select! {
             biased;
             landed = &mut self.landed => landed.unwrap_or_else(|_| {
-                Landed::Done(Failure::Unavailable(Unavailable::Crashed).into())
+                Landed::Done(Failure::Unavailable(Unavailable::Crashed).into(), Box::default())
             }),
             () = tokio::time::sleep_until(self.backstop) => {
-                Landed::Done(Failure::Deadline.into())
+                Landed::Done(Failure::Deadline.into(), Box::default())
             }
         }
     }
@@ -159,7 +159,7 @@ impl Engine {
         Ok(Entered {
             landed,
             backstop,
-            permit,
+            _permit: permit,
             json_client,
             limit,
         })
@@ -250,20 +250,6 @@ impl Engine {
             tracing::warn!("the actors did not stop in time");
         }
         cut
-    }
-
-    /// The outcome of an event that ends with one answer; for tests in process.
-    pub(crate) async fn outcome(&self, core: usize, incoming: Incoming) -> (bool, Outcome) {
-        match self.enter(core, incoming) {
-            Ok(mut entered) => match entered.landed().await {
-                Landed::Done(outcome) => (entered.json_client, outcome),
-                Landed::Stream(open, flight) => {
-                    drop(flight);
-                    (entered.json_client, Outcome::Stream(open))
-                }
-            },
-            Err(failure) => (true, failure.into()),
-        }
     }
 }
 

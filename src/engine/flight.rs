@@ -23,8 +23,8 @@ const RESENDS: u8 = 1;
 /// What the caller gets at the end of a flight.
 #[derive(Debug)]
 pub(crate) enum Landed {
-    /// The outcome, behind all `after` halves.
-    Done(Outcome),
+    /// The outcome, behind all `after` halves; of a failure also the channel or method, for the log.
+    Done(Outcome, Box<str>),
     /// A stream was accepted: its source, and the flight for when it ends.
     Stream(StreamOpen, Flight),
 }
@@ -284,6 +284,8 @@ impl Flight {
         let inner = self.inner();
         if let Outcome::Stream(open) = outcome {
             inner.phase = Phase::Open;
+            // What the handler has not taken it will not read: publications find that out at once.
+            inner.cx.inbound = None;
             return self.land_stream(open);
         }
         inner.outcome = Some(outcome);
@@ -331,8 +333,12 @@ impl Flight {
         let crashed = || Outcome::Failure(Failure::Unavailable(Unavailable::Crashed));
         let outcome = inner.outcome.take().unwrap_or_else(crashed);
         if let Some(reply) = inner.call.reply.take() {
+            let subject = match &outcome {
+                Outcome::Failure(_) | Outcome::Reject(_) => inner.cx.subject().into(),
+                _ => Box::default(),
+            };
             // A caller that went away reads no answer.
-            drop(reply.send(Landed::Done(outcome)));
+            drop(reply.send(Landed::Done(outcome, subject)));
         }
     }
 

@@ -1,6 +1,6 @@
 //! The gRPC frontend: all methods of Centrifugo's proxy service through one service over bytes.
 
-use crate::answer::{Answer, answer, stream_first};
+use crate::answer::{Answer, answer, fault, gate, stream_first};
 use crate::engine::flight::{Flight, Landed};
 use crate::engine::shared::StreamPermit;
 use crate::engine::{Engine, Entered, Incoming};
@@ -169,9 +169,21 @@ impl GrpcIngress {
     }
 
     /// The answer to an outcome, with a line in the log where something went wrong.
-    fn answer(&self, kind: EventKind, json_client: bool, outcome: Outcome) -> Answer {
+    fn answer(
+        &self,
+        kind: EventKind,
+        subject: &str,
+        json_client: bool,
+        mut outcome: Outcome,
+    ) -> Answer {
+        // What a stage has answered or changed is checked here for the first time.
+        gate(kind, json_client, &mut outcome);
         if let Outcome::Failure(failure) = &outcome {
-            self.0.faults.failed(kind, "", failure);
+            self.0.faults.failed(kind, subject, failure);
+        } else if let Some(cause) = fault(&outcome) {
+            let place = "an interceptor".to_owned();
+            let failure = Failure::Internal { place, cause };
+            self.0.faults.failed(kind, subject, &failure);
         }
         answer(kind, json_client, outcome)
     }
@@ -238,17 +250,19 @@ impl<'a> UnaryService<Bytes> for Call<'a> {
         let incoming = self.incoming(request);
         let entered = ingress.enter(incoming);
         Box::pin(async move {
-            let (json_client, outcome) = match entered {
+            let (json_client, outcome, subject) = match entered {
                 Ok(mut entered) => match entered.landed().await {
-                    Landed::Done(outcome) => (entered.json_client, outcome),
-                    Landed::Stream(..) => {
+                    Landed::Done(outcome, subject) => (entered.json_client, outcome, subject),
+                    Landed::Stream(_, flight) => {
+                        flight.cancel_stream();
                         let why = "a stream in answer to a call of one message".to_owned();
-                        (entered.json_client, Failure::BadReply(why).into())
+                        let failure = Failure::BadReply(why);
+                        (entered.json_client, failure.into(), Box::default())
                     }
                 },
-                Err(failure) => (true, failure.into()),
+                Err(failure) => (true, failure.into(), Box::default()),
             };
-            match ingress.answer(kind, json_client, outcome) {
+            match ingress.answer(kind, &subject, json_client, outcome) {
                 Answer::Message(message) | Answer::Open(message) => {
                     Ok(tonic::Response::new(message))
                 }
@@ -335,16 +349,16 @@ impl GrpcIngress {
         incoming: Incoming,
         inbound: Option<InboundSide>,
     ) -> StreamAnswer {
-        let (json_client, outcome) = match self.enter(incoming) {
+        let (json_client, outcome, subject) = match self.enter(incoming) {
             Ok(mut entered) => match entered.landed().await {
                 Landed::Stream(open, flight) => {
                     return self.opened(kind, &entered, open, flight, inbound);
                 }
-                Landed::Done(outcome) => (entered.json_client, outcome),
+                Landed::Done(outcome, subject) => (entered.json_client, outcome, subject),
             },
-            Err(failure) => (true, failure.into()),
+            Err(failure) => (true, failure.into(), Box::default()),
         };
-        match self.answer(kind, json_client, outcome) {
+        match self.answer(kind, &subject, json_client, outcome) {
             Answer::Message(message) => Ok(tonic::Response::new(Session::refused(message))),
             Answer::Open(message) => match StreamPermit::acquire(&self.0.engine.shared) {
                 Ok(permit) => {
@@ -404,7 +418,7 @@ impl GrpcIngress {
     }
 
     fn refuse_stream(&self, kind: EventKind, json: bool, failure: Failure) -> StreamAnswer {
-        match self.answer(kind, json, failure.into()) {
+        match self.answer(kind, "", json, failure.into()) {
             Answer::Message(message) => Ok(tonic::Response::new(Session::refused(message))),
             Answer::Status { code, message } => Err(Status::new(code, message)),
             // A failure never opens a stream.
