@@ -261,6 +261,7 @@ impl Engine {
             in_flight: Gauge::default(),
             in_flight_bytes: Gauge::default(),
             streams: Gauge::default(),
+            #[cfg(test)]
             activities: Arc::clone(&activities),
             after_grace: config.limits.deadline_margin / 2,
             limits: config.limits,
