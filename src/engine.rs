@@ -20,7 +20,7 @@ use crate::cx::Cx;
 use crate::envelope::Envelope;
 use crate::event::EventKind;
 use crate::inbound::InboundSource;
-use crate::outcome::{Failure, Outcome, Unavailable};
+use crate::outcome::{Failure, Unavailable};
 use crate::supervision::SupervisorMessage;
 use bytes::Bytes;
 use flight::{Flight, Landed};
@@ -274,14 +274,19 @@ impl Engine {
         cut
     }
 
-    /// The outcome of an event that ends with one answer; for tests in process.
-    pub(crate) async fn outcome(&self, core: usize, incoming: Incoming) -> (bool, Outcome) {
+    /// The outcome of an event that ends with one answer.
+    #[cfg(test)]
+    pub(crate) async fn outcome(
+        &self,
+        core: usize,
+        incoming: Incoming,
+    ) -> (bool, crate::outcome::Outcome) {
         match self.enter(core, incoming) {
             Ok(mut entered) => match entered.landed().await {
                 Landed::Done(outcome) => (entered.json_client, outcome),
                 Landed::Stream(open, flight) => {
                     drop(flight);
-                    (entered.json_client, Outcome::Stream(open))
+                    (entered.json_client, crate::outcome::Outcome::Stream(open))
                 }
             },
             Err(failure) => (true, failure.into()),

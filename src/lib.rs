@@ -29,6 +29,7 @@ pub mod router;
 pub mod routing;
 mod store;
 mod supervision;
+pub mod testing;
 mod watchdog;
 
 pub use cx::Cx;

@@ -281,7 +281,7 @@ fn tls_files(tls: &TlsConfig) -> TlsFiles {
     }
 }
 
-fn engine_config(config: &Config) -> EngineConfig {
+pub(crate) fn engine_config(config: &Config) -> EngineConfig {
     let limits = &config.limits;
     EngineConfig {
         node: config.node.name.clone(),

@@ -328,6 +328,7 @@ impl Engine {
             in_flight_bytes: Gauge::default(),
             streams: Gauge::default(),
             faults: Faults::default(),
+            #[cfg(test)]
             activities: Arc::clone(&activities),
             after_grace: config.limits.deadline_margin / 2,
             limits: config.limits,

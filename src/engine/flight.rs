@@ -284,6 +284,8 @@ impl Flight {
         let inner = self.inner();
         if let Outcome::Stream(open) = outcome {
             inner.phase = Phase::Open;
+            // What the handler has not taken it will not read: publications find that out at once.
+            inner.cx.inbound = None;
             return self.land_stream(open);
         }
         inner.outcome = Some(outcome);
@@ -333,6 +335,10 @@ impl Flight {
         let cx = &inner.cx;
         // The `after` halves may have changed what the handler's gate has let through.
         crate::answer::gate(cx.kind(), cx.is_json_client(), &mut outcome);
+        if let (Outcome::Reject(_), Some(cause)) = (&outcome, crate::answer::fault(&outcome)) {
+            let place = "an interceptor".to_owned();
+            outcome = Failure::Internal { place, cause }.into();
+        }
         if let Outcome::Failure(failure) = &outcome {
             inner.shared.faults.failed(cx.kind(), cx.subject(), failure);
         }

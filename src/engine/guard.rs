@@ -30,10 +30,13 @@ pub(crate) trait Limits {
 /// Runs `code` until it is done, panics, or one of the limits is reached. The timer is made only
 /// for code that has to wait.
 pub(crate) async fn guarded<F: Future>(code: F, limits: &mut impl Limits) -> Ended<F::Output> {
-    let mut code = pin!(code);
+    let mut code = pin!(Some(code));
     let mut timer: Option<Pin<Box<Sleep>>> = None;
-    poll_fn(|cx| {
-        match poll_caught(code.as_mut(), cx) {
+    let ended = poll_fn(|cx| {
+        let Some(running) = code.as_mut().as_pin_mut() else {
+            return Poll::Ready(Ended::Cancelled);
+        };
+        match poll_caught(running, cx) {
             Poll::Ready(Ok(done)) => return Poll::Ready(Ended::Done(done)),
             Poll::Ready(Err(message)) => return Poll::Ready(Ended::Panicked(message)),
             Poll::Pending => {}
@@ -47,7 +50,18 @@ pub(crate) async fn guarded<F: Future>(code: F, limits: &mut impl Limits) -> End
         }
         Poll::Pending
     })
-    .await
+    .await;
+    drop_caught(|| code.set(None));
+    ended
+}
+
+/// Drops user code with panics caught: whatever its destructors do, the event is answered and the
+/// next one runs.
+pub(crate) fn drop_caught(release: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(release)) {
+        let message = panic_message(panic.as_ref());
+        tracing::error!(message, "a handler or stage panicked while it was dropped");
+    }
 }
 
 /// Polls once with panics caught; a future that panicked must not be polled again.

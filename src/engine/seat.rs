@@ -117,6 +117,7 @@ impl<M: Message> Seat<M> {
     }
 
     /// The actor that sits here now.
+    #[cfg(test)]
     pub(crate) fn occupant(&self) -> Option<ActorRef<M>> {
         self.actor.load().as_ref().map(|actor| (**actor).clone())
     }

@@ -5,7 +5,9 @@ use crate::engine::plan::Plan;
 use crate::outcome::Overloaded;
 use crate::region::Shard;
 use crate::store::MemoryStore;
-use crate::watchdog::{Activities, Beat};
+#[cfg(test)]
+use crate::watchdog::Activities;
+use crate::watchdog::Beat;
 use centripeta_cluster::{Ownership, ShardLayout};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -102,6 +104,7 @@ pub(crate) struct Shared {
     /// What goes wrong, for the log.
     pub(crate) faults: Faults,
     /// Names for the watchdog.
+    #[cfg(test)]
     pub(crate) activities: Arc<Activities>,
     /// How long an `after` half may run past the deadline.
     pub(crate) after_grace: Duration,

@@ -269,7 +269,8 @@ impl<'a> UnaryService<Bytes> for Call<'a> {
             let (json_client, outcome) = match entered {
                 Ok(mut entered) => match entered.landed().await {
                     Landed::Done(outcome) => (entered.json_client, outcome),
-                    Landed::Stream(..) => {
+                    Landed::Stream(_, flight) => {
+                        flight.cancel_stream();
                         let why = "a stream in answer to a call of one message".to_owned();
                         (entered.json_client, Failure::BadReply(why).into())
                     }

@@ -141,7 +141,8 @@ where
                     };
                     let outcome = match landed {
                         Landed::Done(outcome) => outcome,
-                        Landed::Stream(..) => {
+                        Landed::Stream(_, flight) => {
+                            flight.cancel_stream();
                             let why = "a stream in answer to a call of one message".to_owned();
                             Failure::BadReply(why).into()
                         }
@@ -298,6 +299,7 @@ fn frame(message: &[u8]) -> Bytes {
 }
 
 /// The body of a response.
+#[derive(Debug)]
 pub(crate) enum ReplyBody {
     /// One message and the status OK behind it.
     Message(Option<Bytes>),

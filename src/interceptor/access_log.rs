@@ -88,7 +88,9 @@ impl Default for AccessLog {
         use LogField::{Channel, Client, Code, Event, Method, Outcome, Route, Took, User};
         Self::new(
             Level::INFO,
-            [Event, Client, User, Channel, Method, Route, Outcome, Code, Took],
+            [
+                Event, Client, User, Channel, Method, Route, Outcome, Code, Took,
+            ],
         )
     }
 }

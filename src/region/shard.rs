@@ -1,7 +1,7 @@
 //! The shard actor: runs the lanes of a fixed group of slots.
 
 use crate::engine::flight::Flight;
-use crate::engine::guard::{Ended, guarded, panic_message, poll_caught};
+use crate::engine::guard::{Ended, drop_caught, guarded, panic_message, poll_caught};
 use crate::engine::plan::Route;
 use crate::engine::seat::Seat;
 use crate::engine::shared::Shared;
@@ -9,16 +9,19 @@ use crate::handler::HandlerFuture;
 use crate::inbound::InboundItem;
 use crate::outcome::{Failure, Outcome};
 use crate::region::lane::{InboundTurn, Lane, LaneState, Running, Work};
-use crate::routing::key::{LaneKey, LaneMap};
+use crate::routing::key::{BuildLaneHasher, LaneKey, LaneMap};
 use crate::watchdog::{Activity, Beat};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::collections::HashSet;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// Expired events are looked for at most this often.
@@ -32,6 +35,8 @@ pub(crate) struct Shard {
     core: usize,
     events: crate::engine::shared::Gauge,
     bytes: crate::engine::shared::Gauge,
+    /// How many actors have sat here.
+    lives: AtomicU64,
 }
 
 impl Shard {
@@ -96,8 +101,8 @@ pub(crate) enum ShardMessage {
     },
     /// A client's publication into a two-way stream.
     Inbound(Box<InboundTurn>),
-    /// What ran in a lane has ended.
-    Ended(LaneKey),
+    /// What ran in a lane has ended, in the given life of the shard.
+    Ended(LaneKey, u64),
     /// Answer events whose deadline passed while they waited.
     Sweep,
     /// Drop kept lanes that have been idle for long.
@@ -126,8 +131,11 @@ pub(crate) struct ShardState {
     shared: Arc<Shared>,
     beat: Arc<Beat>,
     lanes: LaneMap<Lane>,
+    /// Which of the actors that have sat here this is; what another one started is none of its
+    /// business.
+    life: u64,
     /// Lanes in which something may wait.
-    queued: Vec<LaneKey>,
+    queued: HashSet<LaneKey, BuildLaneHasher>,
     next_sweep: Option<Instant>,
     passivate_after: Duration,
     passivation_runs: bool,
@@ -150,12 +158,14 @@ impl Actor for ShardActor {
             passivate_after,
         } = args;
         let beat = Arc::clone(&shared.cores[shard.core].beat);
+        let life = shard.lives.fetch_add(1, Ordering::Relaxed);
         Ok(ShardState {
             shard,
             shared,
             beat,
             lanes: LaneMap::default(),
-            queued: Vec::new(),
+            life,
+            queued: HashSet::default(),
             next_sweep: None,
             passivate_after,
             passivation_runs: false,
@@ -217,7 +227,8 @@ impl ShardState {
                 );
             }
             ShardMessage::Inbound(turn) => self.arrive(myself, Work::Inbound(turn), cx),
-            ShardMessage::Ended(key) => self.ended(myself, key, cx),
+            ShardMessage::Ended(key, life) if life == self.life => self.ended(myself, key, cx),
+            ShardMessage::Ended(..) => {}
             ShardMessage::Sweep => self.sweep(myself),
             ShardMessage::Passivate => self.passivate(myself),
         }
@@ -226,6 +237,7 @@ impl ShardState {
     /// Work has come in: it runs now, or waits behind what runs in its lane.
     fn arrive(&mut self, myself: &ActorRef<ShardMessage>, work: Work, cx: &mut Context<'_>) {
         let Some(key) = key_of(&work).cloned() else {
+            // What has to wait goes on by itself: no lane waits for it.
             self.run(None, work, None, cx);
             return;
         };
@@ -245,7 +257,7 @@ impl ShardState {
         match lane.wait(work, self.shared.limits.lane_queue) {
             Ok(is_first) => {
                 if is_first {
-                    self.queued.push(key);
+                    self.queued.insert(key);
                 }
                 if let Some(deadline) = deadline {
                     self.sweep_at(myself, deadline);
@@ -278,14 +290,14 @@ impl ShardState {
                 self.lanes
                     .entry(key)
                     .or_default()
-                    .set_running(running, state, used);
+                    .set_running(Running(running), state, used);
             }
             None => match self.lanes.get_mut(&key) {
                 Some(lane) => {
                     lane.rest(state, used);
                     if lane.has_waiting() {
                         // One at a time, so that other lanes get their turn in between.
-                        drop(myself.cast(ShardMessage::Ended(key)));
+                        drop(myself.cast(ShardMessage::Ended(key, self.life)));
                     } else {
                         lane.next();
                         if lane.is_empty() {
@@ -326,7 +338,7 @@ impl ShardState {
         work: Work,
         kept: Option<LaneState>,
         cx: &mut Context<'_>,
-    ) -> (Option<Running>, Option<LaneState>) {
+    ) -> (Option<AbortHandle>, Option<LaneState>) {
         match work {
             Work::Event {
                 flight,
@@ -347,7 +359,7 @@ impl ShardState {
         route: Arc<Route>,
         kept: Option<LaneState>,
         cx: &mut Context<'_>,
-    ) -> (Option<Running>, Option<LaneState>) {
+    ) -> (Option<AbortHandle>, Option<LaneState>) {
         if flight.is_abandoned() {
             flight.finish(Failure::Cancelled.into());
             return (None, kept);
@@ -363,7 +375,7 @@ impl ShardState {
             let ended = self.ended_message(key);
             let on_pool = route.clone();
             let task = pool.spawn(run_on_pool(flight, on_pool, ended));
-            return (Some(Running(task.abort_handle())), state);
+            return (Some(task.abort_handle()), state);
         }
         let busy = self.beat.enter(route.activity);
         let started = catch_unwind(AssertUnwindSafe(|| route.handler.call(flight.cx_mut())));
@@ -389,15 +401,16 @@ impl ShardState {
                     activity: route.activity,
                 };
                 let task = tokio::spawn(go_on(flight, route, work, self.ended_message(key)));
-                return (Some(Running(task.abort_handle())), state);
+                return (Some(task.abort_handle()), state);
             }
         };
+        drop_caught(|| drop(work));
         finish(flight, &route, ended);
         (None, state)
     }
 
     /// Hands a publication to its stream; the lane is busy until the handler is done with it.
-    fn run_turn(&self, turn: Box<InboundTurn>) -> Option<Running> {
+    fn run_turn(&self, turn: Box<InboundTurn>) -> Option<AbortHandle> {
         let InboundTurn {
             key,
             publication,
@@ -415,14 +428,15 @@ impl ShardState {
                 tracing::debug!(?limit, "a stream's handler held its lane for too long");
             }
             drop(done);
-            ended.send();
+            drop(ended);
         });
-        Some(Running(task.abort_handle()))
+        Some(task.abort_handle())
     }
 
     fn ended_message(&self, key: Option<&LaneKey>) -> EndedMessage {
         EndedMessage {
             key: key.cloned(),
+            life: self.life,
             shard: Arc::clone(&self.shard),
         }
     }
@@ -516,17 +530,19 @@ fn key_of(work: &Work) -> Option<&LaneKey> {
     }
 }
 
-/// Says to the shard that a lane is free; to whichever actor sits there by then.
+/// Says to the shard that a lane is free, when dropped; an actor that sits there by then and did
+/// not start what ran takes no notice.
 struct EndedMessage {
     key: Option<LaneKey>,
+    life: u64,
     shard: Arc<Shard>,
 }
 
-impl EndedMessage {
-    fn send(self) {
-        if let Some(key) = self.key {
+impl Drop for EndedMessage {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
             // A shard that is gone has no busy lane either.
-            drop(self.shard.seat.cast(ShardMessage::Ended(key)));
+            drop(self.shard.seat.cast(ShardMessage::Ended(key, self.life)));
         }
     }
 }
@@ -536,7 +552,7 @@ async fn go_on(mut flight: Flight, route: Arc<Route>, work: Watched, then: Ended
     let (_, call) = flight.parts();
     let ended = guarded(work, call).await;
     finish(flight, &route, ended);
-    then.send();
+    drop(then);
 }
 
 /// A handler on a pool of its own, from its first line on.
@@ -550,7 +566,7 @@ async fn run_on_pool(mut flight: Flight, route: Arc<Route>, then: EndedMessage) 
         Err(panic) => Ended::Panicked(panic_message(panic.as_ref())),
     };
     finish(flight, &route, ended);
-    then.send();
+    drop(then);
 }
 
 /// The handler has ended: the outcome is checked and goes back.
