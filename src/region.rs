@@ -9,3 +9,6 @@ mod shard;
 
 pub(crate) use lane::{InboundTurn, LaneState, LaneView, Values};
 pub(crate) use shard::{Shard, ShardActor, ShardArgs, ShardMessage};
+
+#[cfg(test)]
+mod tests;

@@ -90,11 +90,25 @@ pub(crate) struct InboundTurn {
 
 /// Ends a task when dropped.
 #[derive(Debug)]
-pub(crate) struct Running(pub(crate) AbortHandle);
+pub(crate) struct Running(Option<AbortHandle>);
+
+impl Running {
+    /// Takes charge of a task.
+    pub(crate) const fn new(task: AbortHandle) -> Self {
+        Self(Some(task))
+    }
+
+    /// Lets the task go on by itself.
+    pub(crate) fn detach(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
 

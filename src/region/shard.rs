@@ -226,7 +226,11 @@ impl ShardState {
     /// Work has come in: it runs now, or waits behind what runs in its lane.
     fn arrive(&mut self, myself: &ActorRef<ShardMessage>, work: Work, cx: &mut Context<'_>) {
         let Some(key) = key_of(&work).cloned() else {
-            self.run(None, work, None, cx);
+            // Nothing waits behind an event without a key, so no lane holds its task: it goes on by
+            // itself until its own limits end it.
+            if let (Some(running), _) = self.run(None, work, None, cx) {
+                running.detach();
+            }
             return;
         };
         let kept = match self.lanes.get_mut(&key) {
@@ -363,7 +367,7 @@ impl ShardState {
             let ended = self.ended_message(key);
             let on_pool = route.clone();
             let task = pool.spawn(run_on_pool(flight, on_pool, ended));
-            return (Some(Running(task.abort_handle())), state);
+            return (Some(Running::new(task.abort_handle())), state);
         }
         let busy = self.beat.enter(route.activity);
         let started = catch_unwind(AssertUnwindSafe(|| route.handler.call(flight.cx_mut())));
@@ -389,7 +393,7 @@ impl ShardState {
                     activity: route.activity,
                 };
                 let task = tokio::spawn(go_on(flight, route, work, self.ended_message(key)));
-                return (Some(Running(task.abort_handle())), state);
+                return (Some(Running::new(task.abort_handle())), state);
             }
         };
         finish(flight, &route, ended);
@@ -417,7 +421,7 @@ impl ShardState {
             drop(done);
             ended.send();
         });
-        Some(Running(task.abort_handle()))
+        Some(Running::new(task.abort_handle()))
     }
 
     fn ended_message(&self, key: Option<&LaneKey>) -> EndedMessage {
