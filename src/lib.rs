@@ -1,6 +1,7 @@
 //! Centripeta: a clustered, actor-based event router that sits behind Centrifugo.
 
 pub mod answer;
+mod app;
 pub mod config;
 mod cx;
 mod dispatch;
@@ -27,6 +28,7 @@ mod store;
 mod supervision;
 mod watchdog;
 
+pub use app::App;
 pub use cx::Cx;
 pub use engine::{BuildError, Engine, EngineConfig, EngineError, EngineLimits, RouteInfo};
 pub use event::{
