@@ -59,6 +59,16 @@ impl SubscribeReply {
     /// Allows the subscription with the JSON of the result message, in the form that
     /// [`Reply::from_json`](crate::reply::Reply::from_json) takes.
     ///
+    /// ```
+    /// use centripeta::{StreamReply, SubscribeReply};
+    ///
+    /// let first = SubscribeReply::from_json(r#"{"data": {"n": 1}, "expire_in": "15m"}"#)?;
+    /// let reply = StreamReply::silent().first(first);
+    /// let why = SubscribeReply::from_json(r#"{"dta": 1}"#).unwrap_err();
+    /// assert!(why.to_string().starts_with("subscribe result `dta`:"));
+    /// # Ok::<(), centripeta::json::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// The text is not JSON or not a subscribe result; the error names the key.
     pub fn from_json(text: &str) -> Result<Self, json::Error> {
