@@ -6,7 +6,7 @@
 
 mod result;
 
-pub(crate) use result::reply_from_json;
+pub(crate) use result::{reply_from_json, subscribe_from_json};
 
 use crate::event::{Event, EventKind, with_event};
 use crate::proto::proxy;

@@ -1,6 +1,7 @@
 //! Centripeta: a clustered, actor-based event router that sits behind Centrifugo.
 
 pub mod answer;
+mod app;
 mod builtin;
 pub mod config;
 pub mod config_routes;
@@ -32,6 +33,7 @@ mod supervision;
 pub mod testing;
 mod watchdog;
 
+pub use app::App;
 pub use cx::Cx;
 pub use engine::{BuildError, Engine, EngineConfig, EngineError, EngineLimits, RouteInfo};
 pub use event::{

@@ -2,6 +2,7 @@
 
 use super::{Event, EventKind, Gated, Parts};
 use crate::answer::rules::Rules;
+use crate::json;
 use crate::proto::proxy;
 use crate::reply::{Intent, ReplyMessage};
 
@@ -53,6 +54,25 @@ impl SubscribeReply {
     /// Allows the subscription with the options of the namespace.
     pub fn allow() -> Self {
         Self::default()
+    }
+
+    /// Allows the subscription with the JSON of the result message, in the form that
+    /// [`Reply::from_json`](crate::reply::Reply::from_json) takes.
+    ///
+    /// ```
+    /// use centripeta::{StreamReply, SubscribeReply};
+    ///
+    /// let first = SubscribeReply::from_json(r#"{"data": {"n": 1}, "expire_in": "15m"}"#)?;
+    /// let reply = StreamReply::silent().first(first);
+    /// let why = SubscribeReply::from_json(r#"{"dta": 1}"#).unwrap_err();
+    /// assert!(why.to_string().starts_with("subscribe result `dta`:"));
+    /// # Ok::<(), centripeta::json::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The text is not JSON or not a subscribe result; the error names the key.
+    pub fn from_json(text: &str) -> Result<Self, json::Error> {
+        json::subscribe_from_json(text)
     }
 
     expiry_setters!("subscription");

@@ -30,7 +30,7 @@ const AGE_JITTER: f64 = 0.2;
 
 /// A bound address, before anything is served on it.
 #[derive(Debug)]
-pub enum Bound {
+pub(crate) enum Bound {
     /// TCP.
     Tcp(TcpListener),
     /// A unix socket; the file is removed at the end.

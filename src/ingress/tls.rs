@@ -18,7 +18,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Where the certificates are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
+pub(crate) struct TlsFiles {
     /// PEM: our certificate and its chain.
     pub cert: PathBuf,
     /// PEM: its private key.
@@ -29,7 +29,7 @@ pub struct TlsFiles {
 
 /// Why certificates can't be used.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// A file can't be read or is not PEM.
     #[error("{}: {cause}", path.display())]
     File {

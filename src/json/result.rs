@@ -2,7 +2,7 @@
 
 use super::Error;
 use crate::event::setters::unix_after;
-use crate::event::{Event, EventKind, Gated, with_event};
+use crate::event::{Event, EventKind, Gated, Subscribe, SubscribeReply, with_event};
 use crate::reply::{Intent, Reply};
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -24,12 +24,23 @@ pub(crate) fn reply_from_json(kind: EventKind, text: &str) -> Result<Reply, Erro
         let why = "a raw event has no result message; answer it with bytes".to_owned();
         return Err(Error::Whole { what, why });
     }
-    let text = resolve_expiry(kind, &what, text)?;
-    let intent = intent(kind, &what, &text)?;
     with_event!(kind, E => {
-        let result: <E as Event>::Result = parse(&what, &text)?;
+        let (result, intent) = result_from_json::<E>(&what, text)?;
         Ok(Reply::with_intent(E::message(result), intent))
     })
+}
+
+/// See [`SubscribeReply::from_json`].
+pub(crate) fn subscribe_from_json(text: &str) -> Result<SubscribeReply, Error> {
+    let (result, intent) = result_from_json::<Subscribe>("subscribe result", text)?;
+    Ok(SubscribeReply { result, intent })
+}
+
+/// The result of an event, and what is said in words in it.
+fn result_from_json<E: Event>(what: &str, text: &str) -> Result<(E::Result, Intent), Error> {
+    let text = resolve_expiry(E::KIND, what, text)?;
+    let intent = intent(E::KIND, what, &text)?;
+    Ok((parse(what, &text)?, intent))
 }
 
 /// What is said in words by writing a zero value out.
