@@ -45,6 +45,7 @@ pub use extract::{
     Attribute, Channel, Client, Data, Deadline, FromRef, Headers, Inbound, Meta, Method, Param,
     Raw, Request, State, User,
 };
+pub use ingress::tls::TlsError;
 pub use interceptor::{Flow, Interceptor};
 pub use node::{Addresses, BindError, GrpcAddress, Listeners, Node, NodeError};
 pub use outcome::{Failure, IntoOutcome, Outcome};

@@ -29,7 +29,7 @@ pub(crate) struct TlsFiles {
 
 /// Why certificates can't be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TlsError {
+pub enum TlsError {
     /// A file can't be read or is not PEM.
     #[error("{}: {cause}", path.display())]
     File {
