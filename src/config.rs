@@ -46,7 +46,7 @@ pub use secret::{REDACTED, Secret};
 pub use types::{
     AuthConfig, CentrifugoConfig, ChannelConfig, Config, Endpoint, HandlerConfig,
     InterceptorConfig, InterceptorKind, LimitsConfig, ListenAddr, ListenConfig, LogConfig,
-    LogFormat, NodeConfig, On, RouteConfig, RuntimeConfig, StaticAnswer, TlsConfig,
+    LogFormat, MetricsConfig, NodeConfig, On, RouteConfig, RuntimeConfig, StaticAnswer, TlsConfig,
 };
 
 use layers::{FILE_BYTES, World};

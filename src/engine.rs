@@ -20,6 +20,7 @@ use crate::cx::Cx;
 use crate::envelope::Envelope;
 use crate::event::EventKind;
 use crate::inbound::InboundSource;
+use crate::metrics::{End, Series};
 use crate::outcome::{Failure, Unavailable};
 use crate::supervision::SupervisorMessage;
 use bytes::Bytes;
@@ -59,7 +60,12 @@ pub(crate) struct Entered {
     landed: oneshot::Receiver<Landed>,
     backstop: Instant,
     /// The place among the events in flight; a stream gives it back when it is accepted.
-    _permit: Permit,
+    permit: Permit,
+    core: usize,
+    entered: Instant,
+    series: Series,
+    /// Whether its end has been counted.
+    counted: bool,
     /// Whether payloads of the reply must be JSON.
     pub(crate) json_client: bool,
     /// The time limit under which it runs.
@@ -89,6 +95,22 @@ impl Entered {
     /// When the wait ends on its own.
     pub(crate) const fn backstop(&self) -> Instant {
         self.backstop
+    }
+
+    /// Counts how the event ended, as the caller is told; once, the first end stands. Dropped
+    /// without an end it counts as *cancelled*: the caller went away.
+    pub(crate) fn count(&mut self, end: impl Into<End>) {
+        let metrics = &self.permit.shared().metrics;
+        if !self.counted && metrics.is_on() {
+            metrics.ended(self.core, self.series, end.into(), self.entered.elapsed());
+        }
+        self.counted = true;
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.count(End::CANCELLED);
     }
 }
 
@@ -122,7 +144,7 @@ impl Engine {
         let permit = match admitted {
             Ok(permit) => permit,
             Err(failure) => {
-                self.shared.faults.failed(incoming.kind, "", &failure);
+                self.refused(core, incoming.kind, &failure);
                 return Err(failure);
             }
         };
@@ -152,6 +174,8 @@ impl Engine {
             None => self.shared.plan.find(kind, envelope.subject()),
             Some(_) => None,
         };
+        let place = found.as_ref().map(|(route, _)| route.index);
+        let series = self.shared.metrics.series(place, kind);
         let failure = failure.or_else(|| found.is_none().then_some(Failure::NoRoute));
         let routes = found.as_ref().and_then(|(route, _)| route.info.timeout);
         let limit = match (callers, routes) {
@@ -181,10 +205,20 @@ impl Engine {
         Ok(Entered {
             landed,
             backstop,
-            _permit: permit,
+            permit,
+            core,
+            entered: now,
+            series,
+            counted: false,
             json_client,
             limit,
         })
+    }
+
+    /// Says and counts that an event was refused on arrival, on a core.
+    pub(crate) fn refused(&self, core: usize, kind: EventKind, failure: &Failure) {
+        self.shared.faults.failed(kind, "", failure);
+        self.shared.metrics.turned_away(core, kind, failure.into());
     }
 
     /// What is kept back of the caller's time.

@@ -18,6 +18,7 @@ mod inbound;
 mod ingress;
 pub mod interceptor;
 pub mod json;
+pub mod metrics;
 mod node;
 pub mod outcome;
 mod pipeline;

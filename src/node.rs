@@ -299,6 +299,7 @@ pub(crate) fn engine_config(config: &Config) -> EngineConfig {
         passivate_after: config.runtime.passivate_after,
         watchdog: config.runtime.watchdog,
         namespace_boundary: config.channel.namespace_boundary.clone(),
+        metrics: config.metrics.enabled,
     }
 }
 
@@ -329,12 +330,13 @@ fn doors(
     });
     let door = |(core, handle): (usize, &tokio::runtime::Handle)| {
         let health = HealthServer::new(HealthService::from_health_reporter(health.clone()));
+        let connections = Arc::clone(&engine.shared.cores[core].connections);
         let engine = engine.clone();
         let bytes = config.limits.message_bytes;
         CoreDoor {
             handle: handle.clone(),
             service: GrpcIngress::new(engine, core, auth.clone(), bytes, health),
-            connections: Arc::default(),
+            connections,
         }
     };
     cores.handles().iter().enumerate().map(door).collect()

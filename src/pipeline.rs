@@ -4,6 +4,7 @@ use crate::engine::flight::Flight;
 use crate::engine::guard::Ended;
 use crate::engine::seat::{Refused, Seat};
 use crate::interceptor::{AnyInterceptor, Flow, HalfSlot};
+use crate::metrics::stages::{Half, Sampler, StageCounts, Timer};
 use crate::outcome::Unavailable;
 use crate::watchdog::{Activity, Beat};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -26,6 +27,8 @@ pub(crate) struct Stage {
     interceptor: Arc<dyn AnyInterceptor>,
     has_after: bool,
     activity: Activity,
+    /// What it counts, unless nothing is.
+    counts: Option<Arc<StageCounts>>,
     /// Where its actor sits.
     pub(crate) seat: Seat<StageMessage>,
 }
@@ -44,6 +47,7 @@ impl Stage {
         name: Arc<str>,
         interceptor: Arc<dyn AnyInterceptor>,
         activity: Activity,
+        counts: Option<Arc<StageCounts>>,
     ) -> Self {
         let has_after = interceptor.has_after();
         Self {
@@ -51,6 +55,7 @@ impl Stage {
             interceptor,
             has_after,
             activity,
+            counts,
             seat: Seat::default(),
         }
     }
@@ -58,6 +63,11 @@ impl Stage {
     /// The name in `node.toml`, `explain`, logs and metrics.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What it counts on its core.
+    pub(crate) const fn counts(&self) -> Option<&Arc<StageCounts>> {
+        self.counts.as_ref()
     }
 
     /// Whether outcomes have to come by.
@@ -122,6 +132,7 @@ pub(crate) struct StageArgs {
 pub(crate) struct StageState {
     stage: Arc<Stage>,
     beat: Arc<Beat>,
+    sampler: Sampler,
     before: HalfSlot<Flow>,
     after: HalfSlot<()>,
 }
@@ -140,6 +151,7 @@ impl Actor for StageActor {
         Ok(StageState {
             stage,
             beat,
+            sampler: Sampler::default(),
             before: HalfSlot::new(pending()),
             after: HalfSlot::new(pending()),
         })
@@ -179,12 +191,14 @@ impl StageState {
         let _busy = self.beat.enter(self.stage.activity);
         match message {
             StageMessage::Before(flight) => {
+                let timer = self.sampler.start(self.stage.counts(), Half::Before);
                 interceptor.before(flight, &mut self.before);
-                run(&mut self.before, cx, Flight::after_before);
+                run(&mut self.before, cx, timer, Flight::after_before);
             }
             StageMessage::After(flight) => {
+                let timer = self.sampler.start(self.stage.counts(), Half::After);
                 interceptor.after(flight, &mut self.after);
-                run(&mut self.after, cx, Flight::after_after);
+                run(&mut self.after, cx, timer, Flight::after_after);
             }
         }
     }
@@ -194,16 +208,27 @@ impl StageState {
 fn run<T: Send + 'static>(
     slot: &mut HalfSlot<T>,
     cx: &mut Context<'_>,
+    timer: Option<Timer>,
     then: fn(Flight, Ended<T>),
 ) {
     match slot.poll(cx) {
-        Poll::Ready((flight, ended)) => then(flight, ended),
+        Poll::Ready((flight, ended)) => {
+            stop(timer);
+            then(flight, ended);
+        }
         Poll::Pending => {
             let waiting = std::mem::replace(slot, HalfSlot::new(pending()));
             tokio::spawn(async move {
                 let (flight, ended) = waiting.await;
+                stop(timer);
                 then(flight, ended);
             });
         }
+    }
+}
+
+fn stop(timer: Option<Timer>) {
+    if let Some(timer) = timer {
+        timer.stop();
     }
 }

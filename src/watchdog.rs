@@ -145,11 +145,13 @@ impl Watch {
     }
 }
 
-/// Runs the watch on a thread of its own until `stop` is dropped.
+/// Runs the watch on a thread of its own until `stop` is dropped; `stuck` hears of each core that is
+/// held for too long.
 pub(crate) fn spawn(
     limit: Duration,
     beats: Vec<Arc<Beat>>,
     names: Arc<Activities>,
+    stuck: impl Fn(usize) + Send + 'static,
 ) -> std::io::Result<Stop> {
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let pause = (limit / 4).max(Duration::from_millis(5));
@@ -158,7 +160,12 @@ pub(crate) fn spawn(
         .spawn(move || {
             let mut watch = Watch::new(limit, beats, Instant::now());
             while stopped.recv_timeout(pause) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                watch.look(Instant::now(), &names).iter().for_each(report);
+                for finding in watch.look(Instant::now(), &names) {
+                    if let Finding::Stuck { core, .. } = &finding {
+                        stuck(*core);
+                    }
+                    report(&finding);
+                }
             }
         })?;
     Ok(Stop {

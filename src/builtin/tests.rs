@@ -58,6 +58,7 @@ impl Running {
             passivate_after,
             watchdog: Duration::from_secs(60),
             namespace_boundary: ":".to_owned(),
+            metrics: true,
         };
         let cores = [Handle::current()];
         let engine = Engine::start(router, config, Arc::new(LocalOwnership), &cores).await;

@@ -9,8 +9,8 @@ use super::check::Settings;
 use super::schema::BUILT_IN;
 use super::types::{
     AuthConfig, CentrifugoConfig, ChannelConfig, Config, HandlerConfig, InterceptorConfig,
-    InterceptorKind, LimitsConfig, ListenConfig, LogConfig, LogFormat, NodeConfig, RouteConfig,
-    RuntimeConfig, StaticAnswer, TlsConfig,
+    InterceptorKind, LimitsConfig, ListenConfig, LogConfig, LogFormat, MetricsConfig, NodeConfig,
+    RouteConfig, RuntimeConfig, StaticAnswer, TlsConfig,
 };
 
 /// What `allow` extends by where no section says otherwise.
@@ -47,6 +47,9 @@ pub(super) fn build(settings: &Settings, dir: &Path) -> Option<Config> {
             shards_per_core: positive(it, "runtime.shards_per_core")?,
             passivate_after: it.duration("runtime.passivate_after")?,
             watchdog: it.duration("runtime.watchdog")?,
+        },
+        metrics: MetricsConfig {
+            enabled: it.flag("metrics.enabled")?,
         },
         interceptors: (0..it.interceptors)
             .map(|at| interceptor(it, at))

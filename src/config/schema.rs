@@ -326,6 +326,11 @@ pub(super) const SECTIONS: &[Section] = &[
         meaning: "Cores, shards and idle lanes.",
     },
     Section {
+        name: "metrics",
+        shape: Shape::Once,
+        meaning: "What the node counts of itself (docs/metrics.md).",
+    },
+    Section {
         name: "interceptor",
         shape: Shape::Entries,
         meaning: "Pipeline actors: those on \"*\" in file order (outermost), then those on the event, then the route's own.",
@@ -382,6 +387,8 @@ pub(super) const KEYS: &[Key] = &[
     key("runtime.shards_per_core", Kind::Count(8, 64), "Shard actors on each of them.").default("16").unit("shards"),
     key("runtime.passivate_after", Kind::Duration(1, 24 * HOUR), "After how long without an event a lane with state is put to sleep.").default("\"120s\""),
     key("runtime.watchdog", Kind::Duration(10, 60_000), "How long a handler may hold its thread before it is named in the log.").default("\"200ms\""),
+    // metrics
+    key("metrics.enabled", Kind::Flag, "Whether events are counted and `/metrics` on the admin listener answers.").default("true"),
     // interceptor
     key("interceptor[].name", Kind::Name, "Its name in routes, logs, spans and metrics; one per interceptor.").required("\"log\""),
     key("interceptor[].on", Kind::On, "The events it sees: all, one, a list, or those of the routes that name it.").required("\"*\""),

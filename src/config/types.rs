@@ -29,6 +29,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `[runtime]`
     pub runtime: RuntimeConfig,
+    /// `[metrics]`
+    pub metrics: MetricsConfig,
     /// `[[interceptor]]`, in file order.
     pub interceptors: Vec<InterceptorConfig>,
     /// `[[route]]`, in file order; handler and interceptors exist under their names.
@@ -207,6 +209,13 @@ pub struct RuntimeConfig {
     pub passivate_after: Duration,
     /// How long a handler may hold its thread before it is named.
     pub watchdog: Duration,
+}
+
+/// `[metrics]`: what the node counts of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Whether it counts, and answers `/metrics`.
+    pub enabled: bool,
 }
 
 /// One `[[interceptor]]`.

@@ -5,6 +5,7 @@ use crate::engine::plan::{CoreChains, Plan, Route, RouteInfo};
 use crate::engine::shared::{Core, EngineLimits, Gauge, Shared};
 use crate::engine::{Drain, Engine};
 use crate::event::EventKind;
+use crate::metrics::{ChildKind, Metrics, RouteLabels};
 use crate::pipeline::{Chain, Stage, StageActor, StageArgs};
 use crate::region::{Shard, ShardActor, ShardArgs};
 use crate::router::{self, On, Router, StageSpec};
@@ -38,6 +39,8 @@ pub struct EngineConfig {
     pub watchdog: Duration,
     /// The namespace boundary of channels, as Centrifugo has it.
     pub namespace_boundary: String,
+    /// Whether events are counted for `/metrics`.
+    pub metrics: bool,
 }
 
 /// Everything that is wrong with a router, at once.
@@ -250,6 +253,16 @@ impl Compiled {
         }
     }
 
+    /// A route as the labels of its events.
+    fn labels(&self, index: usize) -> RouteLabels {
+        let compiled = &self.routes[index];
+        RouteLabels {
+            kind: compiled.route.kind,
+            route: compiled.pattern.to_string(),
+            handler: compiled.route.handler_name.clone(),
+        }
+    }
+
     /// The stages around events of a kind that no route takes.
     pub(crate) fn unrouted(&self, kind: EventKind) -> Vec<usize> {
         around(&self.stages, kind)
@@ -307,11 +320,14 @@ impl Engine {
         let count = u16::try_from(cores.len()).unwrap_or(u16::MAX);
         let layout = ShardLayout::try_new(count, config.shards_per_core)?;
         let activities = Arc::new(Activities::default());
+        let labels = (0..compiled.routes.len()).map(|at| compiled.labels(at));
+        let metrics = Metrics::new(config.metrics, cores.len(), labels.collect());
         let plan = plan_of(
             compiled,
             &config.namespace_boundary,
             cores.len(),
             &activities,
+            config.metrics,
         )?;
         let shard = |index: u16| {
             let id = layout.shard(index).map_or(0, |id| layout.core_of(id));
@@ -327,6 +343,7 @@ impl Engine {
             in_flight: Gauge::default(),
             in_flight_bytes: Gauge::default(),
             streams: Gauge::default(),
+            metrics,
             faults: Faults::default(),
             #[cfg(test)]
             activities: Arc::clone(&activities),
@@ -349,7 +366,9 @@ impl Engine {
             .iter()
             .map(|core| Arc::clone(&core.beat))
             .collect();
-        let watchdog = watchdog::spawn(config.watchdog, beats, activities)?;
+        let counted = Arc::clone(&shared);
+        let stuck = move |core: usize| counted.cores[core].stuck.add_one();
+        let watchdog = watchdog::spawn(config.watchdog, beats, activities, stuck)?;
         let (drain, _) = watch::channel::<Option<Drain>>(None);
         Ok(Self {
             shared,
@@ -365,6 +384,7 @@ fn plan_of(
     boundary: &str,
     cores: usize,
     activities: &Activities,
+    counted: bool,
 ) -> Result<Plan, EngineError> {
     let stage_activities: Vec<Activity> = compiled
         .stages
@@ -372,7 +392,7 @@ fn plan_of(
         .map(|stage| activities.register(format!("interceptor `{}`", stage.name)))
         .collect();
     let chains = (0..cores)
-        .map(|_| chains_of(&compiled, &stage_activities))
+        .map(|_| chains_of(&compiled, &stage_activities, counted))
         .collect();
     let infos: Vec<RouteInfo> = (0..compiled.routes.len())
         .map(|at| compiled.info(at))
@@ -411,13 +431,14 @@ fn plan_of(
 }
 
 /// The stages of one core, and the chains of them.
-fn chains_of(compiled: &Compiled, activities: &[Activity]) -> CoreChains {
+fn chains_of(compiled: &Compiled, activities: &[Activity], counted: bool) -> CoreChains {
     let stage = |(spec, activity): (&StageSpec, &Activity)| {
         let interceptor = Arc::clone(&spec.interceptor);
         Arc::new(Stage::new(
             spec.name.as_str().into(),
             interceptor,
             *activity,
+            counted.then(Arc::default),
         ))
     };
     let stages: Vec<Arc<Stage>> = compiled.stages.iter().zip(activities).map(stage).collect();
@@ -444,6 +465,7 @@ fn chains_of(compiled: &Compiled, activities: &[Activity]) -> CoreChains {
 
 /// The supervisor of a core's shards.
 fn region(core: usize, handle: Handle, shared: &Arc<Shared>, passivate_after: Duration) -> Child {
+    let counted = Arc::clone(shared);
     let shared = Arc::clone(shared);
     let children = move || {
         let of_core = shared
@@ -454,6 +476,7 @@ fn region(core: usize, handle: Handle, shared: &Arc<Shared>, passivate_after: Du
         let child = |(index, shard): (usize, &Arc<Shard>)| {
             let (seat, shared) = (Arc::clone(shard), Arc::clone(&shared));
             let (vacate, park) = (Arc::clone(shard), Arc::clone(shard));
+            let (restarts, parks) = (Arc::clone(&shared), Arc::clone(&shared));
             Child {
                 name: format!("shard {index}"),
                 start: Box::new(move |supervisor| {
@@ -471,23 +494,32 @@ fn region(core: usize, handle: Handle, shared: &Arc<Shared>, passivate_after: Du
                         Ok(actor.get_cell())
                     })
                 }),
-                vacate: Box::new(move || vacate.seat.vacate()),
-                park: Box::new(move || drop(park.seat.park())),
+                vacate: Box::new(move || {
+                    restarts.metrics.restarted(ChildKind::Shard);
+                    vacate.seat.vacate();
+                }),
+                park: Box::new(move || {
+                    parks.metrics.parked(ChildKind::Shard);
+                    drop(park.seat.park());
+                }),
             }
         };
         of_core.map(child).collect()
     };
-    supervisor(format!("region of core {core}"), handle, children)
+    let name = format!("region of core {core}");
+    supervisor(ChildKind::Region, name, handle, counted, children)
 }
 
 /// The supervisor of a core's stages.
 fn pipeline(core: usize, handle: Handle, shared: &Arc<Shared>) -> Child {
+    let counted = Arc::clone(shared);
     let shared = Arc::clone(shared);
     let children = move || {
         let beat = Arc::clone(&shared.cores[core].beat);
         let child = |stage: &Arc<Stage>| {
             let (seat, beat) = (Arc::clone(stage), Arc::clone(&beat));
             let (vacate, park) = (Arc::clone(stage), Arc::clone(stage));
+            let (restarts, parks) = (Arc::clone(&shared), Arc::clone(&shared));
             Child {
                 name: format!("interceptor `{}` on core {core}", stage.name()),
                 start: Box::new(move |supervisor| {
@@ -504,19 +536,28 @@ fn pipeline(core: usize, handle: Handle, shared: &Arc<Shared>) -> Child {
                         Ok(actor.get_cell())
                     })
                 }),
-                vacate: Box::new(move || vacate.seat.vacate()),
-                park: Box::new(move || drop(park.seat.park())),
+                vacate: Box::new(move || {
+                    restarts.metrics.restarted(ChildKind::Interceptor);
+                    vacate.seat.vacate();
+                }),
+                park: Box::new(move || {
+                    parks.metrics.parked(ChildKind::Interceptor);
+                    drop(park.seat.park());
+                }),
             }
         };
         shared.plan.chains[core].stages.iter().map(child).collect()
     };
-    supervisor(format!("pipeline of core {core}"), handle, children)
+    let name = format!("pipeline of core {core}");
+    supervisor(ChildKind::Pipeline, name, handle, counted, children)
 }
 
 /// A supervisor on the runtime of a core; its children are made anew when it is restarted.
 fn supervisor(
+    kind: ChildKind,
     name: String,
     handle: Handle,
+    shared: Arc<Shared>,
     children: impl Fn() -> Vec<Child> + Send + Sync + 'static,
 ) -> Child {
     let start = move |parent: ActorCell| {
@@ -533,11 +574,11 @@ fn supervisor(
         };
         Box::pin(joined) as std::pin::Pin<Box<dyn Future<Output = _> + Send>>
     };
-    let nothing = || Box::new(|| {}) as Box<dyn Fn() + Send + Sync>;
+    let counted = Arc::clone(&shared);
     Child {
         name,
         start: Box::new(start),
-        vacate: nothing(),
-        park: nothing(),
+        vacate: Box::new(move || shared.metrics.restarted(kind)),
+        park: Box::new(move || counted.metrics.parked(kind)),
     }
 }

@@ -8,8 +8,9 @@ use crate::cx::Cx;
 use crate::engine::guard::{Ended, Limits};
 use crate::engine::shared::{CoreId, Shared};
 use crate::interceptor::Flow;
+use crate::metrics::stages::StageCounts;
 use crate::outcome::{Failure, Outcome, StreamEnd, StreamEndReason, Unavailable};
-use crate::pipeline::{Chain, StageMessage};
+use crate::pipeline::{Chain, Stage, StageMessage};
 use crate::reply::StreamOpen;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -225,6 +226,9 @@ impl Flight {
 
     /// What follows the first half of a stage.
     pub(crate) fn after_before(mut self, ended: Ended<Flow>) {
+        if let Some(counts) = self.stage_counts() {
+            counts.before_ended(&ended);
+        }
         match ended {
             Ended::Done(Flow::Next) => {
                 self.inner().stage += 1;
@@ -240,6 +244,9 @@ impl Flight {
 
     /// What follows the second half of a stage.
     pub(crate) fn after_after(mut self, ended: Ended<()>) {
+        if let Some(counts) = self.stage_counts() {
+            counts.after_ended(&ended);
+        }
         match ended {
             Ended::Done(()) => {}
             // The half may have been in the middle of changing the outcome: it can't be trusted.
@@ -271,12 +278,17 @@ impl Flight {
     }
 
     fn stage_name(&self) -> &str {
+        self.stage().map_or("", |stage| stage.name())
+    }
+
+    fn stage_counts(&self) -> Option<&StageCounts> {
+        self.stage()?.counts().map(|counts| &**counts)
+    }
+
+    /// The stage that has the event now.
+    fn stage(&self) -> Option<&Arc<Stage>> {
         let inner = self.view();
-        if inner.stage < inner.chain.len() {
-            inner.chain.stage(inner.stage).name()
-        } else {
-            ""
-        }
+        (inner.stage < inner.chain.len()).then(|| inner.chain.stage(inner.stage))
     }
 
     /// The event has an outcome and goes back through the stages it has passed.

@@ -2,6 +2,9 @@
 
 use crate::engine::faults::Faults;
 use crate::engine::plan::Plan;
+use crate::ingress::listener::Connections;
+use crate::metrics::Metrics;
+use crate::metrics::cells::Counter;
 use crate::outcome::Overloaded;
 use crate::region::Shard;
 use crate::store::MemoryStore;
@@ -76,6 +79,10 @@ pub(crate) struct Core {
     pub(crate) beat: Arc<Beat>,
     /// Events that wait in its shards.
     pub(crate) waiting: Gauge,
+    /// How often the watchdog found its code stuck.
+    pub(crate) stuck: Counter,
+    /// Its connections of the event listener.
+    pub(crate) connections: Arc<Connections>,
 }
 
 /// What every flight, stage and shard of an engine shares.
@@ -101,6 +108,8 @@ pub(crate) struct Shared {
     pub(crate) in_flight_bytes: Gauge,
     /// Accepted streams.
     pub(crate) streams: Gauge,
+    /// What is counted of events, streams and actors.
+    pub(crate) metrics: Metrics,
     /// What goes wrong, for the log.
     pub(crate) faults: Faults,
     /// Names for the watchdog.
@@ -153,6 +162,11 @@ impl Permit {
             bytes,
         })
     }
+
+    /// What all flights share.
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
 }
 
 impl Drop for Permit {
@@ -174,6 +188,11 @@ impl StreamPermit {
         } else {
             Err(Overloaded::Streams)
         }
+    }
+
+    /// What all flights share.
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.0
     }
 }
 

@@ -9,8 +9,9 @@ use crate::inbound;
 use crate::ingress::auth::CallerAuth;
 use crate::ingress::codec::BytesCodec;
 use crate::ingress::deadline;
-use crate::ingress::session::{Accepted, Reader, Session};
+use crate::ingress::session::{Accepted, Place, Reader, Session};
 use crate::ingress::unary::{Head, ReplyBody, UnaryCall};
+use crate::metrics::End;
 use crate::outcome::Failure;
 use crate::proto::proxy::Publication;
 use crate::reply::StreamOpen;
@@ -101,7 +102,7 @@ impl GrpcIngress {
             && !auth.admit(request.headers_mut())
         {
             let failure = Failure::Unauthenticated;
-            self.0.engine.shared.faults.failed(kind, "", &failure);
+            self.0.engine.refused(self.0.core, kind, &failure);
             return Serving::ready(refuse(kind, failure));
         }
         let timeout = match deadline::of(request.headers()) {
@@ -267,14 +268,18 @@ impl<'a> UnaryService<Bytes> for Call<'a> {
         let entered = ingress.enter(incoming);
         Box::pin(async move {
             let (json_client, outcome) = match entered {
-                Ok(mut entered) => match entered.landed().await {
-                    Landed::Done(outcome) => (entered.json_client, outcome),
-                    Landed::Stream(_, flight) => {
-                        flight.cancel_stream();
-                        let why = "a stream in answer to a call of one message".to_owned();
-                        (entered.json_client, Failure::BadReply(why).into())
-                    }
-                },
+                Ok(mut entered) => {
+                    let outcome = match entered.landed().await {
+                        Landed::Done(outcome) => outcome,
+                        Landed::Stream(_, flight) => {
+                            flight.cancel_stream();
+                            let why = "a stream in answer to a call of one message".to_owned();
+                            Failure::BadReply(why).into()
+                        }
+                    };
+                    entered.count(&outcome);
+                    (entered.json_client, outcome)
+                }
                 Err(failure) => (true, failure.into()),
             };
             match answer(kind, json_client, outcome) {
@@ -364,19 +369,26 @@ impl GrpcIngress {
         incoming: Incoming,
         inbound: Option<InboundSide>,
     ) -> StreamAnswer {
-        let (json_client, outcome) = match self.enter(incoming) {
-            Ok(mut entered) => match entered.landed().await {
-                Landed::Stream(open, flight) => {
-                    return self.opened(kind, &entered, open, flight, inbound);
-                }
-                Landed::Done(outcome) => (entered.json_client, outcome),
-            },
-            Err(failure) => (true, failure.into()),
+        let mut entered = match self.enter(incoming) {
+            Ok(entered) => entered,
+            Err(failure) => return refused_stream(kind, true, failure),
         };
+        let outcome = match entered.landed().await {
+            Landed::Stream(open, flight) => {
+                return self.opened(kind, entered, open, flight, inbound);
+            }
+            Landed::Done(outcome) => outcome,
+        };
+        let json_client = entered.json_client;
+        let end = End::from(&outcome);
         match answer(kind, json_client, outcome) {
-            Answer::Message(message) => Ok(tonic::Response::new(Session::refused(message))),
+            Answer::Message(message) => {
+                entered.count(end);
+                Ok(tonic::Response::new(Session::refused(message)))
+            }
             Answer::Open(message) => match StreamPermit::acquire(&self.0.engine.shared) {
                 Ok(permit) => {
+                    entered.count(End::STREAM_OPEN);
                     let source = Box::pin(futures_util::stream::pending());
                     let accepted = Accepted {
                         first: message,
@@ -384,15 +396,15 @@ impl GrpcIngress {
                         flight: None,
                         reader: None,
                     };
-                    Ok(tonic::Response::new(self.session(
-                        accepted,
-                        permit,
-                        json_client,
-                    )))
+                    let session = self.session(kind, accepted, permit, json_client);
+                    Ok(tonic::Response::new(session))
                 }
-                Err(why) => self.refuse_stream(kind, json_client, Failure::Overloaded(why)),
+                Err(why) => self.refuse_stream(kind, entered, Failure::Overloaded(why)),
             },
-            Answer::Status { code, message } => Err(Status::new(code, message)),
+            Answer::Status { code, message } => {
+                entered.count(end);
+                Err(Status::new(code, message))
+            }
         }
     }
 
@@ -400,7 +412,7 @@ impl GrpcIngress {
     fn opened(
         &self,
         kind: EventKind,
-        entered: &Entered,
+        mut entered: Entered,
         open: StreamOpen,
         flight: Flight,
         inbound: Option<InboundSide>,
@@ -409,6 +421,7 @@ impl GrpcIngress {
         let permit = StreamPermit::acquire(&self.0.engine.shared).map_err(Failure::Overloaded);
         match stream_first(json, &open).and_then(|first| Ok((first, permit?))) {
             Ok((first, permit)) => {
+                entered.count(End::STREAM_OPEN);
                 let reader = inbound.map(|(messages, to)| {
                     Reader::spawn(messages, to, &flight, &self.0.engine, entered.limit)
                 });
@@ -419,27 +432,49 @@ impl GrpcIngress {
                     flight: Some(flight),
                     reader,
                 };
-                Ok(tonic::Response::new(self.session(accepted, permit, json)))
+                let session = self.session(kind, accepted, permit, json);
+                Ok(tonic::Response::new(session))
             }
             Err(failure) => {
                 flight.cancel_stream();
-                self.refuse_stream(kind, json, failure)
+                self.refuse_stream(kind, entered, failure)
             }
         }
     }
 
-    fn session(&self, accepted: Accepted, permit: StreamPermit, json_client: bool) -> Session {
-        Session::open(accepted, permit, json_client, self.0.engine.drains())
+    fn session(
+        &self,
+        kind: EventKind,
+        accepted: Accepted,
+        permit: StreamPermit,
+        json_client: bool,
+    ) -> Session {
+        let place = Place {
+            kind,
+            core: self.0.core,
+        };
+        Session::open(accepted, place, permit, json_client, self.0.engine.drains())
     }
 
-    fn refuse_stream(&self, kind: EventKind, json: bool, failure: Failure) -> StreamAnswer {
+    /// A stream that its handler accepted can't be opened.
+    fn refuse_stream(
+        &self,
+        kind: EventKind,
+        mut entered: Entered,
+        failure: Failure,
+    ) -> StreamAnswer {
         self.0.engine.shared.faults.failed(kind, "", &failure);
-        match answer(kind, json, failure.into()) {
-            Answer::Message(message) => Ok(tonic::Response::new(Session::refused(message))),
-            Answer::Status { code, message } => Err(Status::new(code, message)),
-            // A failure never opens a stream.
-            Answer::Open(_) => Err(Status::internal("internal error")),
-        }
+        entered.count(&failure);
+        refused_stream(kind, entered.json_client, failure)
+    }
+}
+
+fn refused_stream(kind: EventKind, json_client: bool, failure: Failure) -> StreamAnswer {
+    match answer(kind, json_client, failure.into()) {
+        Answer::Message(message) => Ok(tonic::Response::new(Session::refused(message))),
+        Answer::Status { code, message } => Err(Status::new(code, message)),
+        // A failure never opens a stream.
+        Answer::Open(_) => Err(Status::internal("internal error")),
     }
 }
 

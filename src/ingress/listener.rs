@@ -10,7 +10,7 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -57,8 +57,27 @@ pub(crate) struct CoreDoor {
     pub(crate) handle: Handle,
     /// Its service.
     pub(crate) service: GrpcIngress,
-    /// Its open connections.
-    pub(crate) connections: Arc<AtomicUsize>,
+    /// Its connections.
+    pub(crate) connections: Arc<Connections>,
+}
+
+/// The connections of a core, counted.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    open: AtomicUsize,
+    accepted: AtomicU64,
+}
+
+impl Connections {
+    /// Those that are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// All that there have been.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
 }
 
 /// Serves until `stop` says so; the connections then finish what they have.
@@ -86,7 +105,7 @@ impl Listener {
             limits,
             mut stop,
         } = self;
-        let connections = Connections {
+        let dealer = Dealer {
             doors,
             tls,
             limits,
@@ -96,13 +115,13 @@ impl Listener {
             match &bound {
                 Bound::Tcp(listener) => loop {
                     match listener.accept().await {
-                        Ok((socket, _)) => connections.deal_tcp(socket),
+                        Ok((socket, _)) => dealer.deal_tcp(socket),
                         Err(error) => accept_failed(&error).await,
                     }
                 },
                 Bound::Unix(listener, _) => loop {
                     match listener.accept().await {
-                        Ok((socket, _)) => connections.deal_unix(socket),
+                        Ok((socket, _)) => dealer.deal_unix(socket),
                         Err(error) => accept_failed(&error).await,
                     }
                 },
@@ -127,14 +146,15 @@ async fn accept_failed(error: &io::Error) {
     }
 }
 
-struct Connections {
+/// Deals sockets to the cores.
+struct Dealer {
     doors: Vec<CoreDoor>,
     tls: Option<TlsAcceptor>,
     limits: ConnectionLimits,
     stop: watch::Receiver<bool>,
 }
 
-impl Connections {
+impl Dealer {
     fn deal_tcp(&self, socket: TcpStream) {
         // Without it small replies wait for the acknowledgement of earlier ones.
         drop(socket.set_nodelay(true));
@@ -156,10 +176,7 @@ impl Connections {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let fewest = self
-            .doors
-            .iter()
-            .min_by_key(|door| door.connections.load(Ordering::Relaxed));
+        let fewest = self.doors.iter().min_by_key(|door| door.connections.open());
         let Some(door) = fewest else { return };
         let open = OpenConnection::new(&door.connections);
         let (service, tls) = (door.service.clone(), self.tls.clone());
@@ -186,18 +203,19 @@ impl Connections {
 }
 
 /// Counts a connection while it is open.
-struct OpenConnection(Arc<AtomicUsize>);
+struct OpenConnection(Arc<Connections>);
 
 impl OpenConnection {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
+    fn new(count: &Arc<Connections>) -> Self {
+        count.open.fetch_add(1, Ordering::Relaxed);
+        count.accepted.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(count))
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

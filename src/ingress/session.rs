@@ -8,6 +8,7 @@ use crate::engine::flight::Flight;
 use crate::engine::guard::panic_message;
 use crate::engine::shared::StreamPermit;
 use crate::engine::{Drain, Engine};
+use crate::event::EventKind;
 use crate::inbound::InboundItem;
 use crate::ingress::grpc::Frame;
 use crate::outcome::{StreamEnd, StreamEndReason};
@@ -48,7 +49,8 @@ struct Open {
     opened: Instant,
     sent: u64,
     reader: Option<Reader>,
-    _permit: StreamPermit,
+    place: Place,
+    permit: StreamPermit,
 }
 
 impl std::fmt::Debug for Session {
@@ -66,6 +68,7 @@ impl Session {
     /// An accepted stream: the first message goes out at once.
     pub(crate) fn open(
         accepted: Accepted,
+        place: Place,
         permit: StreamPermit,
         json_client: bool,
         drains: watch::Receiver<Option<Drain>>,
@@ -85,9 +88,19 @@ impl Session {
             opened: Instant::now(),
             sent: 0,
             reader,
-            _permit: permit,
+            place,
+            permit,
         })))
     }
+}
+
+/// Where an accepted stream counts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// The kind of stream.
+    pub(crate) kind: EventKind,
+    /// The core of its connection.
+    pub(crate) core: usize,
 }
 
 /// What makes an accepted stream.
@@ -143,6 +156,9 @@ impl Open {
     }
 
     fn end(&mut self, reason: StreamEndReason) {
+        let Place { kind, core } = self.place;
+        let metrics = &self.permit.shared().metrics;
+        metrics.stream_ended(core, kind, &reason);
         let Some(flight) = self.flight.take() else {
             return;
         };

@@ -147,6 +147,7 @@ where
                             Failure::BadReply(why).into()
                         }
                     };
+                    entered.count(&outcome);
                     let answered = answer(*kind, entered.json_client, outcome);
                     return Poll::Ready(Ok(respond(answered)));
                 }

@@ -1,7 +1,8 @@
-//! The admin listener: health and readiness. Everything else on it asks for the token.
+//! The admin listener: health and readiness, metrics. All but the first two ask for the token.
 
 use crate::config::{ListenConfig, Secret};
 use crate::engine::Engine;
+use crate::metrics;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -37,6 +38,7 @@ pub(crate) fn router(engine: Engine, node: &str, config: &ListenConfig) -> axum:
         token: config.admin_token.clone(),
     };
     axum::Router::new()
+        .route("/metrics", get(scrape))
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(from_fn_with_state(admin.clone(), authenticate))
         .route("/health", get(health))
@@ -75,6 +77,18 @@ async fn ready(State(admin): State<Admin>) -> Response {
             };
             (StatusCode::SERVICE_UNAVAILABLE, Json(status)).into_response()
         }
+    }
+}
+
+/// What is counted, as Prometheus reads it.
+async fn scrape(State(admin): State<Admin>) -> Response {
+    match metrics::page(&admin.engine) {
+        Some(page) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response(),
+        None => (
+            StatusCode::NOT_FOUND,
+            "metrics are switched off: set `metrics.enabled = true`\n",
+        )
+            .into_response(),
     }
 }
 

@@ -17,7 +17,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -35,8 +35,32 @@ pub(crate) struct Shard {
     core: usize,
     events: crate::engine::shared::Gauge,
     bytes: crate::engine::shared::Gauge,
+    lanes: Tally,
     /// How many actors have sat here.
     lives: AtomicU64,
+}
+
+/// What the actor says of its lanes; it alone writes here.
+#[derive(Debug, Default)]
+struct Tally {
+    lanes: AtomicUsize,
+    busy: AtomicUsize,
+    queued: AtomicUsize,
+}
+
+/// What a shard holds at one moment; its parts are read one after the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ShardLoad {
+    /// Events that wait, in the mailbox or in lanes.
+    pub(crate) events: usize,
+    /// Bytes of their requests.
+    pub(crate) bytes: usize,
+    /// Those of them that wait in lanes.
+    pub(crate) queued: usize,
+    /// Lanes in which something runs.
+    pub(crate) busy: usize,
+    /// Idle lanes with a state.
+    pub(crate) kept: usize,
 }
 
 impl Shard {
@@ -51,6 +75,28 @@ impl Shard {
     /// The core that runs it.
     pub(crate) const fn core(&self) -> usize {
         self.core
+    }
+
+    /// What it holds now.
+    pub(crate) fn load(&self) -> ShardLoad {
+        let get = |cell: &AtomicUsize| cell.load(Ordering::Relaxed);
+        let (events, bytes) = (self.events.get(), self.bytes.get());
+        if self.seat.is_parked() {
+            // The actor took its lanes with it.
+            return ShardLoad {
+                events,
+                bytes,
+                ..ShardLoad::default()
+            };
+        }
+        let busy = get(&self.lanes.busy);
+        ShardLoad {
+            events,
+            bytes,
+            queued: get(&self.lanes.queued),
+            busy,
+            kept: get(&self.lanes.lanes).saturating_sub(busy),
+        }
     }
 
     /// A place among the events that wait here.
@@ -131,6 +177,10 @@ pub(crate) struct ShardState {
     shared: Arc<Shared>,
     beat: Arc<Beat>,
     lanes: LaneMap<Lane>,
+    /// Lanes in which something runs.
+    busy: usize,
+    /// Events that wait in lanes.
+    waiting_in_lanes: usize,
     /// Which of the actors that have sat here this is; what another one started is none of its
     /// business.
     life: u64,
@@ -159,18 +209,22 @@ impl Actor for ShardActor {
         } = args;
         let beat = Arc::clone(&shared.cores[shard.core].beat);
         let life = shard.lives.fetch_add(1, Ordering::Relaxed);
-        Ok(ShardState {
+        let state = ShardState {
             shard,
             shared,
             beat,
             lanes: LaneMap::default(),
+            busy: 0,
+            waiting_in_lanes: 0,
             life,
             queued: HashSet::default(),
             next_sweep: None,
             passivate_after,
             passivation_runs: false,
             started: Instant::now(),
-        })
+        };
+        state.tell();
+        Ok(state)
     }
 
     async fn handle(
@@ -232,6 +286,20 @@ impl ShardState {
             ShardMessage::Sweep => self.sweep(myself),
             ShardMessage::Passivate => self.passivate(myself),
         }
+        self.tell();
+    }
+
+    /// Says what the lanes hold; a cell that is right already is not written, so that its cache line
+    /// stays where it is.
+    fn tell(&self) {
+        let put = |cell: &AtomicUsize, now: usize| {
+            if cell.load(Ordering::Relaxed) != now {
+                cell.store(now, Ordering::Relaxed);
+            }
+        };
+        put(&self.shard.lanes.lanes, self.lanes.len());
+        put(&self.shard.lanes.busy, self.busy);
+        put(&self.shard.lanes.queued, self.waiting_in_lanes);
     }
 
     /// Work has come in: it runs now, or waits behind what runs in its lane.
@@ -256,6 +324,8 @@ impl ShardState {
         let deadline = work.deadline();
         match lane.wait(work, self.shared.limits.lane_queue) {
             Ok(is_first) => {
+                // Events have a deadline, publications of a stream have none.
+                self.waiting_in_lanes += usize::from(deadline.is_some());
                 if is_first {
                     self.queued.insert(key);
                 }
@@ -287,10 +357,9 @@ impl ShardState {
         let used = self.second();
         match running {
             Some(running) => {
-                self.lanes
-                    .entry(key)
-                    .or_default()
-                    .set_running(Running(running), state, used);
+                let lane = self.lanes.entry(key).or_default();
+                self.busy += usize::from(!lane.is_busy());
+                lane.set_running(Running(running), state, used);
             }
             None => match self.lanes.get_mut(&key) {
                 Some(lane) => {
@@ -299,6 +368,7 @@ impl ShardState {
                         // One at a time, so that other lanes get their turn in between.
                         drop(myself.cast(ShardMessage::Ended(key, self.life)));
                     } else {
+                        self.busy -= usize::from(lane.is_busy());
                         lane.next();
                         if lane.is_empty() {
                             self.lanes.remove(&key);
@@ -319,8 +389,12 @@ impl ShardState {
         let Some(lane) = self.lanes.get_mut(&key) else {
             return;
         };
-        match lane.next() {
+        let was_busy = lane.is_busy();
+        let next = lane.next();
+        self.busy -= usize::from(was_busy && next.is_none());
+        match next {
             Some(work) => {
+                self.waiting_in_lanes -= usize::from(work.deadline().is_some());
                 let kept = lane.take_state();
                 self.run_in_lane(myself, key, work, kept, cx);
             }
@@ -459,6 +533,7 @@ impl ShardState {
         let now = Instant::now();
         self.next_sweep = None;
         let mut nearest: Option<Instant> = None;
+        let mut gone = 0;
         let lanes = &mut self.lanes;
         self.queued.retain(|key| {
             let Some(queue) = lanes.get_mut(key).and_then(Lane::queue) else {
@@ -469,9 +544,11 @@ impl ShardState {
                 let expired = work.deadline().is_some_and(|deadline| deadline <= now);
                 match work {
                     Work::Event { flight, .. } if expired => {
+                        gone += 1;
                         flight.finish(Failure::Deadline.into());
                     }
                     Work::Event { flight, .. } if flight.is_abandoned() => {
+                        gone += 1;
                         flight.finish(Failure::Cancelled.into());
                     }
                     work if work.is_abandoned() => drop(work),
@@ -487,6 +564,7 @@ impl ShardState {
             *queue = kept;
             !queue.is_empty()
         });
+        self.waiting_in_lanes -= gone;
         if let Some(nearest) = nearest {
             self.sweep_at(myself, nearest);
         }

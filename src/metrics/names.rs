@@ -1,0 +1,137 @@
+//! Every metric there is: name, type, labels and meaning. What is exported and what
+//! `docs/metrics.md` says follow from this table.
+
+/// What a metric's numbers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Only grows, from 0 at the start of the node.
+    Counter,
+    /// The value at the moment of the scrape.
+    Gauge,
+    /// Times in buckets, with their number and their sum.
+    Histogram,
+}
+
+impl Kind {
+    /// As the exposition format names it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Metric {
+    /// Its name, with the prefix and the unit.
+    pub(super) name: &'static str,
+    /// What its numbers are.
+    pub(super) kind: Kind,
+    /// Names of its labels, in the order in which their values are given.
+    pub(super) labels: &'static [&'static str],
+    /// What it says, in one line.
+    pub(super) help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($ident:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub(super) static $ident: Metric = Metric {
+                name: $name,
+                kind: Kind::$kind,
+                labels: &[$($label),*],
+                help: $help,
+            };
+        )*
+
+        /// All of them, in the order of the page.
+        pub(super) static ALL: &[&Metric] = &[$(&$ident),*];
+    };
+}
+
+metrics! {
+    BUILD_INFO = Gauge "centripeta_build_info" ["version"]
+        "Always 1; its label says which version runs.";
+    START_TIME = Gauge "centripeta_start_time_seconds" []
+        "When the node was started, in seconds since 1970.";
+    READY = Gauge "centripeta_ready" []
+        "1 while the node takes events and every shard and interceptor runs, as `/ready` says it; else 0.";
+    EVENTS = Counter "centripeta_events_total" ["kind", "route", "handler", "outcome"]
+        "Events answered, by how they ended. `route` is the route's pattern (`*` for everything); events without a route, and those refused before a route was looked for, have an empty `route` and `handler`.";
+    DURATIONS = Histogram "centripeta_event_duration_seconds" ["kind", "route", "handler", "outcome"]
+        "Time from the arrival of an event to its answer, of streams to their acceptance. Events that were refused on arrival took no time and are not here.";
+    REFUSED = Counter "centripeta_refused_total" ["reason"]
+        "Events that were refused, whatever their kind: by a limit (`in_flight`, `in_flight_bytes`, `streams`, `lane`, `shard`, `rate`), since nobody can run them now (`draining`, `parked`, `crashed`, `no_owner`), or as no proper request (`unauthenticated`, `undecodable`).";
+    IN_FLIGHT = Gauge "centripeta_in_flight_events" []
+        "Events being worked on.";
+    IN_FLIGHT_BYTES = Gauge "centripeta_in_flight_bytes" []
+        "Bytes of their requests.";
+    LIMIT = Gauge "centripeta_limit" ["limit"]
+        "The limits in force, by their key under `limits` in `node.toml`.";
+    STAGE_EVENTS = Counter "centripeta_interceptor_events_total" ["interceptor", "half", "result"]
+        "Events that passed an interceptor. In the half `before`: `next` went on inwards, `answered` got its answer from the interceptor; in the half `after`: `done`. `panicked`, `timeout` and `cancelled` say that the half did not end by itself.";
+    STAGE_DURATIONS = Histogram "centripeta_interceptor_duration_seconds" ["interceptor", "half"]
+        "Time that a half of an interceptor takes, with what it waits for. Measured on one event in 16 of each core, so its count is not the number of events.";
+    LANES = Gauge "centripeta_lanes" ["core", "state"]
+        "Lanes, that is keys in use: `busy` ones run something, `kept` ones are idle and hold the state of their handler.";
+    LANE_QUEUED = Gauge "centripeta_lane_queued_events" ["core"]
+        "Events that wait behind another one of their key.";
+    SHARD_EVENTS = Gauge "centripeta_shard_waiting_events" ["core", "shard"]
+        "Events that wait in a shard, in its mailbox or in its lanes.";
+    SHARD_BYTES = Gauge "centripeta_shard_waiting_bytes" ["core", "shard"]
+        "Bytes of their requests.";
+    SHARD_MAILBOX = Gauge "centripeta_shard_mailbox_events" ["core", "shard"]
+        "Those of them that the shard has not looked at yet.";
+    RESTARTS = Counter "centripeta_actor_restarts_total" ["child"]
+        "Actors that failed and were restarted: shards, interceptors (one actor on each core), and the supervisors of a core's shards (`region`) and interceptors (`pipeline`).";
+    PARKS = Counter "centripeta_actor_parks_total" ["child"]
+        "Actors that failed too often and were parked until their next trial.";
+    PARKED = Gauge "centripeta_actors_parked" ["child"]
+        "Shards and interceptors that are parked now; their events are answered as unavailable.";
+    STREAMS = Gauge "centripeta_open_streams" []
+        "Accepted subscription streams that are open.";
+    STREAM_ENDS = Counter "centripeta_stream_ends_total" ["kind", "reason"]
+        "Accepted subscription streams that are over: `finished` or `failed` in the handler, `cancelled` by the client, `drained` by the end of the node.";
+    WATCHDOG = Counter "centripeta_watchdog_findings_total" ["core"]
+        "How often code held a core for longer than `runtime.watchdog`; the log names it.";
+    CONNECTIONS = Gauge "centripeta_connections" ["core"]
+        "Open connections of the event listener.";
+    ACCEPTED = Counter "centripeta_connections_accepted_total" ["core"]
+        "Connections that the event listener accepted.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_of_the_format() {
+        for (index, metric) in ALL.iter().enumerate() {
+            let Metric { name, kind, .. } = metric;
+            assert!(name.starts_with("centripeta_"), "{name}");
+            assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}");
+            if *kind == Kind::Histogram {
+                assert!(name.ends_with("_seconds"), "{name}");
+            }
+            let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            assert!(name.chars().all(legal), "{name}");
+            assert!(metric.labels.iter().all(|label| label.chars().all(legal)));
+            assert!(!metric.labels.contains(&"le"), "{name}");
+            assert!(metric.help.ends_with('.'), "{name}");
+            assert!(ALL[..index].iter().all(|other| other.name != *name));
+        }
+    }
+
+    #[test]
+    fn no_label_names_what_clients_choose() {
+        for metric in ALL {
+            for label in ["channel", "user", "client", "method", "key"] {
+                assert!(!metric.labels.contains(&label), "{}", metric.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Gathers the counts of an engine into a page, one function for each part of the node.
+//!
+//! A part that counts for itself (such as the publisher) gets a function here, called by [`page`].
+
+use super::cells::{EVENT_BOUNDS, HALF_BOUNDS, Totals};
+use super::labels::{OUTCOMES, REASONS, STREAM_ENDS};
+use super::page::Page;
+use super::stages::{Half, RESULTS, StageCounts};
+use super::{ChildKind, Metrics, Series, names};
+use crate::engine::Engine;
+use crate::engine::shared::Shared;
+use crate::event::EventKind;
+use std::collections::BTreeMap;
+
+/// Results that a half's series have from the start.
+const USUAL: [&[&str]; 2] = [&["next", "answered"], &["done"]];
+
+/// Everything, as Prometheus reads it; `None` if counting is switched off.
+pub(crate) fn page(engine: &Engine) -> Option<String> {
+    let shared = &*engine.shared;
+    if !shared.metrics.is_on() {
+        return None;
+    }
+    let mut page = Page::default();
+    node(&mut page, engine);
+    events(&mut page, &shared.metrics);
+    admission(&mut page, shared);
+    stages(&mut page, shared);
+    shards(&mut page, shared);
+    actors(&mut page, shared);
+    streams(&mut page, shared);
+    cores(&mut page, shared);
+    Some(page.into_text())
+}
+
+fn node(page: &mut Page, engine: &Engine) {
+    let version = env!("CARGO_PKG_VERSION");
+    page.metric(&names::BUILD_INFO).value(&[version], 1);
+    let started = engine.shared.metrics.started;
+    page.metric(&names::START_TIME).value(&[], started);
+    let ready = u8::from(engine.ready().is_ok());
+    page.metric(&names::READY).value(&[], ready);
+}
+
+/// The labels of a series of events, but for the outcome.
+type EventLabels<'a> = (EventKind, &'a str, &'a str);
+
+fn events(page: &mut Page, metrics: &Metrics) {
+    let routes = metrics
+        .routes
+        .iter()
+        .map(|route| (route.kind, route.route.as_str(), route.handler.as_str()));
+    let unrouted = EventKind::ALL.map(|kind| (kind, "", ""));
+    let all: Vec<EventLabels<'_>> = routes.chain(unrouted).collect();
+    let mut samples = page.metric(&names::EVENTS);
+    for (index, labels) in all.iter().enumerate() {
+        let is_routed = index < metrics.routes.len();
+        for (at, outcome) in OUTCOMES.iter().enumerate() {
+            let mut count = metrics.totals(Series(index), at).count();
+            if !is_routed {
+                let kind = labels.0 as usize;
+                let cells = metrics.cores.iter().map(|core| &core.turned_away[kind][at]);
+                count += cells.map(super::Counter::get).sum::<u64>();
+            }
+            if count > 0 || (is_routed && at == 0) {
+                samples.value(&[labels.0.name(), labels.1, labels.2, outcome], count);
+            }
+        }
+    }
+    let mut samples = page.metric(&names::DURATIONS);
+    for (index, (kind, route, handler)) in all.iter().enumerate() {
+        for (at, outcome) in OUTCOMES.iter().enumerate() {
+            let totals = metrics.totals(Series(index), at);
+            if totals.count() > 0 {
+                samples.histogram(&[kind.name(), route, handler, outcome], &totals);
+            }
+        }
+    }
+    let mut samples = page.metric(&names::REFUSED);
+    for (at, reason) in REASONS.iter().enumerate() {
+        let cells = metrics.cores.iter().map(|core| core.refused[at].get());
+        samples.value(&[reason], cells.sum::<u64>());
+    }
+}
+
+impl Metrics {
+    fn totals(&self, series: Series, outcome: usize) -> Totals {
+        let mut totals = Totals::new(&EVENT_BOUNDS);
+        for core in &self.cores {
+            core.ended[series.0 * OUTCOMES.len() + outcome].add_to(&mut totals);
+        }
+        totals
+    }
+}
+
+fn admission(page: &mut Page, shared: &Shared) {
+    let events = shared.in_flight.get();
+    page.metric(&names::IN_FLIGHT).value(&[], events);
+    let bytes = shared.in_flight_bytes.get();
+    page.metric(&names::IN_FLIGHT_BYTES).value(&[], bytes);
+    let limits = &shared.limits;
+    page.metric(&names::LIMIT)
+        .value(&["in_flight"], limits.in_flight)
+        .value(&["in_flight_bytes"], limits.in_flight_bytes)
+        .value(&["streams"], limits.streams)
+        .value(&["lane_queue"], limits.lane_queue)
+        .value(&["shard_events"], limits.shard_events)
+        .value(&["shard_bytes"], limits.shard_bytes);
+}
+
+/// An interceptor of all cores. Routes may have interceptors of their own that share a name.
+struct StageTotals {
+    ended: [[u64; RESULTS.len()]; 2],
+    took: [Totals; 2],
+    has_after: bool,
+}
+
+impl StageTotals {
+    fn add(&mut self, counts: &StageCounts, has_after: bool) {
+        for half in Half::ALL {
+            let sums = &mut self.ended[half as usize];
+            for (sum, count) in sums.iter_mut().zip(counts.ended(half)) {
+                *sum += count;
+            }
+            counts.took(half).add_to(&mut self.took[half as usize]);
+        }
+        self.has_after |= has_after;
+    }
+}
+
+fn stages(page: &mut Page, shared: &Shared) {
+    let mut totals: BTreeMap<&str, StageTotals> = BTreeMap::new();
+    let all = shared.plan.chains.iter().flat_map(|core| &core.stages);
+    for stage in all {
+        let Some(counts) = stage.counts() else {
+            continue;
+        };
+        let none = || StageTotals {
+            ended: Default::default(),
+            took: [Totals::new(&HALF_BOUNDS), Totals::new(&HALF_BOUNDS)],
+            has_after: false,
+        };
+        let entry = totals.entry(stage.name()).or_insert_with(none);
+        entry.add(counts, stage.has_after());
+    }
+    let halves = |stage: &StageTotals| match stage.has_after {
+        true => &Half::ALL[..],
+        false => &Half::ALL[..1],
+    };
+    let mut samples = page.metric(&names::STAGE_EVENTS);
+    for (name, stage) in &totals {
+        for half in halves(stage) {
+            for (result, count) in RESULTS.iter().zip(stage.ended[*half as usize]) {
+                if count > 0 || USUAL[*half as usize].contains(result) {
+                    samples.value(&[name, half.label(), result], count);
+                }
+            }
+        }
+    }
+    let mut samples = page.metric(&names::STAGE_DURATIONS);
+    for (name, stage) in &totals {
+        for half in halves(stage) {
+            samples.histogram(&[name, half.label()], &stage.took[*half as usize]);
+        }
+    }
+}
+
+fn shards(page: &mut Page, shared: &Shared) {
+    let core_names: Vec<String> = (0..shared.cores.len()).map(|it| it.to_string()).collect();
+    let of_core = |core: usize| {
+        let loads = shared.shards.iter().filter(move |it| it.core() == core);
+        loads.map(|shard| shard.load())
+    };
+    let mut samples = page.metric(&names::LANES);
+    for (core, name) in core_names.iter().enumerate() {
+        let busy: usize = of_core(core).map(|load| load.busy).sum();
+        let kept: usize = of_core(core).map(|load| load.kept).sum();
+        samples.value(&[name, "busy"], busy);
+        samples.value(&[name, "kept"], kept);
+    }
+    let mut samples = page.metric(&names::LANE_QUEUED);
+    for (core, name) in core_names.iter().enumerate() {
+        samples.value(
+            &[name],
+            of_core(core).map(|load| load.queued).sum::<usize>(),
+        );
+    }
+    let shards = shared.shards.iter().enumerate();
+    let shards: Vec<_> = shards
+        .map(|(index, shard)| (&*core_names[shard.core()], index.to_string(), shard.load()))
+        .collect();
+    let mut samples = page.metric(&names::SHARD_EVENTS);
+    for (core, shard, load) in &shards {
+        samples.value(&[core, shard], load.events);
+    }
+    let mut samples = page.metric(&names::SHARD_BYTES);
+    for (core, shard, load) in &shards {
+        samples.value(&[core, shard], load.bytes);
+    }
+    let mut samples = page.metric(&names::SHARD_MAILBOX);
+    for (core, shard, load) in &shards {
+        samples.value(&[core, shard], load.events.saturating_sub(load.queued));
+    }
+}
+
+fn actors(page: &mut Page, shared: &Shared) {
+    let metrics = &shared.metrics;
+    let mut samples = page.metric(&names::RESTARTS);
+    for child in ChildKind::ALL {
+        samples.value(&[child.label()], metrics.restarts[child as usize].get());
+    }
+    let mut samples = page.metric(&names::PARKS);
+    for child in ChildKind::ALL {
+        samples.value(&[child.label()], metrics.parks[child as usize].get());
+    }
+    let shards = shared.shards.iter().filter(|it| it.seat.is_parked());
+    let stages = shared.plan.chains.iter().flat_map(|core| &core.stages);
+    let stages = stages.filter(|stage| stage.seat.is_parked());
+    page.metric(&names::PARKED)
+        .value(&[ChildKind::Shard.label()], shards.count())
+        .value(&[ChildKind::Interceptor.label()], stages.count());
+}
+
+fn streams(page: &mut Page, shared: &Shared) {
+    let open = shared.streams.get();
+    page.metric(&names::STREAMS).value(&[], open);
+    let mut samples = page.metric(&names::STREAM_ENDS);
+    let kinds = [EventKind::Stream, EventKind::StreamBidirectional];
+    for (two_way, kind) in kinds.iter().enumerate() {
+        for (at, reason) in STREAM_ENDS.iter().enumerate() {
+            let cells = shared.metrics.cores.iter();
+            let count: u64 = cells.map(|core| core.stream_ends[two_way][at].get()).sum();
+            samples.value(&[kind.name(), reason], count);
+        }
+    }
+}
+
+fn cores(page: &mut Page, shared: &Shared) {
+    let mut samples = page.metric(&names::WATCHDOG);
+    for (index, core) in shared.cores.iter().enumerate() {
+        samples.value(&[&index.to_string()], core.stuck.get());
+    }
+    let mut samples = page.metric(&names::CONNECTIONS);
+    for (index, core) in shared.cores.iter().enumerate() {
+        samples.value(&[&index.to_string()], core.connections.open());
+    }
+    let mut samples = page.metric(&names::ACCEPTED);
+    for (index, core) in shared.cores.iter().enumerate() {
+        samples.value(&[&index.to_string()], core.connections.accepted());
+    }
+}
