@@ -64,6 +64,7 @@ pub(crate) fn find() -> Option<PathBuf> {
 pub(crate) async fn measure(program: &Path, plan: &Plan) -> anyhow::Result<CentrifugoReport> {
     let contenders = contenders(ServerOptions {
         access_log: plan.access_log,
+        no_metrics: plan.no_metrics,
         ..ServerOptions::default()
     });
     let mut rounds = Vec::with_capacity(plan.rounds);

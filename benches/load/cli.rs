@@ -38,6 +38,9 @@ struct Arguments {
     /// Also measure ours with its access log at info.
     #[arg(long)]
     access_log: bool,
+    /// Also measure ours without metrics; ours is then compared with that.
+    #[arg(long)]
+    no_metrics: bool,
     /// Instead: time from start to ready, over this many starts.
     #[arg(long, value_name = "STARTS", num_args = 0..=1, default_missing_value = "20")]
     start: Option<u16>,
@@ -72,6 +75,7 @@ impl Arguments {
             warm_up_seconds: if self.quick { 0.3 } else { self.warm_up },
             load_threads: self.load_threads.into(),
             access_log: self.access_log,
+            no_metrics: self.no_metrics,
         })
     }
 

@@ -25,10 +25,12 @@ impl Contender {
     }
 }
 
-/// The bare server first, since the ratios are over it; then ours; then ours with its access log.
+/// The bare server first, since the ratios are over it; then ours, without metrics before if that is
+/// asked for; then ours with its access log.
 pub(crate) fn contenders(options: ServerOptions) -> Vec<Contender> {
     let quiet = ServerOptions {
         access_log: false,
+        no_metrics: false,
         ..options
     };
     let contender = |name, kind, options| Contender {
@@ -36,12 +38,21 @@ pub(crate) fn contenders(options: ServerOptions) -> Vec<Contender> {
         kind,
         options,
     };
-    let mut contenders = vec![
-        contender("bare", ServerKind::Bare, quiet),
-        contender("ours", ServerKind::Ours, quiet),
-    ];
+    let mut contenders = vec![contender("bare", ServerKind::Bare, quiet)];
+    if options.no_metrics {
+        let uncounted = ServerOptions {
+            no_metrics: true,
+            ..quiet
+        };
+        contenders.push(contender("unmetered", ServerKind::Ours, uncounted));
+    }
+    contenders.push(contender("ours", ServerKind::Ours, quiet));
     if options.access_log {
-        contenders.push(contender("ours+log", ServerKind::Ours, options));
+        let logging = ServerOptions {
+            access_log: true,
+            ..quiet
+        };
+        contenders.push(contender("ours+log", ServerKind::Ours, logging));
     }
     contenders
 }

@@ -22,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Binds a free loopback port, prints the address as one line on stdout, serves until stdin closes.
 pub(crate) fn serve_ours(options: &ServerOptions) -> anyhow::Result<()> {
-    let config = config()?;
+    let config = config(options)?;
     let router = assemble(&config, router(options)).map_err(|problems| {
         let problems = problems.iter().map(ToString::to_string).collect::<Vec<_>>();
         anyhow::anyhow!("{}", problems.join("; "))
@@ -50,13 +50,14 @@ pub(crate) fn serve_ours(options: &ServerOptions) -> anyhow::Result<()> {
         })
 }
 
-fn config() -> anyhow::Result<Config> {
+fn config(asked: &ServerOptions) -> anyhow::Result<Config> {
     let mut options = LoadOptions::new(std::iter::empty());
     options.dir = std::env::temp_dir().join("centripeta-bench-has-no-config");
     options.sets = vec![
         "listen.grpc=127.0.0.1:0".into(),
         "listen.admin=127.0.0.1:0".into(),
         r#"route=[{on="rpc",match="bench.count",key="{data.room}",handler="counter"}]"#.into(),
+        format!("metrics.enabled={}", !asked.no_metrics),
     ];
     Ok(load(&options)?.config)
 }

@@ -21,6 +21,8 @@ pub(crate) struct ServerOptions {
     pub(crate) burn: Burn,
     /// Whether the node writes its access log at info (on stderr); the bare server has none.
     pub(crate) access_log: bool,
+    /// Whether the node counts nothing for `/metrics`; the bare server never does.
+    pub(crate) no_metrics: bool,
 }
 
 /// Which server a child runs.
@@ -59,6 +61,7 @@ impl Role {
             Self::Server(_, options) => arguments.extend([
                 format!("burn={}", options.burn.iterations),
                 format!("access-log={}", options.access_log),
+                format!("no-metrics={}", options.no_metrics),
             ]),
             Self::Guard(command) => arguments.extend_from_slice(command),
         }
@@ -100,6 +103,7 @@ fn options(arguments: impl Iterator<Item = String>) -> anyhow::Result<ServerOpti
         match argument.split_once('=') {
             Some(("burn", value)) => options.burn.iterations = value.parse()?,
             Some(("access-log", value)) => options.access_log = value.parse()?,
+            Some(("no-metrics", value)) => options.no_metrics = value.parse()?,
             _ => bail!("role option `{argument}`: unknown"),
         }
     }

@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) load_threads: usize,
     /// Whether ours is also measured with its access log on.
     pub(crate) access_log: bool,
+    /// Whether ours is also measured without metrics.
+    pub(crate) no_metrics: bool,
 }
 
 impl Plan {

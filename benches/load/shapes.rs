@@ -97,6 +97,7 @@ pub(crate) async fn measure(
     let contenders = contenders(ServerOptions {
         burn: Burn::calibrate(Duration::from_micros(shape.burn_us)),
         access_log: plan.access_log,
+        no_metrics: plan.no_metrics,
     });
     let mut rounds = Vec::with_capacity(plan.rounds);
     for number in 0..plan.rounds {
