@@ -319,19 +319,28 @@ async fn nothing_is_counted_and_there_is_no_page_when_metrics_are_switched_off()
     assert!(stage.counts().is_none());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn code_that_holds_a_core_is_a_finding_of_the_watchdog() {
     let mut config = Config::default();
     config.runtime.watchdog = Duration::from_millis(10);
-    let holds = || async {
-        // Blocks on purpose: this is what the watchdog is for.
-        std::thread::park_timeout(Duration::from_millis(200));
-        RpcReply::done()
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = Arc::new(std::sync::Mutex::new(released));
+    let holds = move || {
+        let released = Arc::clone(&released);
+        async move {
+            // Blocks on purpose: this is what the watchdog is for.
+            let limit = Duration::from_secs(10);
+            let _over = released.lock().unwrap().recv_timeout(limit);
+            RpcReply::done()
+        }
     };
-    let router = TestRouter::with_config(Router::new().rpc("*", holds), &config)
-        .await
-        .unwrap();
-    router.rpc(rpc("a")).await;
+    let router = Router::new().rpc("*", holds);
+    let router = TestRouter::with_config(router, &config).await.unwrap();
+    let call = tokio::spawn(router.rpc(rpc("a")).into_future());
     let findings = "centripeta_watchdog_findings_total{core=\"0\"}";
-    assert!(sample(router.engine(), findings) >= 1.0);
+    let engine = router.engine();
+    eventually("it is found", || sample(engine, findings) == 1.0).await;
+    release.send(()).unwrap();
+    assert!(call.await.unwrap().result().is_some());
+    assert_eq!(sample(engine, findings), 1.0, "once for each time");
 }
