@@ -40,8 +40,9 @@ pub(crate) struct Shard {
     lives: AtomicU64,
 }
 
-/// What the actor says of its lanes; it alone writes here.
+/// What the actor says of its lanes; it alone writes here, on a cache line that no sender writes.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 struct Tally {
     lanes: AtomicUsize,
     busy: AtomicUsize,
@@ -181,6 +182,8 @@ pub(crate) struct ShardState {
     busy: usize,
     /// Events that wait in lanes.
     waiting_in_lanes: usize,
+    /// What was last said of the three.
+    told: Option<(usize, usize, usize)>,
     /// Which of the actors that have sat here this is; what another one started is none of its
     /// business.
     life: u64,
@@ -209,13 +212,14 @@ impl Actor for ShardActor {
         } = args;
         let beat = Arc::clone(&shared.cores[shard.core].beat);
         let life = shard.lives.fetch_add(1, Ordering::Relaxed);
-        let state = ShardState {
+        let mut state = ShardState {
             shard,
             shared,
             beat,
             lanes: LaneMap::default(),
             busy: 0,
             waiting_in_lanes: 0,
+            told: None,
             life,
             queued: HashSet::default(),
             next_sweep: None,
@@ -289,17 +293,18 @@ impl ShardState {
         self.tell();
     }
 
-    /// Says what the lanes hold; a cell that is right already is not written, so that its cache line
-    /// stays where it is.
-    fn tell(&self) {
-        let put = |cell: &AtomicUsize, now: usize| {
-            if cell.load(Ordering::Relaxed) != now {
-                cell.store(now, Ordering::Relaxed);
-            }
-        };
-        put(&self.shard.lanes.lanes, self.lanes.len());
-        put(&self.shard.lanes.busy, self.busy);
-        put(&self.shard.lanes.queued, self.waiting_in_lanes);
+    /// Says what the lanes hold, if that is not what was said last: most events change nothing.
+    fn tell(&mut self) {
+        let now = (self.lanes.len(), self.busy, self.waiting_in_lanes);
+        if self.told == Some(now) {
+            return;
+        }
+        self.told = Some(now);
+        let (lanes, busy, queued) = now;
+        let tally = &self.shard.lanes;
+        tally.lanes.store(lanes, Ordering::Relaxed);
+        tally.busy.store(busy, Ordering::Relaxed);
+        tally.queued.store(queued, Ordering::Relaxed);
     }
 
     /// Work has come in: it runs now, or waits behind what runs in its lane.
