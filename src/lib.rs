@@ -3,6 +3,7 @@
 pub mod answer;
 mod app;
 mod builtin;
+mod cli;
 pub mod config;
 pub mod config_routes;
 mod cx;
@@ -30,10 +31,11 @@ pub mod router;
 pub mod routing;
 mod store;
 mod supervision;
+mod telemetry;
 pub mod testing;
 mod watchdog;
 
-pub use app::App;
+pub use app::{App, Refusal, run};
 pub use cx::Cx;
 pub use engine::{BuildError, Engine, EngineConfig, EngineError, EngineLimits, RouteInfo};
 pub use event::{

@@ -268,7 +268,7 @@ async fn set_serving(health: &HealthReporter, status: ServingStatus) {
     health.set_service_status(service, status).await;
 }
 
-fn tls_files(tls: &TlsConfig) -> TlsFiles {
+pub(crate) fn tls_files(tls: &TlsConfig) -> TlsFiles {
     let TlsConfig {
         cert,
         key,
