@@ -179,7 +179,7 @@ impl Message {
     pub(crate) fn of_pieces(limit: usize, pieces: &[&[u8]]) -> Result<Bytes, Status> {
         let mut message = Self::new(limit);
         for piece in pieces {
-            message.push(Bytes::copy_from_slice(piece))?;
+            message.push(&Bytes::copy_from_slice(piece))?;
         }
         message.take()
     }
@@ -198,7 +198,7 @@ impl Message {
                 None => return Poll::Ready(self.take()),
             };
             if let Ok(data) = frame.into_data() {
-                self.push(data)?;
+                self.push(&data)?;
             }
             if body.is_end_stream() {
                 return Poll::Ready(self.take());
@@ -206,7 +206,7 @@ impl Message {
         }
     }
 
-    fn push(&mut self, data: Bytes) -> Result<(), Status> {
+    fn push(&mut self, data: &Bytes) -> Result<(), Status> {
         if data.is_empty() {
             return Ok(());
         }
@@ -216,13 +216,13 @@ impl Message {
             ));
         }
         if self.buffer.is_empty()
-            && let Some(length) = self.length(&data)?
+            && let Some(length) = self.length(data)?
             && data.len() == PREFIX + length
         {
             self.whole = Some(data.slice(PREFIX..));
             return Ok(());
         }
-        self.buffer.extend_from_slice(&data);
+        self.buffer.extend_from_slice(data);
         let Some(length) = self.length(&self.buffer)? else {
             return Ok(());
         };

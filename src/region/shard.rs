@@ -348,7 +348,7 @@ impl ShardState {
                 drop(waiting);
                 self.run_event(key, flight, route, kept, cx)
             }
-            Work::Inbound(turn) => (self.run_turn(turn), kept),
+            Work::Inbound(turn) => (self.run_turn(*turn), kept),
         }
     }
 
@@ -410,14 +410,14 @@ impl ShardState {
     }
 
     /// Hands a publication to its stream; the lane is busy until the handler is done with it.
-    fn run_turn(&self, turn: Box<InboundTurn>) -> Option<AbortHandle> {
+    fn run_turn(&self, turn: InboundTurn) -> Option<AbortHandle> {
         let InboundTurn {
             key,
             publication,
             to,
             limit,
             done,
-        } = *turn;
+        } = turn;
         let (turn, over) = oneshot::channel();
         if to.try_send(InboundItem { publication, turn }).is_err() {
             return None;
