@@ -1,12 +1,17 @@
 //! What the node says on stderr: `tracing` as `[log]` asks for it.
 //!
+//! Lines are handed to a thread of their own, so that a slow reader of stderr stalls no event; beyond
+//! 128,000 waiting lines the newest are dropped. Panics are logged like everything else, in one line.
+//!
 //! On a terminal a line for people, elsewhere one JSON object a line. Where a level alone is given,
 //! the libraries below us stay at `info`, since their details show headers; who wants them names
 //! their target.
 
 use crate::config::{LogConfig, LogFormat};
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::io::{self, IsTerminal};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
@@ -36,6 +41,8 @@ pub(crate) enum TelemetryError {
 pub(crate) struct Telemetry {
     /// Whether lines are JSON.
     pub(crate) json: bool,
+    /// Writes what waits when dropped.
+    _writer: WorkerGuard,
     #[allow(
         dead_code,
         reason = "what a running node reads again changes the level"
@@ -60,7 +67,8 @@ impl Telemetry {
         let terminal = io::stderr().is_terminal();
         let json = is_json(config.format, terminal);
         let (filter, handle) = reload::Layer::new(filter(&config.level)?);
-        let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+        let (writer, guard) = tracing_appender::non_blocking(io::stderr());
+        let layer = tracing_subscriber::fmt::layer().with_writer(writer);
         let layer = if json {
             layer.json().flatten_event(true).boxed()
         } else {
@@ -73,8 +81,10 @@ impl Telemetry {
                 .with(layer)
                 .try_init(),
         );
+        std::panic::set_hook(Box::new(log_panic));
         Ok(Self {
             json,
+            _writer: guard,
             filter: handle,
         })
     }
@@ -92,6 +102,23 @@ impl Telemetry {
         // It is gone only when the process is.
         drop(self.filter.reload(filter));
         Ok(())
+    }
+}
+
+/// One line for a panic: where, what, and the way there if `RUST_BACKTRACE` asks for it. What the
+/// panic did to its event is another line.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let location = panic.location().map(ToString::to_string);
+    let location = location.as_deref().unwrap_or("an unknown place");
+    let message = panic.payload_as_str().unwrap_or("a panic without text");
+    let backtrace = Backtrace::capture();
+    match backtrace.status() {
+        BacktraceStatus::Captured => {
+            tracing::error!(thread, location, %backtrace, "panicked: {message}");
+        }
+        _ => tracing::error!(thread, location, "panicked: {message}"),
     }
 }
 

@@ -420,3 +420,35 @@ fn everything_that_the_shipped_configuration_proposes_works() {
     );
     assert!(way.out.contains("handler      echo"), "{way:?}");
 }
+
+#[test]
+fn a_panic_is_one_line_of_the_json_log_with_its_place_and_one_with_its_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), &[]);
+    let boom = node.fire(dir.path(), &["rpc", "--method", "boom"]);
+    assert_eq!(boom.code, 1, "{boom:?}");
+    assert!(boom.err.contains("INTERNAL"), "{boom:?}");
+    assert!(
+        !boom.err.contains("seat"),
+        "the cause is for the log: {boom:?}"
+    );
+    let place = node.process.says("\"panicked: a seat fell over\"");
+    let place: Value = serde_json::from_str(&place).unwrap();
+    assert!(
+        place["location"].as_str().unwrap().contains("program.rs"),
+        "{place}"
+    );
+    let event = node.process.says("\"subject\":\"boom\"");
+    let event: Value = serde_json::from_str(&event).unwrap();
+    assert_eq!(
+        (&event["level"], &event["event"]),
+        (&"ERROR".into(), &"rpc".into()),
+        "{event}"
+    );
+    for line in node.process.said() {
+        assert!(
+            !line.contains("panicked at"),
+            "a line beside the log: {line}"
+        );
+    }
+}

@@ -27,6 +27,7 @@ fn router() -> Router {
             Err::<RpcReply, _>(Reject::error(1403, "not yours"))
         })
         .rpc("slow", slow)
+        .rpc("boom", boom)
         .stream("feed:{name}", async || {
             let publications = ["1", "2"].map(|data| Publication {
                 data: data.into(),
@@ -41,6 +42,10 @@ fn router() -> Router {
         .map_remove("board:{id}", async || Reply::empty())
         .shared_poll_refresh("poll:{id}", async || Reply::empty())
         .with_state(())
+}
+
+async fn boom() -> Json<&'static str> {
+    panic!("a seat fell over");
 }
 
 /// Says that it has begun by one file and waits for another.
