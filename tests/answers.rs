@@ -10,7 +10,8 @@ use centripeta::Router;
 use centripeta::config::{AuthConfig, Secret};
 use centripeta::event::EventKind;
 use support::actor::{self, EXPIRY};
-use support::{Client, Reply, TestNode, json, path, small_request, soon};
+use support::client::Reply;
+use support::{Client, TestNode, json, path, small_request, soon};
 
 const INTERNAL: Expected = Expected::Status(13, "internal error");
 const UNAVAILABLE: Expected = Expected::Status(14, "unavailable, try again");

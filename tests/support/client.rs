@@ -4,14 +4,18 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Method, Request, StatusCode};
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+
+type End = JoinHandle<Result<(), h2::Error>>;
 
 /// A connection.
 #[derive(Clone)]
 pub struct Client {
     send: SendRequest<Bytes>,
-    end: std::sync::Arc<tokio::sync::Mutex<Option<JoinHandle<Result<(), h2::Error>>>>>,
+    end: Arc<Mutex<Option<End>>>,
 }
 
 /// What a call brought.
@@ -70,7 +74,7 @@ impl Client {
             .handshake(io)
             .await?;
         let end = tokio::spawn(connection);
-        let end = std::sync::Arc::new(tokio::sync::Mutex::new(Some(end)));
+        let end = Arc::new(Mutex::new(Some(end)));
         Ok(Self { send, end })
     }
 

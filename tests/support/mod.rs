@@ -1,5 +1,6 @@
 //! A node on a free port, and a client that speaks gRPC byte by byte.
 
+#![allow(clippy::unwrap_used, unreachable_pub)]
 #![allow(
     dead_code,
     reason = "each test target uses the part of it that it needs"
@@ -9,7 +10,7 @@ pub mod actor;
 pub mod client;
 pub mod logs;
 
-pub use client::{Client, Reply};
+pub use client::Client;
 
 use bytes::Bytes;
 use centripeta::config::{Config, ListenAddr};
