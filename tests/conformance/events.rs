@@ -257,10 +257,11 @@ async fn c61_replaced_data_leaves_in_one_of_its_two_forms() {
     let router = Router::new()
         .publish("replaced", || async { PublishReply::replace(&1) })
         .publish("both", || async {
-            let mut reply = centripeta::proto::proxy::PublishResult::default();
-            reply.data = "1".into();
-            reply.b64data = "MQ==".to_owned();
-            reply
+            centripeta::proto::proxy::PublishResult {
+                data: "1".into(),
+                b64data: "MQ==".to_owned(),
+                ..Default::default()
+            }
         });
     let node = TestNode::start(router).await;
     let client = node.client().await;
