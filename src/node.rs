@@ -19,6 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -167,11 +168,15 @@ impl fmt::Display for GrpcAddress {
     }
 }
 
+/// How long connections may take to send their last bytes once everything is answered.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
     engine: Engine,
     addresses: Addresses,
+    connections: Vec<Arc<AtomicUsize>>,
     stop: watch::Sender<bool>,
     listener: tokio::task::JoinHandle<()>,
     background: Vec<tokio::task::JoinHandle<()>>,
@@ -216,9 +221,12 @@ impl Node {
         }
         let admin = admin::router(engine.clone(), &config.node.name, &config.listen);
         background.push(tokio::spawn(admin::serve(listeners.admin, admin)));
+        let doors = doors(config, &engine, &cores, &health);
+        let connections = doors.iter().map(|door| Arc::clone(&door.connections));
+        let connections = connections.collect();
         let listener = Listener {
             bound: listeners.grpc,
-            doors: doors(config, &engine, &cores, &health),
+            doors,
             tls,
             limits: connection_limits(config),
             stop: stopped,
@@ -227,6 +235,7 @@ impl Node {
         Ok(Self {
             engine,
             addresses,
+            connections,
             stop,
             listener,
             background,
@@ -254,11 +263,25 @@ impl Node {
         // A listener that has failed is gone already.
         drop(self.listener.await);
         let cut = self.engine.shutdown(grace).await;
+        flushed(&self.connections).await;
         self.background
             .iter()
             .for_each(tokio::task::JoinHandle::abort);
         self.cores.stop();
         cut
+    }
+}
+
+/// Waits until the connections have closed behind their last answers; not for ever, since a peer
+/// may be gone without a word.
+async fn flushed(connections: &[Arc<AtomicUsize>]) {
+    let open = || -> usize {
+        let counts = connections.iter();
+        counts.map(|count| count.load(Ordering::Relaxed)).sum()
+    };
+    let end = tokio::time::Instant::now() + FLUSH_TIMEOUT;
+    while open() > 0 && tokio::time::Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
