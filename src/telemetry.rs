@@ -8,6 +8,7 @@
 //! their target.
 
 use crate::config::{LogConfig, LogFormat};
+use crate::engine::guard::panic_message;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -112,7 +113,7 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let thread = thread.name().unwrap_or("unnamed");
     let location = panic.location().map(ToString::to_string);
     let location = location.as_deref().unwrap_or("an unknown place");
-    let message = panic.payload_as_str().unwrap_or("a panic without text");
+    let message = panic_message(panic.payload());
     let backtrace = Backtrace::capture();
     match backtrace.status() {
         BacktraceStatus::Captured => {

@@ -374,7 +374,7 @@ pub(super) const KEYS: &[Key] = &[
     key("limits.timeout", Kind::Duration(1, HOUR), "How long an event may take where the caller sends no grpc-timeout; for streams until they are accepted. SDKs give up after 5 s.").default("\"3s\""),
     key("limits.deadline_margin", Kind::Duration(0, 10_000), "How much earlier than the caller we give up, so that the answer arrives; at most 10 % of the time there is.").default("\"50ms\""),
     key("limits.lane_queue", Kind::Count(1, 65_536), "Events waiting in one lane, that is for one key.").default("64").unit("events"),
-    key("limits.shard_events", Kind::Count(1, 1_000_000), "Events in one shard, running and waiting.").default("4096").unit("events"),
+    key("limits.shard_events", Kind::Count(1, 1_000_000), "Events that wait in one shard.").default("4096").unit("events"),
     key("limits.shard_bytes", Kind::Bytes(1024, 1 << 40), "The bytes of those events together; at least `message_bytes`.").default("\"16MiB\""),
     key("limits.shutdown_grace", Kind::Duration(0, HOUR), "How long a stopping node waits for what it has accepted.").default("\"25s\""),
     // runtime

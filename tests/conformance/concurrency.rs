@@ -6,7 +6,8 @@ use centripeta::event::EventKind;
 use centripeta::{ConnectReply, Data, Param, PublishReply, Router};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 #[derive(Default)]
 struct Seen {

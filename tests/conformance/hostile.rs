@@ -5,9 +5,10 @@ use crate::support::client::frame;
 use crate::support::{TestNode, actor, path, request, small_request, soon};
 use bytes::Bytes;
 use centripeta::event::EventKind;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 async fn serves(node: &TestNode) {
     let body = small_request(EventKind::Rpc, "a");

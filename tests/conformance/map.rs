@@ -8,7 +8,8 @@ use centripeta::{
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 #[tokio::test]
 async fn c83_map_events_without_key_and_user_are_handled_and_may_be_given_a_key() {

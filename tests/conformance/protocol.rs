@@ -9,8 +9,9 @@ use centripeta::proto::proxy::ConnectRequest;
 use centripeta::{ConnectReply, Deadline, Reject, Route, Router, RpcReply};
 use std::io::Write;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{Barrier, mpsc};
+use tokio::time::Instant;
 
 #[tokio::test]
 async fn c01_all_thirteen_methods_are_served_and_an_unknown_one_is_unimplemented() {

@@ -7,8 +7,9 @@ use centripeta::event::EventKind;
 use centripeta::proto::proxy::Publication;
 use centripeta::{Data, Inbound, Router, StreamReply, SubscribeReply};
 use futures_util::{StreamExt, stream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 const STREAMS: [EventKind; 2] = [EventKind::Stream, EventKind::StreamBidirectional];
 

@@ -5,9 +5,10 @@ use crate::support::{self, Client, TestNode, actor, path, small_request, soon};
 use centripeta::config::{Config, ListenAddr};
 use centripeta::event::EventKind;
 use centripeta::{Listeners, Router, RpcReply};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
 
 #[tokio::test]
 async fn c12_an_old_connection_is_asked_to_go_and_finishes_what_it_has() {
