@@ -188,7 +188,7 @@ pub struct LimitsConfig {
     pub deadline_margin: Duration,
     /// Events waiting in one lane.
     pub lane_queue: NonZeroUsize,
-    /// Events in one shard, running and waiting.
+    /// Events that wait in one shard.
     pub shard_events: NonZeroUsize,
     /// The bytes of those events together; at least `message_bytes`.
     pub shard_bytes: usize,

@@ -134,7 +134,7 @@ async fn certificates_are_read_again_when_their_files_change_and_broken_ones_are
 
     std::fs::write(folder.path().join("cert.pem"), "broken").unwrap();
     // Several looks at the files later the certificates before them are still in use.
-    let watched = std::time::Instant::now();
+    let watched = tokio::time::Instant::now();
     while watched.elapsed() < std::time::Duration::from_millis(2500) {
         connect(&node, &before, None).await.unwrap();
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
