@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
@@ -262,25 +263,33 @@ impl Node {
         self.stop.send_replace(true);
         // A listener that has failed is gone already.
         drop(self.listener.await);
-        let cut = self.engine.shutdown(grace).await;
-        flushed(&self.connections).await;
+        let end = Instant::now() + grace;
+        let (mut events, streams) = self.engine.shutdown(grace).await;
+        let unsent = flushed(&self.connections, end.max(Instant::now() + FLUSH_TIMEOUT)).await;
+        if unsent > 0 {
+            tracing::warn!(
+                connections = unsent,
+                "closed before their last answers were taken"
+            );
+            events = events.max(unsent);
+        }
         self.background
             .iter()
             .for_each(tokio::task::JoinHandle::abort);
         self.cores.stop();
-        cut
+        (events, streams)
     }
 }
 
 /// Waits until the connections have closed behind their last answers; not for ever, since a peer
-/// may be gone without a word.
-async fn flushed(connections: &[Arc<AtomicUsize>]) {
-    let open = || -> usize {
+/// may be gone without a word, or not read. Answers how many are left.
+async fn flushed(connections: &[Arc<AtomicUsize>], end: Instant) -> usize {
+    loop {
         let counts = connections.iter();
-        counts.map(|count| count.load(Ordering::Relaxed)).sum()
-    };
-    let end = tokio::time::Instant::now() + FLUSH_TIMEOUT;
-    while open() > 0 && tokio::time::Instant::now() < end {
+        let open: usize = counts.map(|count| count.load(Ordering::Relaxed)).sum();
+        if open == 0 || Instant::now() >= end {
+            return open;
+        }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

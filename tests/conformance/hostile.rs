@@ -2,7 +2,9 @@
 //! bounded time and space, and goes on.
 
 use crate::support::client::frame;
-use crate::support::{TestNode, actor, path, request, small_request, soon};
+use crate::support::{
+    TestNode, actor, client, eventually, json, path, request, small_request, soon,
+};
 use bytes::Bytes;
 use centripeta::event::EventKind;
 use std::time::Duration;
@@ -174,4 +176,43 @@ async fn names_of_any_size_and_letters_are_answered() {
         .await;
         assert_eq!(reply.status, Some(0), "{}", name.len());
     }
+}
+
+#[tokio::test]
+async fn messages_that_are_never_finished_take_their_place_among_the_bytes_in_flight() {
+    let node = TestNode::start_with(actor::router(), |config| {
+        config.limits.in_flight_bytes = 8 << 20;
+        config.limits.timeout = Duration::from_secs(30);
+    })
+    .await;
+    let client = node.client().await;
+    // Three of four megabytes each, of which only a little is sent.
+    let prefix = [0, 0, 0x30, 0, 0];
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut call = client.open(&path(EventKind::Rpc), &[]).await.unwrap();
+        call.send(Bytes::from([&prefix[..], b"xxxx"].concat()), false)
+            .await;
+        open.push(call);
+    }
+    eventually("both count", async || node.in_flight() == 2).await;
+    for kind in [EventKind::Rpc, EventKind::Stream] {
+        let mut call = client
+            .open(&path(kind), &[("grpc-timeout", "9H")])
+            .await
+            .unwrap();
+        call.send(Bytes::from([&prefix[..], b"xxxx"].concat()), false)
+            .await;
+        let reply = soon("a refusal", call.finish()).await;
+        match kind {
+            EventKind::Rpc => assert!(json(kind, reply.message()).contains("111"), "{reply:?}"),
+            _ => assert_eq!(reply.status, Some(14), "{reply:?}"),
+        }
+    }
+    assert_eq!(node.in_flight(), 2);
+    open.iter_mut().for_each(client::Call::cancel);
+    eventually("their places are free", async || node.in_flight() == 0).await;
+    let body = small_request(EventKind::Rpc, "yes");
+    let reply = soon("an answer", client.call(&path(EventKind::Rpc), &[], &body)).await;
+    assert_eq!(reply.status, Some(0), "{reply:?}");
 }

@@ -236,3 +236,40 @@ async fn health_and_readiness_answer_while_every_core_is_held() {
     release.send(()).unwrap();
     assert_eq!(soon("an answer", call.finish()).await.status, Some(0));
 }
+
+#[tokio::test]
+async fn a_shutdown_waits_for_a_reader_that_takes_its_answer_slowly() {
+    let big = "x".repeat(700_000);
+    let router = Router::new().rpc("*", move || {
+        let reply = centripeta::Json(big.clone());
+        async move { reply }
+    });
+    let node = TestNode::start(router).await;
+    let socket = TcpStream::connect(node.address()).await.unwrap();
+    let (send, connection) = h2::client::handshake(socket).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::post(format!("http://a{}", path(EventKind::Rpc)))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    let mut send = send.ready().await.unwrap();
+    let (response, mut body) = send.send_request(request.body(()).unwrap(), false).unwrap();
+    let message = support::client::frame(false, &small_request(EventKind::Rpc, "a"));
+    body.send_data(message, true).unwrap();
+    let mut reply = response.await.unwrap().into_body();
+    // The window is 64 kB: the rest can't have left yet.
+    let first = reply.data().await.unwrap().unwrap();
+    let drain = tokio::spawn(node.0.shutdown(Duration::from_secs(20)));
+    let mut taken = first.len();
+    reply.flow_control().release_capacity(first.len()).unwrap();
+    while let Some(data) = reply.data().await {
+        let data = data.unwrap();
+        taken += data.len();
+        tokio::task::yield_now().await;
+        reply.flow_control().release_capacity(data.len()).unwrap();
+    }
+    assert!(taken > 700_000, "{taken}");
+    assert_eq!(reply.trailers().await.unwrap().unwrap()["grpc-status"], "0");
+    drop(send);
+    assert_eq!(drain.await.unwrap(), (0, 0));
+    drop(connection.await);
+}
