@@ -116,7 +116,8 @@ impl Engine {
     /// # Errors
     /// The node is draining or full; nothing has run.
     pub(crate) fn enter(&self, core: usize, incoming: Incoming) -> Result<Entered, Failure> {
-        let admitted = if self.shared.is_draining() {
+        // A call that has its place already is finished, as is everything in flight.
+        let admitted = if self.shared.is_draining() && incoming.permit.is_none() {
             Err(Failure::Unavailable(Unavailable::Draining))
         } else {
             let size = incoming.raw.len();
