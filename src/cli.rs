@@ -16,7 +16,8 @@ mod print_config;
 mod serve;
 
 use crate::app::App;
-use crate::config::{LoadOptions, Loaded, load, process_env};
+use crate::config::{LoadOptions, Loaded, load, load_parts, process_env};
+use crate::config_routes;
 use crate::engine::build::Compiled;
 use crate::telemetry::Telemetry;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -83,6 +84,8 @@ enum Command {
 struct Session {
     app: App,
     common: Common,
+    /// How the program was started, for hints that can be typed as they stand.
+    program: String,
 }
 
 /// Parses, runs one command, and says what went wrong.
@@ -90,6 +93,8 @@ pub(crate) fn run<I>(app: App, args: I) -> ExitCode
 where
     I: IntoIterator<Item: Into<OsString> + Clone>,
 {
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let program = program(args.first(), &app.name);
     let mut command = Cli::command()
         .bin_name(&app.name)
         .display_name(app.name.as_str());
@@ -108,17 +113,37 @@ where
         return Exit::Done.into();
     };
     let common = cli.common;
-    let session = Session { app, common };
+    let session = Session {
+        app,
+        common,
+        program,
+    };
     match dispatch(session, chosen) {
         Ok(()) => Exit::Done.into(),
         Err(error) => error.report().into(),
     }
 }
 
+/// The program as a shell finds it: by its path where it was started by one (as `cargo run` does),
+/// else by its name.
+fn program(started: Option<&OsString>, name: &str) -> String {
+    match started.and_then(|started| started.to_str()) {
+        Some(path) if path.contains(std::path::MAIN_SEPARATOR) => output::shell_word(path),
+        _ => name.to_owned(),
+    }
+}
+
 fn dispatch(session: Session, command: Command) -> Result<(), CliError> {
     // Commands that log of their own accord start their log themselves.
     if session.common.log.is_some() && !matches!(command, Command::Serve(_)) {
-        Telemetry::start(&session.load()?.config.log).map_err(CliError::internal)?;
+        match session.load() {
+            Ok(loaded) => {
+                Telemetry::start(&loaded.config.log).map_err(CliError::internal)?;
+            }
+            // It says what is wrong by itself, and more of it.
+            Err(_) if matches!(command, Command::CheckConfig(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
     match command {
         Command::Serve(args) => serve::run(session, &args),
@@ -134,19 +159,38 @@ fn dispatch(session: Session, command: Command) -> Result<(), CliError> {
 impl Session {
     /// The configuration as the command line has it.
     fn load(&self) -> Result<Loaded, CliError> {
+        Ok(load(&self.options())?)
+    }
+
+    /// The same, for commands that look at the routes: what is wrong with those is told too, be the
+    /// rest as it may.
+    fn load_with_routes(self) -> Result<(Loaded, Self), CliError> {
+        match load_parts(&self.options()) {
+            Ok(loaded) => Ok((loaded, self)),
+            Err(refused) => {
+                let mut error = refused.error;
+                if let Some(partial) = &refused.partial {
+                    config_routes::judge(partial, self.app.router, &mut error.problems);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    fn options(&self) -> LoadOptions {
         let mut options = LoadOptions::new(process_env());
         options.file = self.common.config.clone();
         options.sets.clone_from(&self.common.sets);
         if let Some(level) = &self.common.log {
             options.sets.push(format!("log.level={level}"));
         }
-        Ok(load(&options)?)
+        options
     }
 
     /// The configuration and its routes, checked as a whole.
     fn compile(self) -> Result<(Loaded, Compiled), CliError> {
-        let loaded = self.load()?;
-        let router = crate::config_routes::assemble(&loaded.config, self.app.router)
+        let (loaded, session) = self.load_with_routes()?;
+        let router = config_routes::assemble(&loaded.config, session.app.router)
             .map_err(|problems| CliError::problems(problems, &loaded))?;
         let boundary = &loaded.config.channel.namespace_boundary;
         let compiled = Compiled::try_new(router, boundary)

@@ -49,7 +49,7 @@ pub use extract::{
 };
 pub use ingress::tls::TlsError;
 pub use interceptor::{Flow, Interceptor};
-pub use node::{Addresses, BindError, GrpcAddress, Listeners, Node, NodeError};
+pub use node::{Addresses, BindError, BindErrors, GrpcAddress, Listeners, Node, NodeError};
 pub use outcome::{Failure, IntoOutcome, Outcome};
 pub use pool::Pool;
 pub use reject::Reject;

@@ -17,6 +17,7 @@ use http::HeaderName;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,6 +58,9 @@ impl BindError {
             io::ErrorKind::AddrNotAvailable => {
                 format!("`{key}` must be an address of this machine")
             }
+            io::ErrorKind::AlreadyExists => {
+                format!("move away what is at {address}, or choose another path for `{key}`")
+            }
             io::ErrorKind::PermissionDenied => {
                 format!("choose a port above 1023 or a path you may write for `{key}`")
             }
@@ -64,6 +68,22 @@ impl BindError {
         }
     }
 }
+
+/// Every address that can't be listened on; never empty.
+#[derive(Debug)]
+pub struct BindErrors(pub Vec<BindError>);
+
+impl fmt::Display for BindErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, error) in self.0.iter().enumerate() {
+            let before = if at == 0 { "" } else { "; " };
+            write!(f, "{before}{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for BindErrors {}
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -90,53 +110,56 @@ impl Listeners {
     /// Binds what the configuration says. A unix socket that nobody listens on is replaced.
     ///
     /// # Errors
-    /// An address is taken or not ours.
-    pub async fn bind(config: &Config) -> Result<Self, BindError> {
-        let key = "listen.grpc";
+    /// Addresses that are taken or not ours, all of them at once.
+    pub async fn bind(config: &Config) -> Result<Self, BindErrors> {
         let grpc = match &config.listen.grpc {
-            ListenAddr::Tcp(address) => match TcpListener::bind(address).await {
-                Ok(listener) => Bound::Tcp(listener),
-                Err(cause) => {
-                    return Err(BindError {
-                        key,
-                        address: address.to_string(),
-                        cause,
-                    });
-                }
-            },
-            ListenAddr::Unix(path) => match bind_unix(path).await {
-                Ok(listener) => Bound::Unix(listener, path.clone()),
-                Err(cause) => {
-                    let address = format!("unix://{}", path.display());
-                    return Err(BindError {
-                        key,
-                        address,
-                        cause,
-                    });
-                }
-            },
+            ListenAddr::Tcp(address) => TcpListener::bind(address).await.map(Bound::Tcp),
+            ListenAddr::Unix(path) => bind_unix(path)
+                .await
+                .map(|listener| Bound::Unix(listener, path.clone())),
         };
+        let grpc = grpc.map_err(|cause| BindError {
+            key: "listen.grpc",
+            address: config.listen.grpc.to_string(),
+            cause,
+        });
         let address = config.listen.admin;
-        let admin = TcpListener::bind(address)
-            .await
-            .map_err(|cause| BindError {
-                key: "listen.admin",
-                address: address.to_string(),
-                cause,
-            })?;
-        Ok(Self { grpc, admin })
+        let admin = TcpListener::bind(address).await;
+        let admin = admin.map_err(|cause| BindError {
+            key: "listen.admin",
+            address: address.to_string(),
+            cause,
+        });
+        match (grpc, admin) {
+            (Ok(grpc), Ok(admin)) => Ok(Self { grpc, admin }),
+            (grpc, admin) => {
+                // What was bound besides is given back, as it was found.
+                if let Ok(Bound::Unix(_, path)) = &grpc {
+                    drop(std::fs::remove_file(path));
+                }
+                let errors = grpc.err().into_iter().chain(admin.err());
+                Err(BindErrors(errors.collect()))
+            }
+        }
     }
 }
 
+/// Binds a path. Only a socket that refuses connections, as a process that is gone leaves it, is
+/// replaced: whatever else has this name stays.
 async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if UnixStream::connect(path).await.is_ok() {
-                return Err(error);
+        Err(taken) if taken.kind() == io::ErrorKind::AddrInUse => {
+            if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+                let why = "it is there already, and no socket";
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
             }
-            // The socket of a process that is gone.
-            std::fs::remove_file(path)?;
-            UnixListener::bind(path)
+            match UnixStream::connect(path).await {
+                Err(why) if why.kind() == io::ErrorKind::ConnectionRefused => {
+                    std::fs::remove_file(path)?;
+                    UnixListener::bind(path)
+                }
+                _ => Err(taken),
+            }
         }
         bound => bound,
     }

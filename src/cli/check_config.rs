@@ -2,10 +2,12 @@
 
 use super::error::{CliError, Exit, route_problems, warn};
 use super::{Session, output};
+use crate::app::App;
 use crate::config::{Config, ConfigError, Loaded, Problem};
 use crate::engine::build::Compiled;
 use crate::ingress::tls::TlsAcceptor;
 use crate::node::tls_files;
+use crate::router::Router;
 use clap::Args;
 use serde_json::json;
 
@@ -63,30 +65,27 @@ fn file(loaded: &Loaded) -> String {
 
 /// The configuration and the number of its routes.
 fn check(session: Session) -> Result<(Loaded, usize), CliError> {
-    let mut loaded = session.load()?;
+    let (mut loaded, session) = session.load_with_routes()?;
     let ignored = crate::config_routes::ignored(&loaded.config, &session.app.router);
     loaded.warnings.extend(ignored);
-    let mut problems = session.app.unmet(&loaded.config);
-    problems.extend(certificates(&loaded.config));
+    let router = judge(session.app, &loaded)?;
     let boundary = &loaded.config.channel.namespace_boundary;
-    let routes = match crate::config_routes::assemble(&loaded.config, session.app.router) {
-        Ok(router) => match Compiled::try_new(router, boundary) {
-            Ok(compiled) => compiled.routes.len(),
-            Err(error) => {
-                problems.extend(route_problems(error, &loaded));
-                0
-            }
-        },
-        Err(more) => {
-            problems.extend(more);
-            0
-        }
-    };
-    if problems.is_empty() {
-        Ok((loaded, routes))
-    } else {
-        Err(CliError::problems(problems, &loaded))
+    let compiled = Compiled::try_new(router, boundary)
+        .map_err(|error| CliError::problems(route_problems(error, &loaded), &loaded))?;
+    Ok((loaded, compiled.routes.len()))
+}
+
+/// The routes that a node would run, if the conditions of the program, the certificates and the
+/// routes are in order; all that is not at once.
+pub(super) fn judge(app: App, loaded: &Loaded) -> Result<Router, CliError> {
+    let mut problems = app.unmet(&loaded.config);
+    problems.extend(certificates(&loaded.config));
+    match crate::config_routes::assemble(&loaded.config, app.router) {
+        Ok(router) if problems.is_empty() => return Ok(router),
+        Ok(_) => {}
+        Err(more) => problems.extend(more),
     }
+    Err(CliError::problems(problems, loaded))
 }
 
 /// Whether the certificates are some, and fit each other.

@@ -44,6 +44,8 @@ pub(super) enum CliError {
         /// What to do about it.
         help: String,
     },
+    /// Several of one kind at once; never empty.
+    Several(Vec<CliError>),
     /// The command has said it all.
     Said(Exit),
 }
@@ -85,8 +87,9 @@ impl CliError {
     }
 
     /// The code.
-    pub(super) const fn exit(&self) -> Exit {
+    pub(super) fn exit(&self) -> Exit {
         match self {
+            Self::Several(errors) => errors.first().map_or(Exit::Internal, Self::exit),
             Self::Config(_) => Exit::Config,
             Self::Plain { exit, .. } | Self::Said(exit) => *exit,
         }
@@ -102,6 +105,9 @@ impl CliError {
             Self::Plain {
                 what, why, help, ..
             } => eprintln!("error: {what}: {why}\nhelp: {help}"),
+            Self::Several(errors) => errors.iter().for_each(|error| {
+                error.report();
+            }),
             Self::Said(_) => {}
         }
         self.exit()

@@ -1,8 +1,11 @@
 //! `serve`: the life of a node, from the configuration to the drain.
 
+use super::check_config::judge;
 use super::error::{CliError, Exit};
+use super::health::reachable;
+use super::output::shell_word;
 use super::{Session, block_on};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, ListenAddr, Loaded};
 use crate::engine::EngineError;
 use crate::event::EventKind;
 use crate::node::{Addresses, BindError, GrpcAddress, Listeners, Node, NodeError};
@@ -11,6 +14,7 @@ use crate::telemetry::Telemetry;
 use clap::Args;
 use std::fmt::Write;
 use std::io;
+use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[derive(Debug, Args)]
@@ -23,11 +27,7 @@ Example:
 pub(super) struct ServeArgs {}
 
 pub(super) fn run(session: Session, _: &ServeArgs) -> Result<(), CliError> {
-    let loaded = session.load()?;
-    let unmet = session.app.unmet(&loaded.config);
-    if !unmet.is_empty() {
-        return Err(CliError::problems(unmet, &loaded));
-    }
+    let (loaded, session) = session.load_with_routes()?;
     let telemetry = Telemetry::start(&loaded.config.log).map_err(CliError::internal)?;
     for warning in &loaded.warnings {
         tracing::warn!(help = warning.fix, "{warning}");
@@ -36,26 +36,43 @@ pub(super) fn run(session: Session, _: &ServeArgs) -> Result<(), CliError> {
     block_on(life).inspect_err(|error| log_refusal(error, &telemetry))
 }
 
-/// Bind, build, run, drain.
+/// Check, bind, build, run, drain.
 async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Result<(), CliError> {
     let config = &loaded.config;
     let mut signals = Signals::listen().map_err(CliError::internal)?;
-    let listeners = Listeners::bind(config)
-        .await
-        .map_err(|error| taken(&error))?;
-    let name = session.app.name;
-    let router = crate::config_routes::assemble(config, session.app.router)
-        .map_err(|problems| CliError::problems(problems, loaded))?;
-    let tries = tries(&name, &router);
+    let Session {
+        app,
+        common,
+        program,
+    } = session;
+    let name = app.name.clone();
+    // What is wrong with the configuration does not depend on who has the ports.
+    let router = judge(app, loaded)?;
+    let listeners = Listeners::bind(config).await.map_err(|errors| {
+        let errors = errors.0.iter().map(taken);
+        CliError::Several(errors.collect())
+    })?;
+    let events = examples(&router);
     let routes = router.routes.len();
     let node = Node::start(config, router, listeners)
         .await
         .map_err(|error| refused(error, loaded))?;
     announce(node.addresses(), loaded, routes);
     if !telemetry.json {
+        let hint = Hint {
+            program,
+            config: common.config,
+            to: destination(node.addresses(), config),
+        };
         eprint!(
             "{}",
-            welcome(&name, node.addresses(), config, routes, &tries)
+            welcome(
+                &name,
+                node.addresses(),
+                config,
+                routes,
+                &hint.tries(&events)
+            )
         );
     }
     let first = signals.next().await;
@@ -143,6 +160,11 @@ fn log_refusal(error: &CliError, telemetry: &Telemetry) {
         CliError::Plain {
             what, why, help, ..
         } => tracing::error!(help, "{what}: {why}"),
+        CliError::Several(errors) => {
+            for error in errors {
+                log_refusal(error, telemetry);
+            }
+        }
         CliError::Said(_) => {}
     }
 }
@@ -160,8 +182,8 @@ fn announce(addresses: &Addresses, loaded: &Loaded, routes: usize) {
     );
 }
 
-/// Commands that get an answer from these routes: one for each of the commonest kinds.
-fn tries(name: &str, router: &Router) -> Vec<String> {
+/// What `fire` needs for an answer from these routes: one event of each of the commonest kinds.
+fn examples(router: &Router) -> Vec<String> {
     let kinds = [
         EventKind::Connect,
         EventKind::Subscribe,
@@ -170,20 +192,63 @@ fn tries(name: &str, router: &Router) -> Vec<String> {
     ];
     let example = |kind: EventKind| {
         let route = router.routes.iter().find(|route| route.kind == kind)?;
-        let subject = sample(route.pattern.as_deref().unwrap_or("*"));
+        let subject = shell_word(&sample(route.pattern.as_deref().unwrap_or("*")));
         Some(match kind {
-            EventKind::Connect => format!("{name} fire connect"),
-            EventKind::Rpc => format!("{name} fire rpc --method '{subject}' --data '{{\"n\":1}}'"),
-            _ => format!("{name} fire {kind} --channel '{subject}'"),
+            EventKind::Connect => "connect".to_owned(),
+            EventKind::Rpc => format!("rpc --method {subject} --data '{{\"n\":1}}'"),
+            _ => format!("{kind} --channel {subject}"),
         })
     };
-    let mut tries: Vec<String> = kinds.into_iter().filter_map(example).collect();
-    if tries.is_empty() {
-        tries.push(format!(
-            "{name} print-config --defaults   # then add a [[route]]"
-        ));
+    kinds.into_iter().filter_map(example).collect()
+}
+
+/// Where clients find this node, if it is not where they look by themselves.
+fn destination(addresses: &Addresses, config: &Config) -> Option<String> {
+    match &addresses.grpc {
+        GrpcAddress::Unix(_) => Some(addresses.grpc.to_string()),
+        GrpcAddress::Tcp(address) => {
+            if Config::default().listen.grpc == ListenAddr::Tcp(*address) {
+                return None;
+            }
+            let scheme = match &config.listen.tls {
+                Some(_) => "tls://",
+                None => "",
+            };
+            Some(format!("{scheme}{}", reachable(*address)))
+        }
     }
-    tries
+}
+
+/// How the other commands are started so that they mean this node.
+struct Hint {
+    program: String,
+    config: Option<PathBuf>,
+    to: Option<String>,
+}
+
+impl Hint {
+    /// Lines that can be typed as they stand.
+    fn tries(&self, events: &[String]) -> Vec<String> {
+        let program = &self.program;
+        let config = self.config.as_ref().map(|file| {
+            let file = shell_word(&file.to_string_lossy());
+            format!(" --config {file}")
+        });
+        let to = self.to.as_deref();
+        let to = to.map(|to| format!(" --to {}", shell_word(to)));
+        let rest = format!("{}{}", config.unwrap_or_default(), to.unwrap_or_default());
+        let fire = |event: &String| format!("{program} fire {event}{rest}");
+        let mut tries: Vec<String> = events.iter().map(fire).collect();
+        if tries.is_empty() {
+            tries.push(format!(
+                "{program} print-config --defaults   # then add a [[route]]"
+            ));
+        }
+        tries.push(format!(
+            "{program} centrifugo-config{rest} > config.json && centrifugo -c config.json"
+        ));
+        tries
+    }
 }
 
 /// A name that a pattern matches, good enough for a hint.
@@ -232,16 +297,14 @@ fn welcome(
     for line in tries {
         let _ = writeln!(text, "  {line}");
     }
-    let _ = write!(
-        text,
-        "  {name} centrifugo-config > config.json && centrifugo -c config.json\n\n\
-         Ctrl-C drains and ends\n\n"
-    );
+    text.push_str("\nCtrl-C drains and ends\n\n");
     text
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
@@ -252,15 +315,45 @@ mod tests {
             .rpc("seat.*", async || crate::Json(1))
             .connect(async || crate::ConnectReply::user("u1"))
             .with_state(());
-        let tries = tries("my-app", &router);
+        let hint = Hint {
+            program: "target/debug/my-app".to_owned(),
+            config: None,
+            to: None,
+        };
+        let tries = hint.tries(&examples(&router));
         assert_eq!(
             tries,
             [
-                "my-app fire connect",
-                "my-app fire rpc --method 'seat.1' --data '{\"n\":1}'"
+                "target/debug/my-app fire connect",
+                "target/debug/my-app fire rpc --method seat.1 --data '{\"n\":1}'",
+                "target/debug/my-app centrifugo-config > config.json && centrifugo -c config.json",
             ]
         );
-        let nothing = super::tries("my-app", &Router::new().with_state(()));
+        let nothing = hint.tries(&examples(&Router::new().with_state(())));
         assert!(nothing[0].contains("--defaults"));
+    }
+
+    #[test]
+    fn hints_name_the_address_wherever_it_is_not_the_default_one() {
+        let config = Config::default();
+        let at = |grpc: &str| {
+            let addresses = Addresses {
+                grpc: GrpcAddress::Tcp(grpc.parse().unwrap()),
+                admin: config.listen.admin,
+            };
+            destination(&addresses, &config)
+        };
+        assert_eq!(at("127.0.0.1:10001"), None);
+        assert_eq!(at("127.0.0.1:9000").as_deref(), Some("127.0.0.1:9000"));
+        assert_eq!(at("0.0.0.0:9000").as_deref(), Some("127.0.0.1:9000"));
+        let hint = Hint {
+            program: "my-app".to_owned(),
+            config: Some("my node.toml".into()),
+            to: at("127.0.0.1:9000"),
+        };
+        assert_eq!(
+            hint.tries(&["connect".to_owned()])[0],
+            "my-app fire connect --config 'my node.toml' --to 127.0.0.1:9000"
+        );
     }
 }

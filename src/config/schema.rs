@@ -369,7 +369,7 @@ pub(super) const KEYS: &[Key] = &[
     key("limits.in_flight", Kind::Count(1, 1_000_000), "Events being worked on at once; a stream counts until it is accepted.").default("4096").unit("events"),
     key("limits.in_flight_bytes", Kind::Bytes(1024, 1 << 40), "The bytes of those events together; at least `message_bytes`.").default("\"64MiB\""),
     key("limits.streams", Kind::Count(1, 10_000_000), "Accepted subscription streams.").default("100_000").unit("streams"),
-    key("limits.message_bytes", Kind::Bytes(1024, 256 * MIB), "The largest message taken or sent. Centrifugo itself drops a client over a reply of about 1 MiB.").default("\"4MiB\""),
+    key("limits.message_bytes", Kind::Bytes(1024, 256 * MIB), "The largest message taken. Replies have a limit of their own, 4 MiB, which is what Centrifugo takes; it drops a client over a reply of about 1 MiB.").default("\"4MiB\""),
     key("limits.header_bytes", Kind::Bytes(1024, 16 * MIB), "The headers of one call together.").default("\"64KiB\""),
     key("limits.timeout", Kind::Duration(1, HOUR), "How long an event may take where the caller sends no grpc-timeout; for streams until they are accepted. SDKs give up after 5 s.").default("\"3s\""),
     key("limits.deadline_margin", Kind::Duration(0, 10_000), "How much earlier than the caller we give up, so that the answer arrives; at most 10 % of the time there is.").default("\"50ms\""),

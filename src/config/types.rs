@@ -178,7 +178,8 @@ pub struct LimitsConfig {
     pub in_flight_bytes: usize,
     /// Accepted subscription streams.
     pub streams: NonZeroUsize,
-    /// The largest message, in bytes.
+    /// The largest message taken, in bytes. Replies are limited by
+    /// [`MAX_REPLY_BYTES`](crate::answer::MAX_REPLY_BYTES) instead.
     pub message_bytes: usize,
     /// The headers of one call together, in bytes.
     pub header_bytes: usize,

@@ -49,6 +49,104 @@ fn every_problem_of_a_configuration_is_told_at_once_with_key_rule_and_fix() {
 }
 
 #[test]
+fn problems_of_settings_hide_none_of_the_routes_and_none_is_told_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = r#"
+        [limits]
+        streams = 0
+        [[interceptor]]
+        name = "pace"
+        on = "route"
+        kind = "limit"
+        rate = -1
+        [[route]]
+        on = "raw"
+        match = 3
+        handler = "deny"
+        [[route]]
+        on = "rpc"
+        match = "a.{x}"
+        handler = "nobody"
+        [[route]]
+        on = "rpc"
+        match = "a.{y}"
+        handler = "slow"
+        interceptors = ["pace"]
+        [[route]]
+        on = "rpc"
+        match = "b.{"
+        handler = "echo"
+        [[route]]
+        on = "subscribe"
+        handler = "fixed"
+        [handler.slow]
+        kind = "static"
+        error = { code = 1, message = "no" }
+        [handler.fixed]
+        kind = "static"
+        reply = { nonsense = 1 }
+    "#;
+    fs::write(dir.path().join("node.toml"), text).unwrap();
+    let found = run(stock(dir.path(), ["check-config", "--json"])).json();
+    let problems = found["problems"].as_array().unwrap();
+    let mut keys: Vec<_> = problems
+        .iter()
+        .map(|problem| problem["key"].as_str().unwrap())
+        .collect();
+    keys.sort_unstable();
+    assert_eq!(
+        keys,
+        [
+            "handler.slow.error.code",
+            "interceptor.0.rate",
+            "limits.streams",
+            "route.0.match",
+            "route.1.handler",
+            "route.2.match",
+            "route.3.match",
+            "route.4.handler",
+        ],
+        "{problems:#?}"
+    );
+    for command in ["check-config", "serve", "explain"] {
+        let args = [command, "rpc", "--method", "a.1"];
+        let args = &args[..if command == "explain" { 4 } else { 1 }];
+        let ended = run(stock(dir.path(), args));
+        assert_eq!(ended.code, 3, "{ended:?}");
+        for key in &keys {
+            let lines = ended.err.lines();
+            let told = lines.filter(|line| line.starts_with(&format!("error: {key} ")));
+            assert_eq!(told.count(), 1, "{command}: {key} in {}", ended.err);
+        }
+    }
+}
+
+#[test]
+fn a_credential_that_metadata_cannot_carry_is_a_problem_and_is_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "[listen]\nauth = { metadata = \"x-key\", value = \"schl\u{fc}ssel\" }\n\
+                [[interceptor]]\nname = \"a\"\non = \"*\"\nkind = \"header-auth\"\n\
+                header = \"x-app\"\nvalue = \" padded\"\n";
+    fs::write(dir.path().join("node.toml"), text).unwrap();
+    let ended = run(stock(dir.path(), ["check-config"]));
+    assert_eq!(ended.code, 3, "{ended:?}");
+    for key in ["listen.auth.value", "interceptor.0.value"] {
+        assert!(
+            ended
+                .err
+                .contains(&format!("error: {key} = \"<redacted>\"")),
+            "{ended:?}"
+        );
+    }
+    assert_eq!(ended.err.matches("metadata can't carry").count(), 2);
+    assert!(!ended.err.contains("padded"), "{ended:?}");
+    let spaced = ["check-config", "--set", "listen.auth.value=two words!~"];
+    let mended = text.replace("\" padded", "\"x");
+    fs::write(dir.path().join("node.toml"), mended).unwrap();
+    assert_eq!(run(stock(dir.path(), spaced)).code, 0);
+}
+
+#[test]
 fn a_fine_configuration_is_fine_for_check_config() {
     let dir = tempfile::tempdir().unwrap();
     let ended = run(stock(dir.path(), ["check-config"]));

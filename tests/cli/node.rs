@@ -169,6 +169,48 @@ fn a_taken_port_ends_with_4_and_names_the_key_and_a_way_out() {
 }
 
 #[test]
+fn two_taken_ports_are_both_told_and_bad_routes_come_before_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let taken = taken.each_ref().map(|it| it.local_addr().unwrap());
+    let grpc = format!("listen.grpc={}", taken[0]);
+    let admin = format!("listen.admin={}", taken[1]);
+    let args = ["serve", "--set", &grpc, "--set", &admin];
+    let ended = run(stock(dir.path(), args));
+    assert_eq!(ended.code, 4, "{ended:?}");
+    for address in taken {
+        let help = format!("help: end the process that listens on {address}");
+        assert!(ended.err.contains(&help), "{ended:?}");
+    }
+    let route = "[[route]]\non = \"rpc\"\nhandler = \"echo\"\n";
+    std::fs::write(dir.path().join("node.toml"), route.repeat(2)).unwrap();
+    let ended = run(stock(dir.path(), args));
+    assert_eq!(ended.code, 3, "{ended:?}");
+    assert!(ended.err.contains("error: route.1.match"), "{ended:?}");
+}
+
+#[test]
+fn the_hints_of_serve_can_be_typed_as_they_stand() {
+    let dir = tempfile::tempdir().unwrap();
+    let route = "[[route]]\non = \"rpc\"\nmatch = \"seat.*\"\nhandler = \"echo\"\n";
+    let file = dir.path().join("my node.toml");
+    std::fs::write(&file, route).unwrap();
+    let file = file.to_str().unwrap();
+    let args = ["serve", "--config", file, "--set", "log.format=pretty"];
+    let node = Running::start(stock(dir.path(), [&args[..], &FREE].concat()));
+    node.says("Ctrl-C drains");
+    let hints = ["fire rpc", "centrifugo-config"].map(|part| node.says(part));
+    for hint in hints {
+        let (hint, _) = hint.split_once(" > ").unwrap_or((&hint, ""));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", hint]).current_dir(dir.path());
+        let ended = run(shell);
+        assert_eq!(ended.code, 0, "{hint}: {ended:?}");
+        assert!(!ended.out.contains("127.0.0.1:0"), "{hint}: {ended:?}");
+    }
+}
+
+#[test]
 fn what_nobody_listens_on_ends_fire_with_4_and_health_with_1() {
     let dir = tempfile::tempdir().unwrap();
     let free = TcpListener::bind("127.0.0.1:0")

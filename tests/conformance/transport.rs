@@ -169,11 +169,8 @@ async fn a_unix_socket_serves_replaces_a_dead_one_and_is_removed_at_the_end() {
     config.listen.admin = "127.0.0.1:0".parse().unwrap();
     let taken = Listeners::bind(&config).await.unwrap_err();
     assert!(taken.to_string().contains("listen.grpc"), "{taken}");
-    assert!(
-        taken.help().contains("--set listen.grpc="),
-        "{}",
-        taken.help()
-    );
+    let help = taken.0[0].help();
+    assert!(help.contains("--set listen.grpc="), "{help}");
     node.0.shutdown(Duration::from_secs(1)).await;
     assert!(!path_of.exists());
 }
@@ -183,14 +180,41 @@ async fn a_taken_port_is_named_with_its_key_and_a_fix() {
     let node = TestNode::start(Router::new()).await;
     let mut config = Config::default();
     config.listen.grpc = ListenAddr::Tcp(node.address());
-    config.listen.admin = "127.0.0.1:0".parse().unwrap();
+    config.listen.admin = node.0.addresses().admin;
     let taken = Listeners::bind(&config).await.unwrap_err();
-    let address = node.address().to_string();
-    assert_eq!(
-        (taken.key, taken.address.as_str()),
-        ("listen.grpc", address.as_str())
-    );
-    assert!(taken.help().contains(&address), "{}", taken.help());
+    let addresses = [node.address(), config.listen.admin];
+    assert_eq!(taken.0.len(), 2, "{taken}");
+    for ((error, key), address) in taken
+        .0
+        .iter()
+        .zip(["listen.grpc", "listen.admin"])
+        .zip(addresses)
+    {
+        let address = address.to_string();
+        assert_eq!((error.key, error.address.as_str()), (key, address.as_str()));
+        assert!(error.help().contains(&address), "{}", error.help());
+        assert!(taken.to_string().contains(&address), "{taken}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_in_the_place_of_the_socket_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path_of = folder.path().join("accounts.db");
+    std::fs::write(&path_of, "precious").unwrap();
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&path_of, &link).unwrap();
+    let mut config = Config::default();
+    config.listen.admin = "127.0.0.1:0".parse().unwrap();
+    for path in [&path_of, &link] {
+        config.listen.grpc = ListenAddr::Unix(path.clone());
+        let refused = Listeners::bind(&config).await.unwrap_err();
+        assert!(refused.to_string().contains("no socket"), "{refused}");
+        let help = refused.0[0].help();
+        assert!(help.contains("move away"), "{help}");
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "precious");
+    }
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
 }
 
 async fn get(node: &TestNode, path: &str) -> String {
