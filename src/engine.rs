@@ -229,6 +229,10 @@ impl Engine {
         if self.shared.is_draining() {
             return Err("draining".to_owned());
         }
+        let held = |core: &shared::Core| core.beat.is_stuck();
+        if let Some(core) = self.shared.cores.iter().position(held) {
+            return Err(format!("code holds core {core}, the log names it"));
+        }
         let parked = self
             .shared
             .shards
