@@ -188,17 +188,32 @@ impl Actor for StageActor {
 impl StageState {
     fn handle(&mut self, message: StageMessage, cx: &mut Context<'_>) {
         let interceptor = Arc::clone(&self.stage.interceptor);
-        let _busy = self.beat.enter(self.stage.activity);
+        let activity = self.stage.activity;
+        let _busy = self.beat.enter(activity);
         match message {
             StageMessage::Before(flight) => {
                 let timer = self.sampler.start(self.stage.counts(), Half::Before);
                 interceptor.before(flight, &mut self.before);
-                run(&mut self.before, cx, timer, Flight::after_before);
+                run(
+                    &mut self.before,
+                    cx,
+                    timer,
+                    Flight::after_before,
+                    &self.beat,
+                    activity,
+                );
             }
             StageMessage::After(flight) => {
                 let timer = self.sampler.start(self.stage.counts(), Half::After);
                 interceptor.after(flight, &mut self.after);
-                run(&mut self.after, cx, timer, Flight::after_after);
+                run(
+                    &mut self.after,
+                    cx,
+                    timer,
+                    Flight::after_after,
+                    &self.beat,
+                    activity,
+                );
             }
         }
     }
@@ -210,6 +225,8 @@ fn run<T: Send + 'static>(
     cx: &mut Context<'_>,
     timer: Option<Timer>,
     then: fn(Flight, Ended<T>),
+    beat: &Arc<Beat>,
+    activity: Activity,
 ) {
     match slot.poll(cx) {
         Poll::Ready((flight, ended)) => {
@@ -217,9 +234,14 @@ fn run<T: Send + 'static>(
             then(flight, ended);
         }
         Poll::Pending => {
-            let waiting = std::mem::replace(slot, HalfSlot::new(pending()));
+            let mut waiting = std::mem::replace(slot, HalfSlot::new(pending()));
+            let beat = Arc::clone(beat);
             tokio::spawn(async move {
-                let (flight, ended) = waiting.await;
+                let (flight, ended) = poll_fn(|cx| {
+                    let _busy = beat.enter(activity);
+                    waiting.poll(cx)
+                })
+                .await;
                 stop(timer);
                 then(flight, ended);
             });

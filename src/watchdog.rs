@@ -3,7 +3,7 @@
 //! Each core says what it is doing in one atomic word; a thread of its own looks at these words and
 //! warns when one has not moved for longer than `runtime.watchdog`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -36,9 +36,14 @@ impl Activities {
 
 /// What a core is doing: a count of everything started, and the activity, in one word.
 #[derive(Debug, Default)]
-pub(crate) struct Beat(AtomicU64);
+pub(crate) struct Beat(AtomicU64, AtomicBool);
 
 impl Beat {
+    /// Whether the watchdog has found the core held, and has not seen it released since.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.1.load(Ordering::Relaxed)
+    }
+
     /// Says that the core is in `activity` until the guard is dropped.
     pub(crate) fn enter(&self, activity: Activity) -> Busy<'_> {
         let before = self.0.load(Ordering::Relaxed);
@@ -123,6 +128,7 @@ impl Watch {
             let held = now.duration_since(seen.since);
             if word != seen.word {
                 if seen.warned {
+                    seen.beat.1.store(false, Ordering::Relaxed);
                     let name = names.name(seen.word as u16);
                     findings.push(Finding::Freed { core, name, held });
                 }
@@ -134,6 +140,7 @@ impl Watch {
                 };
             } else if word as u16 != 0 && !seen.warned && held >= self.limit {
                 seen.warned = true;
+                seen.beat.1.store(true, Ordering::Relaxed);
                 findings.push(Finding::Stuck {
                     core,
                     name: names.name(word as u16),
@@ -224,6 +231,7 @@ mod tests {
             }]
         );
         assert_eq!(watch.look(late + limit, &names), []);
+        assert!(beat.is_stuck());
         drop(busy);
         let over = late + 2 * limit;
         assert_eq!(

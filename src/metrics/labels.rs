@@ -21,7 +21,7 @@ pub(super) const OUTCOMES: [&str; 14] = [
 ];
 
 /// Why events are refused, in the order of the cells.
-pub(super) const REASONS: [&str; 12] = [
+pub(super) const REASONS: [&str; 13] = [
     "in_flight",
     "in_flight_bytes",
     "streams",
@@ -34,6 +34,7 @@ pub(super) const REASONS: [&str; 12] = [
     "no_owner",
     "unauthenticated",
     "undecodable",
+    "memory",
 ];
 
 /// Who ended a stream, in the order of the cells.
@@ -101,6 +102,7 @@ impl From<&Failure> for End {
                     Overloaded::Lane => 3,
                     Overloaded::Shard => 4,
                     Overloaded::Rate => 5,
+                    Overloaded::Memory => 12,
                 },
             ),
             Failure::Undecodable(_) => Self::refused(9, 11),
@@ -161,6 +163,7 @@ mod tests {
             (Overloaded::Lane, "lane"),
             (Overloaded::Shard, "shard"),
             (Overloaded::Rate, "rate"),
+            (Overloaded::Memory, "memory"),
         ];
         failures.extend(unavailable.map(|(why, reason)| (Failure::Unavailable(why), Some(reason))));
         failures.extend(overloaded.map(|(why, reason)| (Failure::Overloaded(why), Some(reason))));

@@ -65,7 +65,7 @@ metrics! {
     DURATIONS = Histogram "centripeta_event_duration_seconds" ["kind", "route", "handler", "outcome"]
         "Time from the arrival of an event to its answer, of streams to their acceptance. Events that were refused on arrival took no time and are not here.";
     REFUSED = Counter "centripeta_refused_total" ["reason"]
-        "Events that were refused, whatever their kind: by a limit (`in_flight`, `in_flight_bytes`, `streams`, `lane`, `shard`, `rate`), since nobody can run them now (`draining`, `parked`, `crashed`, `no_owner`), or as no proper request (`unauthenticated`, `undecodable`).";
+        "Events that were refused, whatever their kind: by a limit (`in_flight`, `in_flight_bytes`, `streams`, `lane`, `shard`, `memory`, `rate`), since nobody can run them now (`draining`, `parked`, `crashed`, `no_owner`), or as no proper request (`unauthenticated`, `undecodable`).";
     IN_FLIGHT = Gauge "centripeta_in_flight_events" []
         "Events being worked on.";
     IN_FLIGHT_BYTES = Gauge "centripeta_in_flight_bytes" []
@@ -81,11 +81,11 @@ metrics! {
     LANE_QUEUED = Gauge "centripeta_lane_queued_events" ["core"]
         "Events that wait behind another one of their key.";
     SHARD_EVENTS = Gauge "centripeta_shard_waiting_events" ["core", "shard"]
-        "Events that wait in a shard, in its mailbox or in its lanes.";
+        "Events that wait in a shard: in its mailbox, in its lanes, or for a thread of their handler's pool.";
     SHARD_BYTES = Gauge "centripeta_shard_waiting_bytes" ["core", "shard"]
         "Bytes of their requests.";
     SHARD_MAILBOX = Gauge "centripeta_shard_mailbox_events" ["core", "shard"]
-        "Those of them that the shard has not looked at yet.";
+        "Those of them that wait for the shard to look at them, or for a thread of a pool.";
     RESTARTS = Counter "centripeta_actor_restarts_total" ["child"]
         "Actors that failed and were restarted: shards, interceptors (one actor on each core), and the supervisors of a core's shards (`region`) and interceptors (`pipeline`).";
     PARKS = Counter "centripeta_actor_parks_total" ["child"]

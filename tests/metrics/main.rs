@@ -2,19 +2,21 @@
 //! dashboard and the alerts name.
 #![allow(clippy::unwrap_used)]
 
+mod exposition;
+
 use centripeta::config::{Config, LoadOptions, load};
 use centripeta::event::{Publish, Rpc, Stream};
 use centripeta::interceptor::Limit;
 use centripeta::proto::proxy::centrifugo_proxy_client::CentrifugoProxyClient;
-use centripeta::proto::proxy::{PublishRequest, RpcRequest, RpcResponse, SubscribeRequest};
+use centripeta::proto::proxy::{
+    PublishRequest, RpcRequest, RpcResponse, StreamSubscribeRequest, StreamSubscribeResponse,
+    SubscribeRequest,
+};
 use centripeta::{
     GrpcAddress, Listeners, Node, PublishReply, Reject, Route, Router, RpcReply, StreamReply,
     metrics,
 };
-use openmetrics_parser::prometheus::parse_prometheus;
-use openmetrics_parser::{
-    HistogramValue, LabelSet, MetricsExposition, PrometheusType, PrometheusValue, Sample,
-};
+use exposition::{Kind, Page};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
@@ -27,16 +29,14 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 
 /// How long anything here may take.
 const LIMIT: Duration = Duration::from_secs(20);
 /// What every request holds in its client, user, channel and method; no label may.
 const HUSH: &str = "hush";
 
-type Page = MetricsExposition<PrometheusType, PrometheusValue>;
-
-fn config(metrics: bool) -> Config {
+fn config(sets: &[&str]) -> Config {
     let mut options = LoadOptions::new([]);
     options.dir = tempfile::tempdir().unwrap().keep();
     options.sets = vec![
@@ -47,8 +47,9 @@ fn config(metrics: bool) -> Config {
         "listen.auth.value=right".into(),
         "runtime.cores=2".into(),
         "limits.lane_queue=1".into(),
-        format!("metrics.enabled={metrics}"),
     ];
+    let more = sets.iter().map(|set| (*set).to_owned());
+    options.sets.extend(more);
     let config = load(&options).unwrap().config;
     fs::remove_dir_all(options.dir).unwrap();
     config
@@ -124,8 +125,8 @@ struct World {
 }
 
 impl World {
-    async fn start(metrics: bool) -> Self {
-        let config = config(metrics);
+    async fn start(sets: &[&str]) -> Self {
+        let config = config(sets);
         let listeners = Listeners::bind(&config).await.unwrap();
         let gate = Arc::new(Semaphore::new(0));
         let node = Node::start(&config, router(&gate), listeners)
@@ -259,14 +260,30 @@ impl World {
         assert_eq!(answer.unwrap_err().code(), Code::InvalidArgument);
     }
 
-    async fn open_a_stream(&self) {
+    /// A one-way stream, not read yet.
+    async fn stream(&self) -> Result<Streaming<StreamSubscribeResponse>, Status> {
         let request = SubscribeRequest {
             channel: format!("feed:{HUSH}"),
             ..Default::default()
         };
         let mut client = self.client.clone();
-        let stream = client.subscribe_unidirectional(authorized(request)).await;
-        let mut stream = stream.unwrap().into_inner();
+        let stream = client.subscribe_unidirectional(authorized(request)).await?;
+        Ok(stream.into_inner())
+    }
+
+    /// Opens a two-way stream with these messages.
+    async fn two_way(
+        &self,
+        messages: Vec<StreamSubscribeRequest>,
+    ) -> Result<Streaming<StreamSubscribeResponse>, Status> {
+        let mut client = self.client.clone();
+        let messages = authorized(futures_util::stream::iter(messages));
+        let stream = client.subscribe_bidirectional(messages).await?;
+        Ok(stream.into_inner())
+    }
+
+    async fn open_a_stream(&self) {
+        let mut stream = self.stream().await.unwrap();
         assert!(stream.message().await.unwrap().is_some());
         self.eventually("one stream is open", |page| {
             number(page, "centripeta_open_streams", &[]) == 1.0
@@ -289,59 +306,29 @@ fn authorized<T>(message: T) -> Request<T> {
 }
 
 fn parse(text: &str) -> Page {
-    parse_prometheus(text).unwrap_or_else(|why| panic!("{why}\n{text}"))
-}
-
-fn labels(sample: &Sample<PrometheusValue>) -> BTreeMap<String, String> {
-    // A sample without labels has no set of them.
-    let set = sample.get_labelset().ok();
-    set.iter()
-        .flat_map(LabelSet::iter)
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+    exposition::parse(text).unwrap_or_else(|why| panic!("{why}\n{text}"))
 }
 
 /// The one number under these labels; 0 without such a sample.
 fn number(page: &Page, metric: &str, wanted: &[(&str, &str)]) -> f64 {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let wanted: BTreeMap<String, String> = wanted.iter().map(owned).collect();
-    let mut found = page.families[metric].iter_samples();
-    let found = found.find(|sample| labels(sample) == wanted);
-    found.map_or(0.0, |sample| match &sample.value {
-        PrometheusValue::Counter(counter) => counter.value.as_f64(),
-        PrometheusValue::Gauge(number) | PrometheusValue::Unknown(number) => number.as_f64(),
-        PrometheusValue::Histogram(_) | PrometheusValue::Summary(_) => panic!("not one number"),
-    })
+    let family = &page[metric];
+    assert_ne!(family.kind, Kind::Histogram, "{metric} is not one number");
+    let mut numbers = family.numbers.iter();
+    let found = numbers.find(|(labels, _)| *labels == wanted);
+    found.map_or(0.0, |(_, number)| *number)
 }
 
 /// The counts of events by kind, route, handler and outcome, but for those that are 0.
 fn events(page: &Page) -> BTreeMap<[String; 4], u64> {
-    let samples = page.families["centripeta_events_total"].iter_samples();
-    let counts = samples.map(|sample| {
-        let set = labels(sample);
-        let key = ["kind", "route", "handler", "outcome"].map(|name| set[name].clone());
-        let PrometheusValue::Counter(count) = &sample.value else {
-            panic!("not a counter");
-        };
-        (key, count.value.as_f64() as u64)
+    let family = &page["centripeta_events_total"];
+    assert_eq!(family.kind, Kind::Counter);
+    let counts = family.numbers.iter().map(|(labels, count)| {
+        let key = ["kind", "route", "handler", "outcome"].map(|name| labels[name].clone());
+        (key, *count as u64)
     });
     counts.filter(|(_, count)| *count > 0).collect()
-}
-
-fn check_histogram(name: &str, histogram: &HistogramValue) {
-    let bounds: Vec<f64> = histogram.buckets.iter().map(|it| it.upper_bound).collect();
-    assert!(bounds.is_sorted_by(|a, b| a < b), "{name}: {bounds:?}");
-    assert_eq!(bounds.last(), Some(&f64::INFINITY), "{name}");
-    let counts: Vec<f64> = histogram
-        .buckets
-        .iter()
-        .map(|it| it.count.as_f64())
-        .collect();
-    assert!(counts.is_sorted(), "{name}: {counts:?}");
-    let count = histogram.count.unwrap();
-    assert_eq!(counts.last().copied(), Some(count as f64), "{name}");
-    let sum = histogram.sum.unwrap().as_f64();
-    assert_eq!(sum > 0.0, count > 0, "{name}: {sum} s of {count}");
 }
 
 fn file(path: &str) -> String {
@@ -351,7 +338,7 @@ fn file(path: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_of_a_run_is_well_formed_and_says_what_happened() {
-    let world = World::start(true).await;
+    let world = World::start(&[]).await;
     world.fire().await;
     let text = world.page().await;
     let page = parse(&text);
@@ -415,31 +402,74 @@ async fn the_page_of_a_run_is_well_formed_and_says_what_happened() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_without_room_for_its_message_counts_as_overloaded() {
+    // A two-way stream is charged 64 KiB until its first message is there.
+    let world = World::start(&["limits.message_bytes=16KiB", "limits.in_flight_bytes=32KiB"]).await;
+    let refusal = world.two_way(Vec::new()).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::Unavailable);
+    let page = parse(&world.page().await);
+    let key = ["stream_bidirectional", "", "", "overloaded"].map(str::to_owned);
+    assert_eq!(events(&page), BTreeMap::from([(key, 1)]));
+    let reason = [("reason", "in_flight_bytes")];
+    assert_eq!(number(&page, "centripeta_refused_total", &reason), 1.0);
+    world.node.shutdown(LIMIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_two_way_stream_without_a_request_in_its_first_message_counts_as_undecodable() {
+    let world = World::start(&[]).await;
+    for messages in [Vec::new(), vec![StreamSubscribeRequest::default()]] {
+        let refusal = world.two_way(messages).await.unwrap_err();
+        assert_eq!(refusal.code(), Code::InvalidArgument);
+    }
+    let page = parse(&world.page().await);
+    let key = ["stream_bidirectional", "", "", "undecodable"].map(str::to_owned);
+    assert_eq!(events(&page), BTreeMap::from([(key, 2)]));
+    let reason = [("reason", "undecodable")];
+    assert_eq!(number(&page, "centripeta_refused_total", &reason), 2.0);
+    world.node.shutdown(LIMIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_beyond_the_limit_counts_as_overloaded_and_not_as_open() {
+    let world = World::start(&["limits.streams=1"]).await;
+    let mut open = world.stream().await.unwrap();
+    assert!(open.message().await.unwrap().is_some());
+    let refusal = world.stream().await.unwrap_err();
+    assert_eq!(refusal.code(), Code::Unavailable);
+    let page = parse(&world.page().await);
+    let key = |outcome| ["stream", "feed:{name...}", "feed", outcome].map(str::to_owned);
+    let expected = [(key("stream_open"), 1), (key("overloaded"), 1)];
+    assert_eq!(events(&page), BTreeMap::from(expected));
+    let reason = [("reason", "streams")];
+    assert_eq!(number(&page, "centripeta_refused_total", &reason), 1.0);
+    assert_eq!(number(&page, "centripeta_open_streams", &[]), 1.0);
+    drop(open);
+    world.node.shutdown(LIMIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn times_of_events_are_in_the_buckets_where_they_belong() {
-    let world = World::start(true).await;
+    let world = World::start(&[]).await;
     world.fire().await;
     let page = parse(&world.page().await);
     let mut times = BTreeMap::new();
-    for (name, family) in &page.families {
-        for sample in family.iter_samples() {
-            if let PrometheusValue::Histogram(histogram) = &sample.value {
-                let count = histogram.count.unwrap();
-                if count > 0 {
-                    check_histogram(name, histogram);
-                }
-                if name == "centripeta_event_duration_seconds" {
-                    let set = labels(sample);
-                    let key = ["handler", "outcome"].map(|label| set[label].clone());
-                    times.insert(key, histogram.clone());
-                }
+    for (name, family) in &page {
+        for (labels, histogram) in &family.histograms {
+            // The buckets have been checked by the one who read the page.
+            let (count, sum) = (histogram.count.unwrap(), histogram.sum.unwrap());
+            assert_eq!(sum > 0.0, count > 0.0, "{name}: {sum} s of {count}");
+            if name == "centripeta_event_duration_seconds" {
+                let key = ["handler", "outcome"].map(|label| labels[label].clone());
+                times.insert(key, histogram.clone());
             }
         }
     }
     let times = |handler: &str, outcome: &str| times.get(&[handler, outcome].map(str::to_owned));
     let slow = times("slow", "timeout").unwrap();
     let below = |bound: f64| {
-        let bucket = slow.buckets.iter().find(|it| it.upper_bound == bound);
-        bucket.unwrap().count.as_f64()
+        let bucket = slow.buckets.iter().find(|(upper, _)| *upper == bound);
+        bucket.unwrap().1
     };
     assert_eq!(below(0.025), 0.0, "it ran for 50 ms");
     assert_eq!(below(f64::INFINITY), 1.0);
@@ -451,7 +481,7 @@ async fn times_of_events_are_in_the_buckets_where_they_belong() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scrape_needs_the_token_and_has_no_page_where_metrics_are_off() {
-    let world = World::start(false).await;
+    let world = World::start(&["metrics.enabled=false"]).await;
     assert!(world.rpc("ok").await.unwrap().error.is_none());
     for token in [None, Some("wrong")] {
         let (head, body) = world.get("/metrics", token).await;
@@ -528,19 +558,16 @@ fn words(expression: &str) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dashboard_alerts_and_reference_name_the_metrics_that_a_run_exports() {
-    let world = World::start(true).await;
+    let world = World::start(&[]).await;
     world.fire().await;
     let page = parse(&world.page().await);
-    let exported: BTreeSet<&str> = page.families.keys().map(String::as_str).collect();
+    let exported: BTreeSet<&str> = page.keys().map(String::as_str).collect();
     let documented: BTreeSet<&str> = metrics::names().collect();
     assert_eq!(exported, documented);
     let reference = file("docs/metrics.md");
-    for (name, family) in &page.families {
+    for (name, family) in &page {
         assert!(reference.contains(&format!("| `{name}` |")), "{name}");
-        assert!(
-            family.iter_samples().next().is_some(),
-            "{name} has no sample"
-        );
+        assert!(family.labels().next().is_some(), "{name} has no sample");
         assert!(!family.help.is_empty(), "{name}");
     }
 
@@ -556,16 +583,16 @@ async fn dashboard_alerts_and_reference_name_the_metrics_that_a_run_exports() {
                 .iter()
                 .filter_map(|suffix| word.strip_suffix(suffix))
                 .find(|name| {
-                    let family = page.families.get(*name);
-                    family.is_some_and(|it| it.family_type == PrometheusType::Histogram)
+                    let family = page.get(*name);
+                    family.is_some_and(|it| it.kind == Kind::Histogram)
                 });
             let name = of_histogram.unwrap_or(word);
-            let family = page.families.get(name);
+            let family = page.get(name);
             let family = family.unwrap_or_else(|| panic!("{place}: no {word}: {expression}"));
-            if family.family_type == PrometheusType::Histogram {
+            if family.kind == Kind::Histogram {
                 assert!(of_histogram.is_some(), "{place}: a part of {word} is meant");
             }
-            known.extend(family.get_label_names().iter().cloned());
+            known.extend(family.labels().flat_map(|labels| labels.keys().cloned()));
             used.insert(name.to_owned());
         }
         for label in labels_of(&expression) {
