@@ -7,9 +7,12 @@ use prost_build::Config;
 use protox::prost_reflect::prost_types::field_descriptor_proto::Type;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = protox::compile(["proto/proxy.proto"], ["proto"])?;
+    let files = protox::compile(["proto/proxy.proto", "proto/api.proto"], ["proto"])?;
     let mut config = Config::new();
     config.bytes(["."]);
+    // One member of nearly forty is set.
+    config.boxed(".centrifugal.centrifugo.api.Command");
+    config.boxed(".centrifugal.centrifugo.api.Reply");
     config.type_attribute(".", "#[derive(serde::Serialize, serde::Deserialize)]");
     config.type_attribute(".", "#[serde(default, deny_unknown_fields)]");
     for file in &files.file {
@@ -29,6 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .build_server(true)
         .build_transport(false)
+        .generate_default_stubs(true)
         .compile_fds_with_config(files, config)?;
     println!("cargo::rerun-if-changed=proto");
     Ok(())
