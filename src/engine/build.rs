@@ -1,5 +1,6 @@
 //! Compiles a router into a plan and starts its actors.
 
+use crate::egress::{Egress, Publisher};
 use crate::engine::faults::Faults;
 use crate::engine::plan::{CoreChains, Plan, Route, RouteInfo};
 use crate::engine::shared::{Core, EngineLimits, Gauge, Shared};
@@ -303,6 +304,24 @@ impl Engine {
         ownership: Arc<dyn Ownership>,
         cores: &[Handle],
     ) -> Result<Self, EngineError> {
+        Self::start_with(router, config, ownership, cores, Publisher::closed()).await
+    }
+
+    /// The same with a publisher for its handlers; without one every call of theirs is refused.
+    ///
+    /// # Errors
+    /// As for [`Engine::start`].
+    pub async fn start_with(
+        router: Router,
+        config: EngineConfig,
+        ownership: Arc<dyn Ownership>,
+        cores: &[Handle],
+        publisher: Publisher,
+    ) -> Result<Self, EngineError> {
+        let egress = Arc::new(Egress {
+            publisher,
+            ownership: Arc::clone(&ownership),
+        });
         let compiled = Compiled::try_new(router, &config.namespace_boundary)?;
         let count = u16::try_from(cores.len()).unwrap_or(u16::MAX);
         let layout = ShardLayout::try_new(count, config.shards_per_core)?;
@@ -312,6 +331,7 @@ impl Engine {
             &config.namespace_boundary,
             cores.len(),
             &activities,
+            &egress,
         )?;
         let shard = |index: u16| {
             let id = layout.shard(index).map_or(0, |id| layout.core_of(id));
@@ -365,6 +385,7 @@ fn plan_of(
     boundary: &str,
     cores: usize,
     activities: &Activities,
+    egress: &Arc<Egress>,
 ) -> Result<Plan, EngineError> {
     let stage_activities: Vec<Activity> = compiled
         .stages
@@ -393,6 +414,7 @@ fn plan_of(
             index,
             info,
             key: compiled.key,
+            egress: Arc::clone(egress),
             handler,
             pool,
             activity,
