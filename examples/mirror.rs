@@ -35,7 +35,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
 use std::future::ready;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::time::sleep;
 
 /// By how much refreshes extend if nothing else is asked.
@@ -278,11 +278,11 @@ fn end(end: Option<End>) -> impl Stream<Item = Option<Result<Publication, BoxErr
 struct Journal;
 
 #[derive(Clone, Copy)]
-struct Begun(Instant);
+struct Begun(tokio::time::Instant);
 
 impl Interceptor for Journal {
     async fn before(&self, cx: &mut Cx) -> Flow {
-        cx.set_attribute(Begun(Instant::now()));
+        cx.set_attribute(Begun(tokio::time::Instant::now()));
         let (event, client, user) = (cx.kind().name(), cx.client(), cx.user());
         let subject = cx.subject();
         tracing::debug!(target: "mirror", event, client, user, subject, "begin");

@@ -1,110 +1,182 @@
-//! The one call of a program's `main`: a stand-in that serves and knows nothing else.
+//! A program around a router: every command of the stock binary, by one call of `main`.
+//!
+//! ```no_run
+//! use centripeta::{App, Json, Router};
+//!
+//! fn main() -> std::process::ExitCode {
+//!     App::new(Router::new().rpc("ping", async || Json("pong")).with_state(()))
+//!         .name("my-app")
+//!         .about("Answers pings")
+//!         .run()
+//! }
+//! ```
 
-use crate::config::{Config, LoadOptions, load, process_env};
-use crate::node::{Listeners, Node};
+use crate::cli;
+use crate::config::{Config, Problem};
 use crate::router::Router;
+use std::ffi::OsString;
 use std::fmt;
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
-type Rule = Box<dyn Fn(&Config) -> Result<(), String>>;
+type Requirement = Box<dyn Fn(&Config) -> Result<(), Refusal>>;
 
-/// A program around a router.
+/// Runs a program with this router: its `main` in one call. See [`App`] for a name and conditions of
+/// its own.
+pub fn run(router: Router) -> ExitCode {
+    App::new(router).run()
+}
+
+/// A program: a router, a name, and the commands `serve`, `check-config`, `print-config`, `fire`,
+/// `explain`, `centrifugo-config` and `health`.
+///
+/// Exit codes: 0 done; 1 the thing asked for failed; 2 wrong usage; 3 invalid configuration; 4 an
+/// address is taken, or what a client command talks to can't be reached; 70 internal.
 pub struct App {
-    router: Router,
-    name: String,
-    rules: Vec<Rule>,
+    pub(crate) name: String,
+    pub(crate) about: Option<String>,
+    pub(crate) router: Router,
+    requirements: Vec<Requirement>,
 }
 
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App").finish_non_exhaustive()
+        f.debug_struct("App")
+            .field("name", &self.name)
+            .field("router", &self.router)
+            .finish_non_exhaustive()
     }
 }
 
 impl App {
-    /// A program that serves this router.
+    /// A program with this router, called `centripeta` in its help.
     pub fn new(router: Router) -> Self {
-        let name = "centripeta".to_owned();
         Self {
+            name: "centripeta".to_owned(),
+            about: None,
             router,
-            name,
-            rules: Vec::new(),
+            requirements: Vec::new(),
         }
     }
 
-    /// The program's name.
+    /// The name in help, errors and hints.
     #[must_use]
-    pub fn name(mut self, name: &str) -> Self {
-        name.clone_into(&mut self.name);
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
         self
     }
 
-    /// What the program is for.
+    /// What the program is for, in its help.
     #[must_use]
-    pub fn about(self, _: &str) -> Self {
+    pub fn about(mut self, about: impl Into<String>) -> Self {
+        self.about = Some(about.into());
         self
     }
 
-    /// A rule of the program's own that the configuration must obey.
+    /// A condition of the program's own that the configuration must meet: `serve` and
+    /// `check-config` refuse with exit code 3 otherwise.
     #[must_use]
-    pub fn require(mut self, rule: impl Fn(&Config) -> Result<(), String> + 'static) -> Self {
-        self.rules.push(Box::new(rule));
+    pub fn require<R: Into<Refusal>>(
+        mut self,
+        condition: impl Fn(&Config) -> Result<(), R> + 'static,
+    ) -> Self {
+        self.requirements.push(Box::new(move |config| {
+            condition(config).map_err(Into::into)
+        }));
         self
     }
 
-    /// Serves until SIGTERM or SIGINT.
+    /// Runs with the arguments of this process.
     pub fn run(self) -> ExitCode {
-        let mut options = LoadOptions::new(process_env());
-        let args: Vec<String> = std::env::args().collect();
-        let sets = args.windows(2).filter(|pair| pair[0] == "--set");
-        options.sets = sets.map(|pair| pair[1].clone()).collect();
-        let config = match load(&options) {
-            Ok(loaded) => loaded.config,
-            Err(why) => return refuse(3, &why),
-        };
-        if let Some(why) = self.rules.iter().find_map(|rule| rule(&config).err()) {
-            return refuse(3, &why);
+        self.run_with(std::env::args_os())
+    }
+
+    /// Runs with these arguments, the first of which is the program's name.
+    pub fn run_with<I>(self, args: I) -> ExitCode
+    where
+        I: IntoIterator<Item: Into<OsString> + Clone>,
+    {
+        cli::run(self, args)
+    }
+
+    /// The conditions that a configuration does not meet.
+    pub(crate) fn unmet(&self, config: &Config) -> Vec<Problem> {
+        let refused = |requirement: &Requirement| requirement(config).err();
+        let refusals = self.requirements.iter().filter_map(refused);
+        refusals
+            .map(|refusal| refusal.into_problem(&self.name))
+            .collect()
+    }
+}
+
+/// Why a program refuses a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// In words.
+    Words(String),
+    /// With key, value, rule and fix.
+    Problem(Box<Problem>),
+}
+
+impl Refusal {
+    fn into_problem(self, name: &str) -> Problem {
+        match self {
+            Self::Problem(problem) => *problem,
+            Self::Words(rule) => Problem {
+                key: name.to_owned(),
+                value: None,
+                rule,
+                fix: "change the configuration so that this holds".to_owned(),
+                origin: crate::config::Origin::Default,
+            },
         }
-        tracing_subscriber::fmt()
-            .json()
-            .with_env_filter(EnvFilter::new(&config.log.level))
-            .with_writer(std::io::stderr)
-            .init();
-        let runtime = match tokio::runtime::Runtime::new() {
-            Ok(runtime) => runtime,
-            Err(why) => return refuse(70, &why),
-        };
-        runtime.block_on(serve(self, config))
     }
 }
 
-async fn serve(app: App, config: Config) -> ExitCode {
-    let listeners = match Listeners::bind(&config).await {
-        Ok(listeners) => listeners,
-        Err(why) => return refuse(4, &why),
-    };
-    let node = match Node::start(&config, app.router, listeners).await {
-        Ok(node) => node,
-        Err(why) => return refuse(3, &why),
-    };
-    println!("{} listens on {}", app.name, node.addresses().grpc);
-    let (Ok(mut term), Ok(mut int)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        return refuse(70, &"no signals");
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+impl From<String> for Refusal {
+    fn from(words: String) -> Self {
+        Self::Words(words)
     }
-    node.shutdown(config.limits.shutdown_grace).await;
-    ExitCode::SUCCESS
 }
 
-fn refuse(code: u8, why: &dyn fmt::Display) -> ExitCode {
-    eprintln!("error: {why}");
-    ExitCode::from(code)
+impl From<&str> for Refusal {
+    fn from(words: &str) -> Self {
+        Self::Words(words.to_owned())
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(Box::new(problem))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app() -> App {
+        App::new(Router::new().with_state(())).name("probe")
+    }
+
+    #[test]
+    fn an_unmet_condition_is_a_problem_that_names_the_program() {
+        let app = app()
+            .require(|_| Err::<(), _>("listens on loopback only"))
+            .require(|_| Ok::<(), String>(()));
+        let unmet = app.unmet(&Config::default());
+        assert_eq!(unmet.len(), 1);
+        assert_eq!(
+            unmet[0].to_string(),
+            "probe (default): listens on loopback only"
+        );
+    }
+
+    #[test]
+    fn run_with_answers_wrong_usage_and_an_unmet_condition_by_their_codes() {
+        let code = app().run_with(["probe", "no-such-command"]);
+        assert_eq!(code, ExitCode::from(2));
+        let strict = app().require(|_| Err::<(), _>("never".to_owned()));
+        let args = ["probe", "check-config", "--set", "node.name=z"];
+        assert_eq!(strict.run_with(args), ExitCode::from(3));
+    }
 }

@@ -40,6 +40,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+pub(crate) use build::Partial;
 pub use print::{EXAMPLE_MARK, effective_json, print_defaults, print_docs, print_effective};
 pub use problem::{ConfigError, Origin, Problem};
 pub use secret::{REDACTED, Secret};
@@ -126,6 +127,19 @@ impl fmt::Debug for Loaded {
 ///
 /// Everything that is wrong with it, all at once.
 pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigError> {
+    load_parts(options).map_err(|refused| refused.error)
+}
+
+/// A configuration that does not start a node, and what can still be said of its routes.
+pub(crate) struct Refused {
+    /// What is wrong with it.
+    pub(crate) error: ConfigError,
+    /// The routes that parsed; `None` where the text itself is torn, which shows nothing reliable.
+    pub(crate) partial: Option<Partial>,
+}
+
+/// As [`load`], with what did parse beside the error.
+pub(crate) fn load_parts(options: &LoadOptions) -> Result<Loaded, Box<Refused>> {
     let world = World {
         env: &options.env,
         dir: &options.dir,
@@ -137,7 +151,7 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigError> {
         Some((path, bytes)) => layers::file(path, bytes, &mut problems),
         None => Node::empty_table(Origin::Default),
     };
-    finish(
+    finish_parts(
         root,
         &options.sets,
         &world,
@@ -176,12 +190,22 @@ impl Default for Config {
 }
 
 fn finish(
+    root: Node,
+    sets: &[String],
+    world: &World<'_>,
+    problems: Vec<Problem>,
+    file: Option<PathBuf>,
+) -> Result<Loaded, ConfigError> {
+    finish_parts(root, sets, world, problems, file).map_err(|refused| refused.error)
+}
+
+fn finish_parts(
     mut root: Node,
     sets: &[String],
     world: &World<'_>,
     mut problems: Vec<Problem>,
     file: Option<PathBuf>,
-) -> Result<Loaded, ConfigError> {
+) -> Result<Loaded, Box<Refused>> {
     let mut warnings = Vec::new();
     layers::environment(&mut root, world, &mut problems);
     layers::sets(&mut root, sets, &mut problems);
@@ -208,7 +232,14 @@ fn finish(
             }),
         }
     }
-    Err(ConfigError { problems, warnings })
+    let torn = problems.iter().any(|problem| problem.key.is_empty());
+    let partial = if torn {
+        None
+    } else {
+        build::partial(&settings)
+    };
+    let error = ConfigError { problems, warnings };
+    Err(Box::new(Refused { error, partial }))
 }
 
 /// Leaves out what was found wrong with a line that is not even TOML.

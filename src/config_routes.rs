@@ -10,7 +10,8 @@ mod tests;
 
 use crate::builtin::{Allow, Counter, Deny, Echo, Fixed, FixedError, refusal};
 use crate::config::{
-    Config, HandlerConfig, InterceptorConfig, InterceptorKind, On, Origin, Problem, RouteConfig,
+    Config, HandlerConfig, InterceptorConfig, InterceptorKind, On, Origin, Partial, Problem,
+    RouteConfig,
 };
 use crate::engine::build::check;
 use crate::event::EventKind;
@@ -70,6 +71,23 @@ pub fn assemble(config: &Config, mut router: Router) -> Result<Router, Vec<Probl
         true => Ok(router),
         false => Err(once),
     }
+}
+
+/// What is wrong with the routes of a configuration that has `problems` already, added to them. One
+/// cause is told once: a key that has its problem gets no other for the same reason.
+pub(crate) fn judge(partial: &Partial, router: Router, problems: &mut Vec<Problem>) {
+    let Err(mut found) = assemble(&partial.config, router) else {
+        return;
+    };
+    for problem in &mut found {
+        problem.key = partial.key_in_file(&problem.key);
+    }
+    found.retain(|problem| {
+        // How routes stand to each other is known here alone.
+        let between = problem.key.ends_with(".match") && !problem.rule.contains("no name to match");
+        between || problems.iter().all(|known| known.key != problem.key)
+    });
+    problems.extend(found);
 }
 
 /// The warning that the configuration has routes, interceptors or handlers and the program does not

@@ -51,6 +51,8 @@ pub(crate) struct Incoming {
     pub(crate) timeout: Option<Duration>,
     /// The client's publications, for a two-way stream.
     pub(crate) inbound: Option<InboundSource>,
+    /// The place among the events in flight that it has had while its message was read.
+    pub(crate) permit: Option<Permit>,
 }
 
 /// An event that was let in.
@@ -114,10 +116,16 @@ impl Engine {
     /// # Errors
     /// The node is draining or full; nothing has run.
     pub(crate) fn enter(&self, core: usize, incoming: Incoming) -> Result<Entered, Failure> {
-        let admitted = if self.shared.is_draining() {
+        // A call that has its place already is finished, as is everything in flight.
+        let admitted = if self.shared.is_draining() && incoming.permit.is_none() {
             Err(Failure::Unavailable(Unavailable::Draining))
         } else {
-            Permit::acquire(&self.shared, incoming.raw.len()).map_err(Failure::Overloaded)
+            let size = incoming.raw.len();
+            let permit = match incoming.permit {
+                Some(mut permit) => permit.grow_to(size).map(|()| permit),
+                None => Permit::acquire(&self.shared, size),
+            };
+            permit.map_err(Failure::Overloaded)
         };
         let permit = match admitted {
             Ok(permit) => permit,
@@ -134,6 +142,7 @@ impl Engine {
             metadata,
             timeout,
             inbound,
+            permit: _,
         } = incoming;
         let now = Instant::now();
         let callers = timeout.map(|timeout| timeout.saturating_sub(self.margin(timeout)));

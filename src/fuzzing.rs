@@ -125,8 +125,11 @@ pub fn pattern(bytes: &[u8]) {
     }
 }
 
+/// What must hold for any bytes.
+pub type Body = fn(&[u8]);
+
 /// Every body by name, for the property tests.
-pub const ALL: [(&str, fn(&[u8])); 7] = [
+pub const ALL: [(&str, Body); 7] = [
     ("request", request),
     ("frame", frame),
     ("config", config),

@@ -18,10 +18,14 @@ pub type HandlerFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 #[diagnostic::on_unimplemented(
     message = "this function can't handle the event `{E}`",
     label = "not a handler of `{E}`",
-    note = "a handler is an async function of at most eight extractors (`Data<T>`, `Param<T>`, \
-            `User`, `Meta<T>`, `State<T>`, `Headers`, `Raw`, …)",
-    note = "it returns what the event may be answered with, or a `Result` of it and `Reject`; \
-            `Reply::empty()` says that an empty reply is meant"
+    note = "a handler is an async function of at most eight extractors: `Data<T>` (T: Deserialize), \
+            `Param<T>` (T: FromStr), `User`, `Client`, `Channel`, `Method`, `Meta<T>`, `State<T>`, \
+            `Attribute<T>`, `Headers`, `Raw`, `Request<E>`, `Deadline`, on two-way streams `Inbound`, \
+            and `Option` of each",
+    note = "it returns the reply of its own event (`ConnectReply`, `SubscribeReply`, `PublishReply`, \
+            `RpcReply` or `Json<T>`, `RefreshReply`, `SubRefreshReply`, `StreamReply`, …), `Reply`, \
+            `Reject`, or a `Result` of them; `()` is no answer: `Reply::empty()` says that an empty \
+            reply is meant"
 )]
 pub trait Handler<E: Event, T, S>: Send + Sync + 'static {
     /// How many parameters of the pattern its `Param` extractors take.

@@ -1,8 +1,9 @@
 //! What a client publishes into a two-way stream: it takes turns in the lane of its channel.
 //!
-//! One publication at a time is handed to the handler. Its turn lasts until the handler asks for
-//! the next one, drops its [`Inbound`], or the route's timeout is over; meanwhile no other event of
-//! the lane runs.
+//! One publication at a time is handed to the handler, once its lane has granted it a turn and the
+//! handler can be polled. The turn lasts until the handler asks for the next one, drops its
+//! [`Inbound`], or the route's timeout is over; meanwhile no other event of the lane runs. None is
+//! lost: what has no turn yet waits with its reader, and the client's transport behind it.
 
 use crate::proto::proxy::Publication;
 use futures_util::Stream;

@@ -3,6 +3,7 @@
 pub mod answer;
 mod app;
 mod builtin;
+mod cli;
 pub mod config;
 pub mod config_routes;
 mod cx;
@@ -31,10 +32,11 @@ pub mod router;
 pub mod routing;
 mod store;
 mod supervision;
+mod telemetry;
 pub mod testing;
 mod watchdog;
 
-pub use app::App;
+pub use app::{App, Refusal, run};
 pub use cx::Cx;
 pub use egress::Publisher;
 pub use engine::{BuildError, Engine, EngineConfig, EngineError, EngineLimits, RouteInfo};
@@ -49,7 +51,7 @@ pub use extract::{
 };
 pub use ingress::tls::TlsError;
 pub use interceptor::{Flow, Interceptor};
-pub use node::{Addresses, BindError, GrpcAddress, Listeners, Node, NodeError};
+pub use node::{Addresses, BindError, BindErrors, GrpcAddress, Listeners, Node, NodeError};
 pub use outcome::{Failure, IntoOutcome, Outcome};
 pub use pool::Pool;
 pub use reject::Reject;

@@ -18,8 +18,10 @@ use http::HeaderName;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -60,6 +62,9 @@ impl BindError {
             io::ErrorKind::AddrNotAvailable => {
                 format!("`{key}` must be an address of this machine")
             }
+            io::ErrorKind::AlreadyExists => {
+                format!("move away what is at {address}, or choose another path for `{key}`")
+            }
             io::ErrorKind::PermissionDenied => {
                 format!("choose a port above 1023 or a path you may write for `{key}`")
             }
@@ -67,6 +72,22 @@ impl BindError {
         }
     }
 }
+
+/// Every address that can't be listened on; never empty.
+#[derive(Debug)]
+pub struct BindErrors(pub Vec<BindError>);
+
+impl fmt::Display for BindErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, error) in self.0.iter().enumerate() {
+            let before = if at == 0 { "" } else { "; " };
+            write!(f, "{before}{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for BindErrors {}
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -96,53 +117,56 @@ impl Listeners {
     /// Binds what the configuration says. A unix socket that nobody listens on is replaced.
     ///
     /// # Errors
-    /// An address is taken or not ours.
-    pub async fn bind(config: &Config) -> Result<Self, BindError> {
-        let key = "listen.grpc";
+    /// Addresses that are taken or not ours, all of them at once.
+    pub async fn bind(config: &Config) -> Result<Self, BindErrors> {
         let grpc = match &config.listen.grpc {
-            ListenAddr::Tcp(address) => match TcpListener::bind(address).await {
-                Ok(listener) => Bound::Tcp(listener),
-                Err(cause) => {
-                    return Err(BindError {
-                        key,
-                        address: address.to_string(),
-                        cause,
-                    });
-                }
-            },
-            ListenAddr::Unix(path) => match bind_unix(path).await {
-                Ok(listener) => Bound::Unix(listener, path.clone()),
-                Err(cause) => {
-                    let address = format!("unix://{}", path.display());
-                    return Err(BindError {
-                        key,
-                        address,
-                        cause,
-                    });
-                }
-            },
+            ListenAddr::Tcp(address) => TcpListener::bind(address).await.map(Bound::Tcp),
+            ListenAddr::Unix(path) => bind_unix(path)
+                .await
+                .map(|listener| Bound::Unix(listener, path.clone())),
         };
+        let grpc = grpc.map_err(|cause| BindError {
+            key: "listen.grpc",
+            address: config.listen.grpc.to_string(),
+            cause,
+        });
         let address = config.listen.admin;
-        let admin = TcpListener::bind(address)
-            .await
-            .map_err(|cause| BindError {
-                key: "listen.admin",
-                address: address.to_string(),
-                cause,
-            })?;
-        Ok(Self { grpc, admin })
+        let admin = TcpListener::bind(address).await;
+        let admin = admin.map_err(|cause| BindError {
+            key: "listen.admin",
+            address: address.to_string(),
+            cause,
+        });
+        match (grpc, admin) {
+            (Ok(grpc), Ok(admin)) => Ok(Self { grpc, admin }),
+            (grpc, admin) => {
+                // What was bound besides is given back, as it was found.
+                if let Ok(Bound::Unix(_, path)) = &grpc {
+                    drop(std::fs::remove_file(path));
+                }
+                let errors = grpc.err().into_iter().chain(admin.err());
+                Err(BindErrors(errors.collect()))
+            }
+        }
     }
 }
 
+/// Binds a path. Only a socket that refuses connections, as a process that is gone leaves it, is
+/// replaced: whatever else has this name stays.
 async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if UnixStream::connect(path).await.is_ok() {
-                return Err(error);
+        Err(taken) if taken.kind() == io::ErrorKind::AddrInUse => {
+            if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+                let why = "it is there already, and no socket";
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
             }
-            // The socket of a process that is gone.
-            std::fs::remove_file(path)?;
-            UnixListener::bind(path)
+            match UnixStream::connect(path).await {
+                Err(why) if why.kind() == io::ErrorKind::ConnectionRefused => {
+                    std::fs::remove_file(path)?;
+                    UnixListener::bind(path)
+                }
+                _ => Err(taken),
+            }
         }
         bound => bound,
     }
@@ -175,12 +199,16 @@ impl fmt::Display for GrpcAddress {
     }
 }
 
+/// How long connections may take to send their last bytes once everything is answered.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
     engine: Engine,
     publisher: Publisher,
     addresses: Addresses,
+    connections: Vec<Arc<AtomicUsize>>,
     stop: watch::Sender<bool>,
     listener: tokio::task::JoinHandle<()>,
     background: Vec<tokio::task::JoinHandle<()>>,
@@ -234,9 +262,12 @@ impl Node {
         }
         let admin = admin::router(engine.clone(), &config.node.name, &config.listen);
         background.push(tokio::spawn(admin::serve(listeners.admin, admin)));
+        let doors = doors(config, &engine, &cores, &health);
+        let connections = doors.iter().map(|door| Arc::clone(&door.connections));
+        let connections = connections.collect();
         let listener = Listener {
             bound: listeners.grpc,
-            doors: doors(config, &engine, &cores, &health),
+            doors,
             tls,
             limits: connection_limits(config),
             stop: stopped,
@@ -246,6 +277,7 @@ impl Node {
             engine,
             publisher,
             addresses,
+            connections,
             stop,
             listener,
             background,
@@ -278,22 +310,41 @@ impl Node {
         // A listener that has failed is gone already.
         drop(self.listener.await);
         let end = Instant::now() + grace;
-        let cut = self.engine.shutdown(grace).await;
-        let left = end
-            .saturating_duration_since(Instant::now())
-            .max(LAST_CALLS);
-        let unsent = self.publisher.shutdown(left).await;
-        if unsent > 0 {
+        let (mut events, streams) = self.engine.shutdown(grace).await;
+        let left = end.saturating_duration_since(Instant::now());
+        let lost = self.publisher.shutdown(left.max(LAST_CALLS)).await;
+        if lost > 0 {
             tracing::warn!(
-                unsent,
+                lost,
                 "the node ended before centrifugo took every publication"
             );
+        }
+        let unsent = flushed(&self.connections, end.max(Instant::now() + FLUSH_TIMEOUT)).await;
+        if unsent > 0 {
+            tracing::warn!(
+                connections = unsent,
+                "closed before their last answers were taken"
+            );
+            events = events.max(unsent);
         }
         self.background
             .iter()
             .for_each(tokio::task::JoinHandle::abort);
         self.cores.stop();
-        cut
+        (events, streams)
+    }
+}
+
+/// Waits until the connections have closed behind their last answers; not for ever, since a peer
+/// may be gone without a word, or not read. Answers how many are left.
+async fn flushed(connections: &[Arc<AtomicUsize>], end: Instant) -> usize {
+    loop {
+        let counts = connections.iter();
+        let open: usize = counts.map(|count| count.load(Ordering::Relaxed)).sum();
+        if open == 0 || Instant::now() >= end {
+            return open;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
@@ -303,7 +354,7 @@ async fn set_serving(health: &HealthReporter, status: ServingStatus) {
     health.set_service_status(service, status).await;
 }
 
-fn tls_files(tls: &TlsConfig) -> TlsFiles {
+pub(crate) fn tls_files(tls: &TlsConfig) -> TlsFiles {
     let TlsConfig {
         cert,
         key,

@@ -201,6 +201,9 @@ pub enum Overloaded {
     /// `limits.shard_events` or `limits.shard_bytes`.
     #[error("too many events wait in one shard (limits.shard_events, limits.shard_bytes)")]
     Shard,
+    /// The memory for the values of keys (256 MiB).
+    #[error("the memory store is full (256 MiB)")]
+    Memory,
     /// A `limit` interceptor.
     #[error("rate limit")]
     Rate,

@@ -176,15 +176,28 @@ impl Actor for StageActor {
 impl StageState {
     fn handle(&mut self, message: StageMessage, cx: &mut Context<'_>) {
         let interceptor = Arc::clone(&self.stage.interceptor);
-        let _busy = self.beat.enter(self.stage.activity);
+        let activity = self.stage.activity;
+        let _busy = self.beat.enter(activity);
         match message {
             StageMessage::Before(flight) => {
                 interceptor.before(flight, &mut self.before);
-                run(&mut self.before, cx, Flight::after_before);
+                run(
+                    &mut self.before,
+                    cx,
+                    Flight::after_before,
+                    &self.beat,
+                    activity,
+                );
             }
             StageMessage::After(flight) => {
                 interceptor.after(flight, &mut self.after);
-                run(&mut self.after, cx, Flight::after_after);
+                run(
+                    &mut self.after,
+                    cx,
+                    Flight::after_after,
+                    &self.beat,
+                    activity,
+                );
             }
         }
     }
@@ -195,13 +208,20 @@ fn run<T: Send + 'static>(
     slot: &mut HalfSlot<T>,
     cx: &mut Context<'_>,
     then: fn(Flight, Ended<T>),
+    beat: &Arc<Beat>,
+    activity: Activity,
 ) {
     match slot.poll(cx) {
         Poll::Ready((flight, ended)) => then(flight, ended),
         Poll::Pending => {
-            let waiting = std::mem::replace(slot, HalfSlot::new(pending()));
+            let mut waiting = std::mem::replace(slot, HalfSlot::new(pending()));
+            let beat = Arc::clone(beat);
             tokio::spawn(async move {
-                let (flight, ended) = waiting.await;
+                let (flight, ended) = poll_fn(|cx| {
+                    let _busy = beat.enter(activity);
+                    waiting.poll(cx)
+                })
+                .await;
                 then(flight, ended);
             });
         }

@@ -16,7 +16,8 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use world::{Programs, Running, Setup, TOKEN_KEY};
 
 /// How long all cases together may take. They run side by side; the longest waits for 70 s.
@@ -138,7 +139,7 @@ fn drive(programs: &Programs, world: &serde_json::Value, dir: &std::path::Path) 
     let mut driver = Running::start("driver", &mut command, dir);
     let started = Instant::now();
     while driver.is_alive() && started.elapsed() < LIMIT {
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::park_timeout(Duration::from_millis(50));
     }
     fs::read_to_string(driver.log()).unwrap()
 }

@@ -143,12 +143,18 @@ fn secrets_come_from_files_and_huge_files_are_refused() {
 
 #[test]
 fn the_documentation_has_a_row_for_every_key() {
+    assert_eq!(
+        centripeta::answer::MAX_REPLY_BYTES,
+        4 << 20,
+        "as is said of it"
+    );
     let docs = print_docs();
     for row in [
         "| `timeout` | duration, 1ms to 1h | `\"3s\"` | 0.1.0 |",
         "| `auth.value` | secret | required | 0.1.0 |",
         "| `per` | `user`, `client`, `channel`, `all`, or a template | `user`, on connect `all` |",
         "## `[handler.NAME]`",
+        "The largest message taken. Replies have a limit of their own, 4 MiB",
     ] {
         assert!(docs.contains(row), "{row} is not in\n{docs}");
     }

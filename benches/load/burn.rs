@@ -4,7 +4,8 @@
 //! that all of them do the same work: a loop against the clock would forgive time lost to preemption.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 const CALIBRATION_ITERATIONS: u64 = 2_000_000;
 const CALIBRATION_ROUNDS: u32 = 9;

@@ -8,7 +8,7 @@ use super::{internal, plain_yes};
 use crate::cx::Cx;
 use crate::event::{EventKind, RpcReply};
 use crate::handler::{AnyHandler, HandlerFuture};
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::region::{LaneState, LaneView, Values};
 use centripeta_cluster::OwnerEpoch;
 use serde::Serialize;
@@ -63,9 +63,12 @@ fn count(cx: &mut Cx) -> Outcome {
         },
     };
     let value = before(kept, lane, values).saturating_add(1);
-    values
+    let saved = values
         .store
         .save(lane.slot, &lane.key, &value.to_be_bytes());
+    if let Err(full) = saved {
+        return Failure::Overloaded(full).into();
+    }
     let outcome = yes.unwrap_or_else(|| {
         let counted = Counted {
             key: lane.key.text(),

@@ -92,6 +92,7 @@ impl Running {
             metadata: HeaderMap::from_iter(metadata),
             timeout: None,
             inbound: None,
+            permit: None,
         };
         let mut entered = self.0.enter(0, incoming).unwrap();
         match entered.landed().await {
@@ -374,6 +375,7 @@ async fn an_event_without_a_key_is_not_counted_but_told_the_fix() {
         metadata: HeaderMap::new(),
         timeout: None,
         inbound: None,
+        permit: None,
     };
     let (_, outcome) = running.0.outcome(0, incoming).await;
     assert!(

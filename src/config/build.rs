@@ -10,7 +10,7 @@ use super::schema::BUILT_IN;
 use super::types::{
     AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, HandlerConfig,
     InterceptorConfig, InterceptorKind, LimitsConfig, ListenConfig, LogConfig, LogFormat,
-    NodeConfig, RouteConfig, RuntimeConfig, StaticAnswer, TlsConfig,
+    NodeConfig, On, RouteConfig, RuntimeConfig, StaticAnswer, TlsConfig,
 };
 
 /// What `allow` extends by where no section says otherwise.
@@ -51,6 +51,100 @@ pub(super) fn build(settings: &Settings, dir: &Path) -> Option<Config> {
             .map(|at| route(it, at))
             .collect::<Option<_>>()?,
         handlers: handlers(it)?,
+    })
+}
+
+/// The routes of a configuration that has problems: what its entries say as far as they parsed, so
+/// that they can be held against each other all the same.
+pub(crate) struct Partial {
+    /// The built-in defaults with these routes, and the interceptors and handlers they name. Where
+    /// one of those did not parse, another that does no harm stands under its name.
+    pub(crate) config: Config,
+    /// Which `[[route]]` of the file each of these is.
+    routes: Vec<usize>,
+    /// The same of each `[[interceptor]]`.
+    interceptors: Vec<usize>,
+}
+
+impl Partial {
+    /// A key of this configuration as the file has it: entries that are left out count there.
+    pub(crate) fn key_in_file(&self, key: &str) -> String {
+        let mut parts = key.splitn(3, '.');
+        let (section, at, rest) = (parts.next(), parts.next(), parts.next());
+        let places = match section {
+            Some("route") => &self.routes,
+            Some("interceptor") => &self.interceptors,
+            _ => return key.to_owned(),
+        };
+        let at = at.and_then(|at| places.get(at.parse::<usize>().ok()?));
+        match (section, at, rest) {
+            (Some(section), Some(at), Some(rest)) => format!("{section}.{at}.{rest}"),
+            _ => key.to_owned(),
+        }
+    }
+}
+
+/// Builds what can be held against each other. `None` if patterns can't be read at all.
+pub(super) fn partial(it: &Settings) -> Option<Partial> {
+    let namespace_boundary = it.text("channel.namespace_boundary")?;
+    let mut handlers = built_in();
+    for name in &it.handlers {
+        let handler = handler(it, name).unwrap_or(HandlerConfig::Deny);
+        handlers.insert(name.clone(), handler);
+    }
+    let interceptors = (0..it.interceptors).filter_map(|at| {
+        let found = interceptor(it, at).or_else(|| unfit_interceptor(it, at))?;
+        Some((at, found))
+    });
+    let (stage_places, interceptors) = interceptors.unzip();
+    let routes = (0..it.routes).filter_map(|at| Some((at, partial_route(it, at)?)));
+    let (route_places, routes) = routes.unzip();
+    Some(Partial {
+        config: Config {
+            channel: ChannelConfig { namespace_boundary },
+            interceptors,
+            routes,
+            handlers,
+            ..Config::default()
+        },
+        routes: route_places,
+        interceptors: stage_places,
+    })
+}
+
+/// Something that routes can name instead of an interceptor that did not parse.
+fn unfit_interceptor(it: &Settings, at: usize) -> Option<InterceptorConfig> {
+    let path = format!("interceptor.{at}");
+    Some(InterceptorConfig {
+        name: it.text(&format!("{path}.name"))?,
+        on: it.on(&format!("{path}.on")).unwrap_or(On::Route),
+        kind: InterceptorKind::AccessLog {
+            level: tracing::Level::INFO,
+            fields: Vec::new(),
+        },
+        origin: it.origin(&path),
+    })
+}
+
+/// A route of which the events and the pattern are known.
+fn partial_route(it: &Settings, at: usize) -> Option<RouteConfig> {
+    let path = format!("route.{at}");
+    let key = |name: &str| format!("{path}.{name}");
+    let pattern = it.text(&key("match"));
+    if pattern.is_none() && it.is_written(&key("match")) {
+        return None;
+    }
+    Some(RouteConfig {
+        on: it.events(&key("on"))?,
+        pattern,
+        key: it.text(&key("key")),
+        handler: it
+            .text(&key("handler"))
+            .unwrap_or_else(|| "deny".to_owned()),
+        timeout: it.duration(&key("timeout")),
+        interceptors: it.words(&key("interceptors")).unwrap_or_default(),
+        pool: positive(it, &key("pool")),
+        origin: it.origin(&path),
     })
 }
 
@@ -196,7 +290,7 @@ fn route(it: &Settings, at: usize) -> Option<RouteConfig> {
     })
 }
 
-fn handlers(it: &Settings) -> Option<BTreeMap<String, HandlerConfig>> {
+fn built_in() -> BTreeMap<String, HandlerConfig> {
     let built_in = BUILT_IN.iter().map(|kind| {
         let handler = match *kind {
             "allow" => HandlerConfig::Allow { extend: EXTEND },
@@ -206,7 +300,11 @@ fn handlers(it: &Settings) -> Option<BTreeMap<String, HandlerConfig>> {
         };
         ((*kind).to_owned(), handler)
     });
-    let mut handlers: BTreeMap<_, _> = built_in.collect();
+    built_in.collect()
+}
+
+fn handlers(it: &Settings) -> Option<BTreeMap<String, HandlerConfig>> {
+    let mut handlers = built_in();
     for name in &it.handlers {
         handlers.insert(name.clone(), handler(it, name)?);
     }

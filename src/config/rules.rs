@@ -81,6 +81,7 @@ fn listeners(settings: &Settings, problems: &mut Vec<Problem>) {
             "give it a value, or remove listen.auth",
         ));
     }
+    presentable(settings, "listen.auth.value", problems);
     if let (Some(ListenAddr::Tcp(grpc)), Some(admin)) = (grpc, admin) {
         let meets =
             grpc.ip() == admin.ip() || grpc.ip().is_unspecified() || admin.ip().is_unspecified();
@@ -91,6 +92,22 @@ fn listeners(settings: &Settings, problems: &mut Vec<Problem>) {
                 "give each a port of its own",
             ));
         }
+    }
+}
+
+/// A value that callers present in metadata has to be one that gRPC carries.
+fn presentable(settings: &Settings, key: &str, problems: &mut Vec<Problem>) {
+    let Some(value) = settings.secret(key) else {
+        return;
+    };
+    let value = value.expose();
+    let carried = value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if !carried || value.starts_with(' ') || value.ends_with(' ') {
+        problems.push(settings.problem(
+            key,
+            "holds what gRPC metadata can't carry, so that nobody could present it",
+            "use visible ASCII characters, with spaces only between them",
+        ));
     }
 }
 
@@ -206,6 +223,7 @@ fn interceptors(
                 "give it a value",
             ));
         }
+        presentable(settings, &key("value"), problems);
         let Some(name) = settings.text(&key("name")) else {
             continue;
         };

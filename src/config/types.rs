@@ -204,7 +204,8 @@ pub struct LimitsConfig {
     pub in_flight_bytes: usize,
     /// Accepted subscription streams.
     pub streams: NonZeroUsize,
-    /// The largest message, in bytes.
+    /// The largest message taken, in bytes. Replies are limited by
+    /// [`MAX_REPLY_BYTES`](crate::answer::MAX_REPLY_BYTES) instead.
     pub message_bytes: usize,
     /// The headers of one call together, in bytes.
     pub header_bytes: usize,
@@ -214,7 +215,7 @@ pub struct LimitsConfig {
     pub deadline_margin: Duration,
     /// Events waiting in one lane.
     pub lane_queue: NonZeroUsize,
-    /// Events in one shard, running and waiting.
+    /// Events that wait in one shard.
     pub shard_events: NonZeroUsize,
     /// The bytes of those events together; at least `message_bytes`.
     pub shard_bytes: usize,

@@ -217,7 +217,6 @@ impl Compiled {
     }
 
     /// The table of routes, with their places as payload.
-    #[allow(dead_code, reason = "`explain` reads it")]
     pub(crate) fn table(&self, boundary: &str) -> Result<RouteTable<usize>, Vec<RouteError>> {
         let rule = |(payload, compiled): (usize, &CompiledRoute)| RouteRule {
             kind: compiled.route.kind,

@@ -19,8 +19,30 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Faults {
     seen: [AtomicBool; EventKind::ALL.len()],
     unrouted: Mutex<HashSet<(EventKind, String)>>,
-    refused: AtomicU64,
-    last_refusal: Mutex<Option<Instant>>,
+    throttles: [Throttle; 6],
+    names_full: Throttle,
+}
+
+/// Counts lines of one kind and lets one through at most every [`PAUSE`].
+#[derive(Debug, Default)]
+struct Throttle {
+    count: AtomicU64,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Throttle {
+    /// How many there were since the last line, if it is time for another.
+    fn pass(&self) -> Option<u64> {
+        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if last.is_some_and(|last| now.duration_since(last) < PAUSE) {
+            return None;
+        }
+        *last = Some(now);
+        self.count.fetch_sub(count, Ordering::Relaxed);
+        Some(count)
+    }
 }
 
 impl Faults {
@@ -39,11 +61,13 @@ impl Faults {
             Failure::Panic { .. } | Failure::Internal { .. } | Failure::BadReply(_) => {
                 tracing::error!(event, subject, "{failure}");
             }
-            Failure::Deadline => tracing::warn!(event, subject, "{failure}"),
             Failure::NoRoute => self.no_route(kind, subject),
-            Failure::Overloaded(_) | Failure::Unavailable(_) => self.refused(event, failure),
-            Failure::Undecodable(_) | Failure::Unauthenticated => self.refused(event, failure),
-            Failure::BadData(_) => tracing::info!(event, subject, "{failure}"),
+            Failure::Deadline => self.refused(0, event, subject, failure),
+            Failure::Overloaded(_) => self.refused(1, event, subject, failure),
+            Failure::Unavailable(_) => self.refused(2, event, subject, failure),
+            Failure::Undecodable(_) => self.refused(3, event, subject, failure),
+            Failure::Unauthenticated => self.refused(4, event, subject, failure),
+            Failure::BadData(_) => self.refused(5, event, subject, failure),
             Failure::Cancelled => tracing::debug!(event, subject, "{failure}"),
         }
     }
@@ -51,7 +75,11 @@ impl Faults {
     fn no_route(&self, kind: EventKind, subject: &str) {
         let mut names = self.unrouted.lock().unwrap_or_else(PoisonError::into_inner);
         if names.len() >= NAMES {
-            return;
+            // Clients choose the names: forgetting them costs a line a second at most.
+            if self.names_full.pass().is_none() {
+                return;
+            }
+            names.clear();
         }
         if names.insert((kind, subject.to_owned())) {
             let event = kind.name();
@@ -59,23 +87,30 @@ impl Faults {
         }
     }
 
-    /// Counts, and logs at most once a second.
-    fn refused(&self, event: &str, failure: &Failure) {
-        let count = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut last = self
-            .last_refusal
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if last.is_some_and(|last| now.duration_since(last) < PAUSE) {
-            return;
+    /// Counts what clients or load bring about, and logs it at most once a second.
+    fn refused(&self, throttle: usize, event: &str, subject: &str, failure: &Failure) {
+        if let Some(count) = self.throttles[throttle].pass() {
+            tracing::warn!(
+                event,
+                subject,
+                count,
+                "{failure} (`count` such events since the last line)"
+            );
         }
-        *last = Some(now);
-        self.refused.store(0, Ordering::Relaxed);
-        tracing::warn!(
-            event,
-            count,
-            "{failure} (events refused since the last such line)"
-        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttle_lets_one_line_a_second_through_and_counts_the_rest() {
+        let throttle = Throttle::default();
+        assert_eq!(throttle.pass(), Some(1));
+        assert_eq!((throttle.pass(), throttle.pass()), (None, None));
+        tokio::time::advance(PAUSE).await;
+        assert_eq!(throttle.pass(), Some(3));
+        assert_eq!(throttle.pass(), None);
     }
 }

@@ -155,6 +155,19 @@ impl Permit {
     }
 }
 
+impl Permit {
+    /// Makes the place one for an event of so many bytes, if it is smaller.
+    pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), Overloaded> {
+        let more = bytes.saturating_sub(self.bytes);
+        let limit = self.shared.limits.in_flight_bytes;
+        if !self.shared.in_flight_bytes.try_add(more, limit) {
+            return Err(Overloaded::InFlightBytes);
+        }
+        self.bytes += more;
+        Ok(())
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.shared.in_flight.sub(1);

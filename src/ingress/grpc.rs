@@ -2,7 +2,7 @@
 
 use crate::answer::{Answer, answer, stream_first};
 use crate::engine::flight::{Flight, Landed};
-use crate::engine::shared::StreamPermit;
+use crate::engine::shared::{Permit, StreamPermit};
 use crate::engine::{Engine, Entered, Incoming};
 use crate::event::{EventKind, SERVICE_PATH};
 use crate::inbound;
@@ -21,20 +21,22 @@ use http_body::Body as HttpBody;
 use pin_project_lite::pin_project;
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::codec::{CompressionEncoding, EnabledCompressionEncodings, Streaming};
 use tonic::server::{Grpc, ServerStreamingService, StreamingService, UnaryService};
-use tonic::{Code, Status};
 
 /// What a reply may have in bytes; more is refused before it is encoded (`answer::seal`), so this
 /// is only the transport's own limit.
 const MAX_REPLY_BYTES: usize = 8 * 1024 * 1024;
+
+/// What the first message of a two-way stream is charged until it is there: Centrifugo takes no
+/// larger commands from its clients by default.
+const FIRST_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// gRPC health checking of the standard service; it says nothing but whether we serve, so it asks
 /// for no credential.
@@ -107,27 +109,33 @@ impl GrpcIngress {
         let timeout = match deadline::of(request.headers()) {
             Ok(timeout) => timeout,
             Err(why) => {
-                return Serving::ready(Status::invalid_argument(why.to_string()).into_http());
+                let status = Status::invalid_argument(why.to_string());
+                self.malformed(kind, &status);
+                return Serving::ready(status.into_http());
             }
         };
-        if kind.is_stream() || is_compressed(request.headers()) {
+        if kind == EventKind::StreamBidirectional {
             let this = self.clone();
             return Serving::general(this.serve_general(kind, method, timeout, request));
         }
         let (parts, body) = request.into_parts();
+        let may_be_compressed = is_compressed(&parts.headers);
+        let metadata = parts.headers;
         let head = Head {
             kind,
             method,
-            metadata: parts.headers,
+            metadata,
             timeout,
+            may_be_compressed,
         };
         Serving::Unary {
             call: UnaryCall::new(self.clone(), head, body),
         }
     }
 
-    /// Streams, and calls whose message is compressed.
-    async fn serve_general<B>(
+    /// Streams, and calls whose message is compressed; of the others than two-way streams the message
+    /// has been read already.
+    pub(super) async fn serve_general<B>(
         self,
         kind: EventKind,
         method: String,
@@ -137,19 +145,17 @@ impl GrpcIngress {
     where
         B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError> + Send> + Send + 'static,
     {
-        let wait = timeout.unwrap_or_else(|| self.timeout());
-        let begun = AtomicBool::new(false);
         let call = Call {
             ingress: &self,
             kind,
             method,
             timeout,
-            begun: &begun,
         };
         match kind {
             EventKind::Stream => {
-                let mut grpc = self.grpc(BytesCodec::stream());
-                until_begun(grpc.server_streaming(call, request), &begun, wait).await
+                self.grpc(BytesCodec::stream())
+                    .server_streaming(call, request)
+                    .await
             }
             EventKind::StreamBidirectional => {
                 // The first message is read by the call itself, within the same time.
@@ -157,11 +163,34 @@ impl GrpcIngress {
                     .streaming(call, request)
                     .await
             }
-            _ => {
-                let mut grpc = self.grpc(BytesCodec::unary());
-                until_begun(grpc.unary(call, request), &begun, wait).await
-            }
+            _ => self.grpc(BytesCodec::unary()).unary(call, request).await,
         }
+    }
+
+    /// Logs a call whose head or message is none.
+    pub(super) fn malformed(&self, kind: EventKind, status: &Status) {
+        if status.code() != tonic::Code::Cancelled {
+            let failure = Failure::Undecodable(status.message().to_owned());
+            self.0.engine.shared.faults.failed(kind, "", &failure);
+        }
+    }
+
+    /// Gives a call whose message does not arrive at once a place among the events in flight, for so
+    /// many bytes.
+    pub(super) fn charge(
+        &self,
+        kind: EventKind,
+        permit: &mut Option<Permit>,
+        bytes: usize,
+    ) -> Result<(), Failure> {
+        let shared = &self.0.engine.shared;
+        let charged = match permit {
+            Some(permit) => permit.grow_to(bytes),
+            None => Permit::acquire(shared, bytes).map(|new| *permit = Some(new)),
+        };
+        charged.map_err(Failure::Overloaded).inspect_err(|failure| {
+            shared.faults.failed(kind, "", failure);
+        })
     }
 
     /// The largest message.
@@ -237,12 +266,10 @@ struct Call<'a> {
     kind: EventKind,
     method: String,
     timeout: Option<Duration>,
-    begun: &'a AtomicBool,
 }
 
 impl Call<'_> {
     fn incoming(&mut self, request: tonic::Request<Bytes>) -> Incoming {
-        self.begun.store(true, Ordering::Relaxed);
         let (metadata, _, raw) = request.into_parts();
         Incoming {
             kind: self.kind,
@@ -251,6 +278,7 @@ impl Call<'_> {
             metadata: metadata.into_headers(),
             timeout: self.timeout,
             inbound: None,
+            permit: None,
         }
     }
 }
@@ -310,9 +338,15 @@ impl<'a> StreamingService<Bytes> for Call<'a> {
         let (ingress, kind, timeout) = (self.ingress, self.kind, self.timeout);
         Box::pin(async move {
             let (metadata, _, mut messages) = request.into_parts();
-            let wait = timeout.unwrap_or(ingress.0.engine.shared.limits.timeout);
+            let longest = ingress.timeout();
+            let wait = timeout.map_or(longest, |timeout| timeout.min(longest));
+            let mut permit = None;
+            if let Err(failure) = ingress.charge(kind, &mut permit, FIRST_MESSAGE_BYTES) {
+                return ingress.refuse_stream(kind, true, failure);
+            }
             let first = tokio::time::timeout(wait, messages.message()).await;
-            let first = first.map_err(|_| Status::deadline_exceeded("no first message"))??;
+            let first = first.map_err(|_| Status::deadline_exceeded("no first message"))?;
+            let first = first.inspect_err(|status| ingress.malformed(kind, status))?;
             let first = first.ok_or_else(|| Status::invalid_argument("no first message"))?;
             let frame: Frame = prost::Message::decode(first)
                 .map_err(|_| Status::invalid_argument("the first message is malformed"))?;
@@ -332,6 +366,7 @@ impl<'a> StreamingService<Bytes> for Call<'a> {
                 metadata,
                 timeout,
                 inbound,
+                permit,
             };
             ingress
                 .open(kind, incoming, Some((messages, to_handler)))
@@ -441,30 +476,6 @@ impl GrpcIngress {
             Answer::Open(_) => Err(Status::internal("internal error")),
         }
     }
-}
-
-/// Bounds the time that a caller takes to send its message; once the event is under way its own
-/// deadline counts.
-async fn until_begun(
-    call: impl Future<Output = Response<Body>>,
-    begun: &AtomicBool,
-    wait: Duration,
-) -> Response<Body> {
-    let mut call = pin!(call);
-    let mut timer: Option<Pin<Box<Sleep>>> = None;
-    std::future::poll_fn(|cx: &mut Context<'_>| {
-        if let Poll::Ready(response) = call.as_mut().poll(cx) {
-            return Poll::Ready(response);
-        }
-        if begun.load(Ordering::Relaxed) {
-            return Poll::Pending;
-        }
-        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + wait)));
-        timer.as_mut().poll(cx).map(|()| {
-            Status::new(Code::DeadlineExceeded, "the request message did not arrive").into_http()
-        })
-    })
-    .await
 }
 
 /// Whether the message of a call is compressed.

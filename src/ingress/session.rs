@@ -1,18 +1,21 @@
 //! An accepted subscription stream, as the transport pulls it.
 //!
 //! The source is polled only when the transport has room, so a slow reader slows its own source
-//! alone. Whatever ends the stream, its end travels through the `after` halves once.
+//! alone; on a two-way stream one publication ahead of it, so that the handler's turn in its lane
+//! does not wait for the transport. Whatever ends the stream, its end travels through the `after`
+//! halves once.
 
 use crate::answer::{stream_publication, stream_status};
 use crate::engine::flight::Flight;
 use crate::engine::guard::panic_message;
-use crate::engine::shared::StreamPermit;
+use crate::engine::shared::{Shared, StreamPermit};
 use crate::engine::{Drain, Engine};
 use crate::inbound::InboundItem;
 use crate::ingress::grpc::Frame;
-use crate::outcome::{StreamEnd, StreamEndReason};
-use crate::region::{InboundTurn, ShardMessage};
+use crate::outcome::{StreamEnd, StreamEndReason, Unavailable};
+use crate::region::{InboundTurn, LaneView, ShardMessage};
 use crate::reply::PublicationStream;
+use crate::watchdog::{Activity, Beat};
 use bytes::Bytes;
 use futures_util::Stream;
 use std::future::Future;
@@ -26,6 +29,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::codec::Streaming;
+
+/// Pause before a full lane is asked for a turn again.
+const TURN_PAUSE: Duration = Duration::from_millis(10);
 
 /// The messages of a stream, towards the caller.
 pub(crate) struct Session(State);
@@ -48,6 +54,10 @@ struct Open {
     opened: Instant,
     sent: u64,
     reader: Option<Reader>,
+    /// Of a two-way stream, what the source gave before the transport asked for it.
+    ahead: Option<Result<Bytes, StreamEndReason>>,
+    /// Whose code the source is, for the watchdog.
+    watched: Option<(Arc<Beat>, Activity)>,
     _permit: StreamPermit,
 }
 
@@ -76,6 +86,10 @@ impl Session {
             flight,
             reader,
         } = accepted;
+        let watched = flight.as_ref().and_then(|flight| {
+            let beat = Arc::clone(&flight.shared().cores[flight.core().0].beat);
+            Some((beat, flight.cx().matched()?.activity))
+        });
         Self(State::Open(Box::new(Open {
             first: Some(first),
             source,
@@ -85,6 +99,8 @@ impl Session {
             opened: Instant::now(),
             sent: 0,
             reader,
+            ahead: None,
+            watched,
             _permit: permit,
         })))
     }
@@ -112,7 +128,24 @@ async fn drained(mut drains: watch::Receiver<Option<Drain>>) {
 }
 
 impl Open {
-    /// The next publication, or how the stream ended.
+    /// The next message, or how the stream ended; for the transport, which has room for it.
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, StreamEndReason>> {
+        let next = match self.ahead.take() {
+            Some(ahead) => Poll::Ready(ahead),
+            None => self.poll_source(cx),
+        };
+        if let Some(reader) = &self.reader {
+            reader.set_idle(next.is_pending());
+        }
+        if self.reader.is_some()
+            && let Poll::Ready(Ok(_)) = next
+            && let Poll::Ready(ahead) = self.poll_source(cx)
+        {
+            self.ahead = Some(ahead);
+        }
+        next
+    }
+
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, StreamEndReason>> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Ok(first));
@@ -120,7 +153,16 @@ impl Open {
         if self.drained.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(StreamEndReason::Drained));
         }
-        let polled = catch_unwind(AssertUnwindSafe(|| self.source.as_mut().poll_next(cx)));
+        if let Some(reader) = &mut self.reader
+            && let Poll::Ready(why) = reader.poll_failed(cx)
+        {
+            return Poll::Ready(Err(StreamEndReason::Failed(why)));
+        }
+        let polled = {
+            let watched = self.watched.as_ref();
+            let _busy = watched.map(|(beat, activity)| beat.enter(*activity));
+            catch_unwind(AssertUnwindSafe(|| self.source.as_mut().poll_next(cx)))
+        };
         let item = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(item)) => item,
@@ -175,7 +217,7 @@ impl Stream for Session {
             State::Over => return Poll::Ready(None),
             State::Open(open) => open,
         };
-        let reason = match std::task::ready!(open.poll_source(cx)) {
+        let reason = match std::task::ready!(open.poll_message(cx)) {
             Ok(message) => return Poll::Ready(Some(Ok(message))),
             Err(reason) => reason,
         };
@@ -199,78 +241,135 @@ impl Drop for Session {
 pub(crate) struct Reader {
     task: tokio::task::AbortHandle,
     received: Arc<AtomicU64>,
+    /// Whether the transport waits for the handler, which then can be polled.
+    idle: watch::Sender<bool>,
+    /// Why the stream can't go on.
+    failed: oneshot::Receiver<String>,
 }
 
 impl Reader {
     /// Starts reading: each publication takes its turn in the lane of the stream's key, and the
-    /// next is read when the turn is over.
+    /// next is read when the handler has taken the one before.
     pub(crate) fn spawn(
-        mut messages: Streaming<Bytes>,
+        messages: Streaming<Bytes>,
         to: mpsc::Sender<InboundItem>,
         flight: &Flight,
         engine: &Engine,
         limit: Duration,
     ) -> Self {
         let received = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&received);
-        let lane = flight.cx().lane.clone();
-        let shared = Arc::clone(&engine.shared);
+        let (idle, is_idle) = watch::channel(false);
+        let (fail, failed) = oneshot::channel();
+        let inward = Inward {
+            to,
+            lane: flight.cx().lane.clone(),
+            shared: Arc::clone(&engine.shared),
+            limit,
+            idle: is_idle,
+            received: Arc::clone(&received),
+        };
         let task = tokio::spawn(async move {
-            while let Ok(Some(message)) = messages.message().await {
-                let publication = match <Frame as prost::Message>::decode(message) {
-                    Ok(Frame {
-                        publication: Some(publication),
-                        ..
-                    }) => publication,
-                    Ok(_) => continue,
-                    Err(why) => {
-                        tracing::warn!(%why, "a message of a two-way stream is malformed: ignored");
-                        continue;
-                    }
-                };
-                count.fetch_add(1, Ordering::Relaxed);
-                let Some(lane) = &lane else {
-                    let (turn, over) = oneshot::channel();
-                    if to.send(InboundItem { publication, turn }).await.is_err() {
-                        return;
-                    }
-                    drop(tokio::time::timeout(limit, over).await);
-                    continue;
-                };
-                let (done, over) = oneshot::channel();
-                let (key, to) = (lane.key.clone(), to.clone());
-                let turn = InboundTurn {
-                    key,
-                    publication,
-                    to,
-                    limit,
-                    done,
-                };
-                let shard = shared.layout.shard_of(lane.slot);
-                let shard = &shared.shards[usize::from(shard.index())];
-                if shard
-                    .seat
-                    .cast(ShardMessage::Inbound(Box::new(turn)))
-                    .is_err()
-                {
-                    return;
-                }
-                drop(over.await);
+            if let Err(why) = inward.run(messages).await {
+                // A session that has ended needs no reason.
+                let _ended = fail.send(why);
+            } else {
+                // The client is gone, or the handler takes nothing: the session says when it ends.
+                std::future::pending::<()>().await;
             }
         });
         Self {
             task: task.abort_handle(),
             received,
+            idle,
+            failed,
         }
     }
 
     fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
+
+    fn set_idle(&self, is_idle: bool) {
+        self.idle
+            .send_if_modified(|idle| std::mem::replace(idle, is_idle) != is_idle);
+    }
+
+    fn poll_failed(&mut self, cx: &mut Context<'_>) -> Poll<String> {
+        match Pin::new(&mut self.failed).poll(cx) {
+            Poll::Ready(Ok(why)) => Poll::Ready(why),
+            // The task never drops its side while this one lives, but by being aborted.
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// From the client to the handler.
+struct Inward {
+    to: mpsc::Sender<InboundItem>,
+    lane: Option<LaneView>,
+    shared: Arc<Shared>,
+    limit: Duration,
+    idle: watch::Receiver<bool>,
+    received: Arc<AtomicU64>,
+}
+
+impl Inward {
+    /// Reads to the end.
+    ///
+    /// # Errors
+    /// The lane is not to be had for long: the stream can't go on.
+    async fn run(mut self, mut messages: Streaming<Bytes>) -> Result<(), String> {
+        while let Ok(Some(message)) = messages.message().await {
+            let publication = match <Frame as prost::Message>::decode(message) {
+                Ok(Frame {
+                    publication: Some(publication),
+                    ..
+                }) => publication,
+                Ok(_) => continue,
+                Err(why) => {
+                    tracing::warn!(%why, "a message of a two-way stream is malformed: ignored");
+                    continue;
+                }
+            };
+            self.received.fetch_add(1, Ordering::Relaxed);
+            // A handler that takes no publications loses nothing by those that come.
+            let Ok(place) = self.to.clone().reserve_owned().await else {
+                continue;
+            };
+            // The sender lives as long as the session, whose end ends this task.
+            drop(self.idle.wait_for(|idle| *idle).await);
+            let turn = self.turn().await?;
+            place.send(InboundItem { publication, turn });
+        }
+        Ok(())
+    }
+
+    /// A turn in the lane, or for a stream without a key one of its own.
+    async fn turn(&self) -> Result<oneshot::Sender<()>, String> {
+        let Some(lane) = &self.lane else {
+            let (turn, _) = oneshot::channel();
+            return Ok(turn);
+        };
+        let shard = self.shared.layout.shard_of(lane.slot);
+        let shard = &self.shared.shards[usize::from(shard.index())];
+        loop {
+            let (grant, granted) = oneshot::channel();
+            let (key, limit) = (lane.key.clone(), self.limit);
+            let turn = Box::new(InboundTurn { key, limit, grant });
+            if shard.seat.cast(ShardMessage::Inbound(turn)).is_err() {
+                return Err(Unavailable::Parked.to_string());
+            }
+            match granted.await {
+                Ok(turn) => return Ok(turn),
+                // The lane is full, or its shard has crashed with the request.
+                Err(_) => tokio::time::sleep(TURN_PAUSE).await,
+            }
+        }
     }
 }

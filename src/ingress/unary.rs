@@ -2,18 +2,22 @@
 //!
 //! This is the path of nearly every event, and its shape decides the throughput: the general path
 //! (tonic's `Grpc`) keeps a future of several kilobytes for each call, which is more than all else
-//! that a call needs. Compressed requests take the general path.
+//! that a call needs. Compressed requests and streams go on there once their message has been read here.
+//! A message that does not arrive at once takes its place among the events in flight while it is read.
 
 use crate::answer::{Answer, answer};
 use crate::engine::flight::Landed;
+use crate::engine::shared::Permit;
 use crate::engine::{Entered, Incoming};
 use crate::event::EventKind;
 use crate::ingress::grpc::GrpcIngress;
 use crate::outcome::Failure;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::Full;
 use pin_project_lite::pin_project;
 use std::convert::Infallible;
 use std::future::Future;
@@ -22,6 +26,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
+use tonic::body::Body;
 
 /// Bytes of a gRPC frame before its message: a flag and a length.
 const PREFIX: usize = 5;
@@ -34,6 +39,8 @@ pub(crate) struct Head {
     pub(crate) method: String,
     pub(crate) metadata: HeaderMap,
     pub(crate) timeout: Option<Duration>,
+    /// Whether the message may be compressed.
+    pub(crate) may_be_compressed: bool,
 }
 
 pin_project! {
@@ -50,19 +57,22 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<B> {
-        Reading { head: Option<Head>, #[pin] body: B, message: Message },
+        Reading { head: Option<Head>, #[pin] body: B, message: Message, permit: Option<Permit> },
         Waiting { kind: EventKind, entered: Entered },
+        General { call: BoxFuture<'static, Response<Body>> },
     }
 }
 
 impl<B> UnaryCall<B> {
     /// A call whose message is still to be read.
     pub(crate) fn new(ingress: GrpcIngress, head: Head, body: B) -> Self {
-        let message = Message::new(ingress.message_bytes());
+        let message = Message::new(ingress.message_bytes(), head.may_be_compressed);
+        let (head, permit) = (Some(head), None);
         let state = State::Reading {
-            head: Some(head),
+            head,
             body,
             message,
+            permit,
         };
         Self {
             ingress,
@@ -86,49 +96,49 @@ where
                     head,
                     body,
                     message,
-                } => match message.poll(body, cx) {
-                    Poll::Ready(Ok(raw)) => {
-                        let Some(head) = head.take() else {
-                            return Poll::Pending;
-                        };
-                        let Head {
-                            kind,
-                            method,
-                            metadata,
-                            timeout,
-                        } = head;
-                        let inbound = None;
-                        let incoming = Incoming {
-                            kind,
-                            method,
-                            raw,
-                            metadata,
-                            timeout,
-                            inbound,
-                        };
-                        match this.ingress.enter(incoming) {
-                            Ok(entered) => State::Waiting { kind, entered },
-                            Err(failure) => {
+                    permit,
+                } => {
+                    let kind = head.as_ref().map_or(EventKind::Raw, |head| head.kind);
+                    match message.poll(body, cx) {
+                        Poll::Ready(Ok(raw)) => {
+                            let Some(head) = head.take() else {
+                                return Poll::Pending;
+                            };
+                            let is_compressed = message.is_compressed;
+                            match begin(this.ingress, head, raw, is_compressed, permit.take()) {
+                                Ok(state) => state,
+                                Err(failure) => {
+                                    let refused = answer(kind, true, failure.into());
+                                    return Poll::Ready(Ok(respond(refused)));
+                                }
+                            }
+                        }
+                        Poll::Ready(Err(status)) => {
+                            this.ingress.malformed(kind, &status);
+                            return Poll::Ready(Ok(refuse(&status)));
+                        }
+                        Poll::Pending => {
+                            if let Err(failure) = this.ingress.charge(kind, permit, message.size())
+                            {
                                 let refused = answer(kind, true, failure.into());
                                 return Poll::Ready(Ok(respond(refused)));
                             }
+                            // Bounds the time that a caller takes to send its message.
+                            if this.timer.is_none() {
+                                let asked = head.as_ref().and_then(|head| head.timeout);
+                                let longest = this.ingress.timeout();
+                                let wait = asked.map_or(longest, |asked| asked.min(longest));
+                                this.timer.set(Some(sleep_until(Instant::now() + wait)));
+                            }
+                            if let Some(timer) = this.timer.as_mut().as_pin_mut() {
+                                ready!(timer.poll(cx));
+                            }
+                            let late =
+                                Status::deadline_exceeded("the request message did not arrive");
+                            return Poll::Ready(Ok(refuse(&late)));
                         }
                     }
-                    Poll::Ready(Err(status)) => return Poll::Ready(Ok(refuse(&status))),
-                    Poll::Pending => {
-                        // Bounds the time that a caller takes to send its message.
-                        if this.timer.is_none() {
-                            let asked = head.as_ref().and_then(|head| head.timeout);
-                            let wait = asked.unwrap_or_else(|| this.ingress.timeout());
-                            this.timer.set(Some(sleep_until(Instant::now() + wait)));
-                        }
-                        if let Some(timer) = this.timer.as_mut().as_pin_mut() {
-                            ready!(timer.poll(cx));
-                        }
-                        let late = Status::deadline_exceeded("the request message did not arrive");
-                        return Poll::Ready(Ok(refuse(&late)));
-                    }
-                },
+                }
                 StateProj::Waiting { kind, entered } => {
                     let landed = match entered.poll_landed(cx) {
                         Poll::Ready(landed) => landed,
@@ -150,36 +160,94 @@ where
                     let answered = answer(*kind, entered.json_client, outcome);
                     return Poll::Ready(Ok(respond(answered)));
                 }
+                StateProj::General { call } => {
+                    let response = ready!(call.as_mut().poll(cx));
+                    return Poll::Ready(Ok(response.map(ReplyBody::General)));
+                }
             };
-            if let State::Waiting { entered, .. } = &next {
-                this.timer.set(Some(sleep_until(entered.backstop())));
+            match &next {
+                State::Waiting { entered, .. } => {
+                    this.timer.set(Some(sleep_until(entered.backstop())));
+                }
+                _ => this.timer.set(None),
             }
             this.state.set(next);
         }
     }
 }
 
+/// The message is there: the event is let in, or the call goes on by the general path.
+fn begin<B>(
+    ingress: &GrpcIngress,
+    head: Head,
+    raw: Bytes,
+    is_compressed: bool,
+    permit: Option<Permit>,
+) -> Result<State<B>, Failure> {
+    let Head {
+        kind,
+        method,
+        metadata,
+        timeout,
+        may_be_compressed: _,
+    } = head;
+    if kind.is_stream() || is_compressed {
+        let mut request = Request::new(Full::new(frame(is_compressed, &raw)));
+        *request.headers_mut() = metadata;
+        let call = Box::pin(
+            ingress
+                .clone()
+                .serve_general(kind, method, timeout, request),
+        );
+        return Ok(State::General { call });
+    }
+    let inbound = None;
+    let incoming = Incoming {
+        kind,
+        method,
+        raw,
+        metadata,
+        timeout,
+        inbound,
+        permit,
+    };
+    let entered = ingress.enter(incoming)?;
+    Ok(State::Waiting { kind, entered })
+}
+
 /// The one message of a call, as it arrives.
 pub(crate) struct Message {
     limit: usize,
+    may_be_compressed: bool,
+    is_compressed: bool,
     buffer: BytesMut,
     whole: Option<Bytes>,
 }
 
 impl Message {
-    fn new(limit: usize) -> Self {
+    fn new(limit: usize, may_be_compressed: bool) -> Self {
         Self {
             limit,
+            may_be_compressed,
+            is_compressed: false,
             buffer: BytesMut::new(),
             whole: None,
         }
     }
 
+    /// What the message takes or will take, as far as that is known, in bytes.
+    fn size(&self) -> usize {
+        match self.length(&self.buffer) {
+            Ok(Some(length)) => PREFIX + length,
+            _ => self.buffer.len(),
+        }
+    }
+
     /// The message of a body that came in these pieces.
     pub(crate) fn of_pieces(limit: usize, pieces: &[&[u8]]) -> Result<Bytes, Status> {
-        let mut message = Self::new(limit);
+        let mut message = Self::new(limit, false);
         for piece in pieces {
-            message.push(Bytes::copy_from_slice(piece))?;
+            message.push(&Bytes::copy_from_slice(piece))?;
         }
         message.take()
     }
@@ -198,7 +266,7 @@ impl Message {
                 None => return Poll::Ready(self.take()),
             };
             if let Ok(data) = frame.into_data() {
-                self.push(data)?;
+                self.push(&data)?;
             }
             if body.is_end_stream() {
                 return Poll::Ready(self.take());
@@ -206,7 +274,7 @@ impl Message {
         }
     }
 
-    fn push(&mut self, data: Bytes) -> Result<(), Status> {
+    fn push(&mut self, data: &Bytes) -> Result<(), Status> {
         if data.is_empty() {
             return Ok(());
         }
@@ -215,14 +283,17 @@ impl Message {
                 "more than one message in a unary call",
             ));
         }
+        if self.buffer.is_empty() {
+            self.is_compressed = data[0] == 1;
+        }
         if self.buffer.is_empty()
-            && let Some(length) = self.length(&data)?
+            && let Some(length) = self.length(data)?
             && data.len() == PREFIX + length
         {
             self.whole = Some(data.slice(PREFIX..));
             return Ok(());
         }
-        self.buffer.extend_from_slice(&data);
+        self.buffer.extend_from_slice(data);
         let Some(length) = self.length(&self.buffer)? else {
             return Ok(());
         };
@@ -244,7 +315,7 @@ impl Message {
         let [flag, length @ ..] = data else {
             return Ok(None);
         };
-        if *flag != 0 {
+        if *flag > u8::from(self.may_be_compressed) {
             return Err(Status::invalid_argument(
                 "a compressed message without `grpc-encoding`",
             ));
@@ -272,7 +343,7 @@ impl Message {
 fn respond(answer: Answer) -> Response<ReplyBody> {
     match answer {
         Answer::Message(message) | Answer::Open(message) => {
-            let mut response = Response::new(ReplyBody::Message(Some(frame(&message))));
+            let mut response = Response::new(ReplyBody::Message(Some(frame(false, &message))));
             let kind = HeaderValue::from_static("application/grpc");
             response.headers_mut().insert(CONTENT_TYPE, kind);
             response
@@ -289,9 +360,9 @@ fn refuse(status: &Status) -> Response<ReplyBody> {
         .map(ReplyBody::General)
 }
 
-fn frame(message: &[u8]) -> Bytes {
+fn frame(is_compressed: bool, message: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(PREFIX + message.len());
-    frame.put_u8(0);
+    frame.put_u8(u8::from(is_compressed));
     // `answer::seal` refuses replies long before they reach 4 GiB.
     frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
     frame.put_slice(message);

@@ -2,9 +2,7 @@
 
 use crate::engine::flight::Flight;
 use crate::engine::plan::Route;
-use crate::inbound::InboundItem;
 use crate::outcome::Overloaded;
-use crate::proto::proxy::Publication;
 use crate::region::shard::Waiting;
 use crate::routing::key::LaneKey;
 use crate::store::MemoryStore;
@@ -13,7 +11,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -51,7 +49,7 @@ pub(crate) enum Work {
         route: Arc<Route>,
         waiting: Waiting,
     },
-    /// A client's publication into a two-way stream.
+    /// A turn for a publication of a client into a two-way stream.
     Inbound(Box<InboundTurn>),
 }
 
@@ -68,24 +66,21 @@ impl Work {
     pub(crate) fn is_abandoned(&self) -> bool {
         match self {
             Self::Event { flight, .. } => flight.is_abandoned(),
-            Self::Inbound(turn) => turn.to.is_closed(),
+            Self::Inbound(turn) => turn.grant.is_closed(),
         }
     }
 }
 
-/// A client's publication into a two-way stream, and where its turn goes.
+/// A two-way stream asks for a turn in the lane of its key.
 #[derive(Debug)]
 pub(crate) struct InboundTurn {
-    /// The lane in which it takes its turn.
+    /// The lane.
     pub(crate) key: LaneKey,
-    /// What the client published.
-    pub(crate) publication: Publication,
-    /// The stream's handler.
-    pub(crate) to: mpsc::Sender<InboundItem>,
     /// How long the turn may last.
     pub(crate) limit: Duration,
-    /// Dropped when the turn is over: the next publication may be read.
-    pub(crate) done: oneshot::Sender<()>,
+    /// Gets the turn, which ends when what it gets is dropped; dropped itself where there is none
+    /// to be had now.
+    pub(crate) grant: oneshot::Sender<oneshot::Sender<()>>,
 }
 
 /// Ends a task when dropped.

@@ -6,7 +6,6 @@ use crate::engine::plan::Route;
 use crate::engine::seat::Seat;
 use crate::engine::shared::Shared;
 use crate::handler::HandlerFuture;
-use crate::inbound::InboundItem;
 use crate::outcome::{Failure, Outcome};
 use crate::region::lane::{InboundTurn, Lane, LaneState, Running, Work};
 use crate::routing::key::{BuildLaneHasher, LaneKey, LaneMap};
@@ -99,7 +98,7 @@ pub(crate) enum ShardMessage {
         /// Its place among those that wait.
         waiting: Waiting,
     },
-    /// A client's publication into a two-way stream.
+    /// A two-way stream asks for a turn.
     Inbound(Box<InboundTurn>),
     /// What ran in a lane has ended, in the given life of the shard.
     Ended(LaneKey, u64),
@@ -266,11 +265,8 @@ impl ShardState {
             Err((Work::Event { flight, .. }, why)) => {
                 flight.finish(Failure::Overloaded(why).into());
             }
-            // A stream sends one publication at a time; a full lane ends its turn unheard.
-            Err((Work::Inbound(turn), _)) => {
-                tracing::debug!("a publication into a stream found its lane full and was dropped");
-                drop(turn);
-            }
+            // The stream keeps its publication and asks again.
+            Err((Work::Inbound(turn), _)) => drop(turn),
         }
     }
 
@@ -344,11 +340,8 @@ impl ShardState {
                 flight,
                 route,
                 waiting,
-            } => {
-                drop(waiting);
-                self.run_event(key, flight, route, kept, cx)
-            }
-            Work::Inbound(turn) => (self.run_turn(turn), kept),
+            } => self.run_event(key, flight, route, waiting, kept, cx),
+            Work::Inbound(turn) => (self.run_turn(*turn), kept),
         }
     }
 
@@ -357,6 +350,7 @@ impl ShardState {
         key: Option<&LaneKey>,
         mut flight: Flight,
         route: Arc<Route>,
+        waiting: Waiting,
         kept: Option<LaneState>,
         cx: &mut Context<'_>,
     ) -> (Option<AbortHandle>, Option<LaneState>) {
@@ -368,15 +362,15 @@ impl ShardState {
             flight.finish(Failure::Deadline.into());
             return (None, kept);
         }
+        if let Some(pool) = &route.pool {
+            let ended = self.ended_message(key);
+            let on_pool = Arc::clone(&route);
+            let task = pool.spawn(run_on_pool(flight, on_pool, waiting, ended));
+            return (Some(task.abort_handle()), kept);
+        }
+        drop(waiting);
         flight.mark_started();
         flight.cx_mut().lane_state = kept;
-        if let Some(pool) = &route.pool {
-            let state = flight.cx_mut().lane_state.take();
-            let ended = self.ended_message(key);
-            let on_pool = route.clone();
-            let task = pool.spawn(run_on_pool(flight, on_pool, ended));
-            return (Some(task.abort_handle()), state);
-        }
         let busy = self.beat.enter(route.activity);
         let started = catch_unwind(AssertUnwindSafe(|| route.handler.call(flight.cx_mut())));
         let state = flight.cx_mut().lane_state.take();
@@ -409,25 +403,17 @@ impl ShardState {
         (None, state)
     }
 
-    /// Hands a publication to its stream; the lane is busy until the handler is done with it.
-    fn run_turn(&self, turn: Box<InboundTurn>) -> Option<AbortHandle> {
-        let InboundTurn {
-            key,
-            publication,
-            to,
-            limit,
-            done,
-        } = *turn;
+    /// Grants a two-way stream its turn; the lane is busy until the turn is dropped.
+    fn run_turn(&self, turn: InboundTurn) -> Option<AbortHandle> {
+        let InboundTurn { key, limit, grant } = turn;
         let (turn, over) = oneshot::channel();
-        if to.try_send(InboundItem { publication, turn }).is_err() {
-            return None;
-        }
+        // A stream that has ended takes no turn.
+        grant.send(turn).ok()?;
         let ended = self.ended_message(Some(&key));
         let task = tokio::spawn(async move {
             if tokio::time::timeout(limit, over).await.is_err() {
                 tracing::debug!(?limit, "a stream's handler held its lane for too long");
             }
-            drop(done);
             drop(ended);
         });
         Some(task.abort_handle())
@@ -555,8 +541,17 @@ async fn go_on(mut flight: Flight, route: Arc<Route>, work: Watched, then: Ended
     drop(then);
 }
 
-/// A handler on a pool of its own, from its first line on.
-async fn run_on_pool(mut flight: Flight, route: Arc<Route>, then: EndedMessage) {
+/// A handler on a pool of its own, from its first line on; until a thread of the pool is free it
+/// counts among the events that wait.
+async fn run_on_pool(mut flight: Flight, route: Arc<Route>, waiting: Waiting, then: EndedMessage) {
+    drop(waiting);
+    if flight.is_abandoned() {
+        return flight.finish(Failure::Cancelled.into());
+    }
+    if flight.deadline() <= Instant::now() {
+        return flight.finish(Failure::Deadline.into());
+    }
+    flight.mark_started();
     let started = catch_unwind(AssertUnwindSafe(|| route.handler.call(flight.cx_mut())));
     let ended = match started {
         Ok(work) => {

@@ -7,7 +7,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The key of HS256 tokens that the Centrifugos trust.
 pub(crate) const TOKEN_KEY: &str = "not-a-secret";
@@ -145,7 +146,7 @@ impl Running {
                 self.name,
                 fs::read_to_string(&self.log).unwrap_or_default()
             );
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::park_timeout(Duration::from_millis(20));
         }
     }
 

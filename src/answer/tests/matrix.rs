@@ -27,7 +27,8 @@ fn next_failure(after: Option<&Failure>) -> Option<Failure> {
         Some(Failure::Overloaded(Overloaded::InFlightBytes)) => overloaded(Overloaded::Streams),
         Some(Failure::Overloaded(Overloaded::Streams)) => overloaded(Overloaded::Lane),
         Some(Failure::Overloaded(Overloaded::Lane)) => overloaded(Overloaded::Shard),
-        Some(Failure::Overloaded(Overloaded::Shard)) => overloaded(Overloaded::Rate),
+        Some(Failure::Overloaded(Overloaded::Shard)) => overloaded(Overloaded::Memory),
+        Some(Failure::Overloaded(Overloaded::Memory)) => overloaded(Overloaded::Rate),
         Some(Failure::Overloaded(Overloaded::Rate)) => Some(Failure::Undecodable(secret())),
         Some(Failure::Undecodable(_)) => Some(Failure::BadData(secret())),
         Some(Failure::BadData(_)) => Some(Failure::NoRoute),
@@ -60,6 +61,7 @@ fn failure_row(failure: &Failure) -> Row {
             | Overloaded::Streams
             | Overloaded::Lane
             | Overloaded::Shard
+            | Overloaded::Memory
             | Overloaded::Rate,
         ) => Row {
             refresh: "Unavailable",
@@ -131,7 +133,7 @@ impl Row {
 #[test]
 fn every_failure_of_every_kind_has_its_answer_of_the_table() {
     let failures = failures();
-    assert_eq!(failures.len(), 19);
+    assert_eq!(failures.len(), 20);
     for failure in failures {
         let row = failure_row(&failure);
         for kind in EventKind::ALL {

@@ -109,3 +109,83 @@ async fn the_watchdog_names_the_handler_that_holds_a_core_and_no_one_afterwards(
     }
     assert_eq!(look(), [], "an idle core is held by nobody");
 }
+
+/// Asks the engine of the test whether its core is in some activity just now.
+fn is_watched(engine: &OnceLock<crate::engine::Engine>) -> bool {
+    let shared = &engine.get().unwrap().shared;
+    let now = Instant::now();
+    let mut watch = Watch::new(ms(100), vec![Arc::clone(&shared.cores[0].beat)], now);
+    watch.look(now, &shared.activities);
+    !watch.look(now + ms(100), &shared.activities).is_empty()
+}
+
+struct Parks(
+    Arc<Mutex<Vec<bool>>>,
+    &'static OnceLock<crate::engine::Engine>,
+);
+
+impl Interceptor for Parks {
+    async fn before(&self, _: &mut Cx) -> Flow {
+        tokio::task::yield_now().await;
+        self.0.lock().unwrap().push(is_watched(self.1));
+        Flow::Next
+    }
+
+    async fn after(&self, _: &Cx, _: &mut Outcome) {
+        tokio::task::yield_now().await;
+        self.0.lock().unwrap().push(is_watched(self.1));
+    }
+}
+
+#[tokio::test]
+async fn the_watchdog_sees_stages_that_were_set_aside_and_the_sources_of_streams() {
+    static ENGINE: OnceLock<crate::engine::Engine> = OnceLock::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let of_source = Arc::clone(&seen);
+    let router = Router::new()
+        .intercept_all("parks", Parks(Arc::clone(&seen), &ENGINE))
+        .stream("*", move || {
+            let seen = Arc::clone(&of_source);
+            let items = futures_util::stream::once(async move {
+                seen.lock().unwrap().push(is_watched(&ENGINE));
+                crate::proto::proxy::Publication::json(&1).unwrap()
+            });
+            async { crate::event::StreamReply::publications(items) }
+        });
+    let router = start(router).await;
+    ENGINE.set(router.engine().clone()).unwrap();
+    let mut open = router.stream(subscribe("a")).await;
+    while open.next().await.is_some() {}
+    eventually("both halves and the source", || {
+        seen.lock().unwrap().len() == 3
+    })
+    .await;
+    assert_eq!(*seen.lock().unwrap(), [true; 3]);
+}
+
+#[tokio::test]
+async fn events_that_wait_for_a_pool_are_counted_and_run_no_more_once_they_are_dead() {
+    let (go_on, wait) = mpsc::channel::<()>();
+    let wait = Arc::new(Mutex::new(wait));
+    let starts = Arc::new(Mutex::new(0));
+    let pool = Pool::new("full", 1);
+    let counted = Arc::clone(&starts);
+    let blocks = move || {
+        *counted.lock().unwrap() += 1;
+        wait.lock().unwrap().recv().unwrap();
+        async { RpcReply::done() }
+    };
+    let route = Route::of::<Rpc, _, _>(blocks)
+        .on_pool(&pool)
+        .timeout(ms(50));
+    let router = start(Router::new().route(route)).await;
+    let calls: Vec<_> = (0..40).map(|_| launch(router.rpc(rpc("x", "1")))).collect();
+    let waiting = || router.engine().shared.cores[0].waiting.get();
+    eventually("39 events wait for the pool", || waiting() == 39).await;
+    for call in calls {
+        assert_eq!(call.await.unwrap().status(), Code::DeadlineExceeded);
+    }
+    go_on.send(()).unwrap();
+    eventually("the pool is through with them", || waiting() == 0).await;
+    assert_eq!(*starts.lock().unwrap(), 1, "dead events were started");
+}

@@ -1,10 +1,11 @@
 //! Streams: what stages see of them, and the turns of what clients publish into them.
 
 use super::*;
-use crate::event::StreamReply;
+use crate::event::{StreamBidirectional, StreamReply};
 use crate::extract::Inbound;
 use crate::outcome::StreamEndReason;
 use crate::proto::proxy::Publication;
+use crate::router::Route;
 use futures_util::stream;
 
 struct SeesEnds(Trace);
@@ -118,9 +119,11 @@ async fn what_a_client_publishes_into_a_stream_takes_turns_with_the_events_of_it
     let router = start(router).await;
     let mut open = router.stream_bidirectional(subscribe("a")).await;
     open.publish("1");
-    open.publish("2");
     eventually("the first turn", || trace.len() == 1).await;
     let publish = launch(router.publish(publish("a", "50")));
+    let waiting = || router.engine().shared.cores[0].waiting.get();
+    eventually("the publish waits in the lane", || waiting() == 1).await;
+    open.publish("2");
     assert!(publish.await.unwrap().result().is_some());
     eventually("all turns", || trace.len() == 7).await;
     let expected = [
@@ -172,4 +175,57 @@ async fn a_turn_that_takes_longer_than_the_timeout_gives_the_lane_back() {
     assert!(router.publish(publish("a", "0")).await.result().is_some());
     let took = begun.elapsed();
     assert!((ms(900)..ms(1000)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn publications_for_a_handler_that_is_slower_than_its_turns_are_not_lost() {
+    let trace = Trace::default();
+    let seen = trace.clone();
+    let handler = move |mut inbound: Inbound| {
+        let seen = seen.clone();
+        async move {
+            tokio::spawn(async move {
+                while let Some(publication) = inbound.recv().await {
+                    seen.push(String::from_utf8(publication.data.to_vec()).unwrap());
+                    sleep(ms(500)).await;
+                }
+            });
+            StreamReply::silent()
+        }
+    };
+    let route = Route::of::<StreamBidirectional, _, _>(handler).timeout(ms(100));
+    let router = start(Router::new().route(route)).await;
+    let open = router.stream_bidirectional(subscribe("a")).await;
+    let sent: Vec<String> = (0..10).map(|n| n.to_string()).collect();
+    sent.iter().for_each(|text| open.publish(text.clone()));
+    eventually("all ten", || trace.len() == 10).await;
+    assert_eq!(trace.take(), sent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_of_the_shard_loses_no_publication_into_a_stream() {
+    let trace = Trace::default();
+    let seen = trace.clone();
+    let router = Router::new().stream_bidirectional("*", move |mut inbound: Inbound| {
+        let seen = seen.clone();
+        async move {
+            tokio::spawn(async move {
+                while let Some(publication) = inbound.recv().await {
+                    seen.push(String::from_utf8(publication.data.to_vec()).unwrap());
+                    sleep(ms(20)).await;
+                }
+            });
+            StreamReply::silent()
+        }
+    });
+    let router = start(router).await;
+    let open = router.stream_bidirectional(subscribe("a")).await;
+    let sent: Vec<String> = (0..10).map(|n| n.to_string()).collect();
+    sent.iter().for_each(|text| open.publish(text.clone()));
+    eventually("the third", || trace.len() == 3).await;
+    for shard in &router.engine().shared.shards {
+        shard.seat.occupant().unwrap().kill();
+    }
+    eventually("all ten", || trace.len() == 10).await;
+    assert_eq!(trace.take(), sent);
 }

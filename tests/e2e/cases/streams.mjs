@@ -26,13 +26,16 @@ export const cases = {
   'C75 a first message later than the timeout gives 100, and the handler is told and stopped': async (w) => {
     const client = await w.connected(w.main, undefined);
     const channel = w.name('feed:');
+    // From the client's own call on: under load the handler begins late, and would see less of it.
+    const asked = Date.now();
     const sub = client.subscribe(channel, { do: 'sleep', ms: 20_000, then: stream({}) });
     const { error } = await sub.wait('error', { type: 'subscribe' });
     assert.equal(error.code, 100);
     const end = await w.journal.wait({ event: 'stream', subject: channel, phase: 'end' });
     // Our own limit is 3 s: it was Centrifugo that gave up and said so.
     assert.equal(end.outcome, 'cancelled');
-    assert.ok(end.ms > 500 && end.ms < 2_500, `${end.ms} ms`);
+    const after = end.at - asked;
+    assert.ok(after > 500 && end.ms < 2_500, `${after} ms, ${end.ms} of them in the handler`);
   },
 
   'C76 publications right after the first message arrive in order behind the subscribed event': async (w) => {

@@ -1,0 +1,359 @@
+//! `serve`: the life of a node, from the configuration to the drain.
+
+use super::check_config::judge;
+use super::error::{CliError, Exit};
+use super::health::reachable;
+use super::output::shell_word;
+use super::{Session, block_on};
+use crate::config::{Config, ListenAddr, Loaded};
+use crate::engine::EngineError;
+use crate::event::EventKind;
+use crate::node::{Addresses, BindError, GrpcAddress, Listeners, Node, NodeError};
+use crate::router::Router;
+use crate::telemetry::Telemetry;
+use clap::Args;
+use std::fmt::Write;
+use std::io;
+use std::path::PathBuf;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Runs until SIGTERM or Ctrl-C, then refuses what is new and finishes what it has within
+limits.shutdown_grace; a second signal ends it at once. It never waits for Centrifugo.
+
+Example:
+  centripeta serve --set listen.grpc=127.0.0.1:9000")]
+pub(super) struct ServeArgs {}
+
+pub(super) fn run(session: Session, _: &ServeArgs) -> Result<(), CliError> {
+    let (loaded, session) = session.load_with_routes()?;
+    let telemetry = Telemetry::start(&loaded.config.log).map_err(CliError::internal)?;
+    for warning in &loaded.warnings {
+        tracing::warn!(help = warning.fix, "{warning}");
+    }
+    let life = live(session, &loaded, &telemetry);
+    block_on(life).inspect_err(|error| log_refusal(error, &telemetry))
+}
+
+/// Check, bind, build, run, drain.
+async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Result<(), CliError> {
+    let config = &loaded.config;
+    let mut signals = Signals::listen().map_err(CliError::internal)?;
+    let Session {
+        app,
+        common,
+        program,
+    } = session;
+    let name = app.name.clone();
+    // What is wrong with the configuration does not depend on who has the ports.
+    let router = judge(app, loaded)?;
+    let listeners = Listeners::bind(config).await.map_err(|errors| {
+        let errors = errors.0.iter().map(taken);
+        CliError::Several(errors.collect())
+    })?;
+    let events = examples(&router);
+    let routes = router.routes.len();
+    let node = Node::start(config, router, listeners)
+        .await
+        .map_err(|error| refused(error, loaded))?;
+    announce(node.addresses(), loaded, routes);
+    if !telemetry.json {
+        let hint = Hint {
+            program,
+            config: common.config,
+            to: destination(node.addresses(), config),
+        };
+        eprint!(
+            "{}",
+            welcome(
+                &name,
+                node.addresses(),
+                config,
+                routes,
+                &hint.tries(&events)
+            )
+        );
+    }
+    let first = signals.next().await;
+    let (events, streams) = (node.engine().in_flight(), node.engine().open_streams());
+    let grace = config.limits.shutdown_grace;
+    tracing::info!(signal = first, events, streams, ?grace, "draining");
+    tokio::select! {
+        cut = node.shutdown(grace) => {
+            match cut {
+                (0, 0) => tracing::info!("ended, nothing was cut"),
+                (events, streams) => tracing::warn!(
+                    events, streams, "ended; `limits.shutdown_grace` was over before these were"
+                ),
+            }
+            Ok(())
+        }
+        second = signals.next() => Err(CliError::new(
+            Exit::Failed,
+            "drain",
+            format!("ended at once by {second}, before what was in flight had finished"),
+            "send one signal, and leave the node `limits.shutdown_grace` to finish",
+        )),
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}
+
+fn taken(error: &BindError) -> CliError {
+    CliError::new(Exit::Unreachable, "listen", error, error.help())
+}
+
+fn refused(error: NodeError, loaded: &Loaded) -> CliError {
+    match error {
+        NodeError::Engine(EngineError::Routes(error)) => {
+            CliError::problems(super::error::route_problems(error, loaded), loaded)
+        }
+        NodeError::Engine(EngineError::Layout(error)) => CliError::new(
+            Exit::Config,
+            "runtime",
+            error,
+            "lower `runtime.cores` or `runtime.shards_per_core`",
+        ),
+        NodeError::Tls(error) => CliError::new(
+            Exit::Config,
+            "listen.tls",
+            error,
+            "name PEM files that belong together",
+        ),
+        other => CliError::internal(other),
+    }
+}
+
+/// A refused start is a line of JSON too, where the log is read by machines.
+fn log_refusal(error: &CliError, telemetry: &Telemetry) {
+    if !telemetry.json {
+        return;
+    }
+    match error {
+        CliError::Config(error) => {
+            for problem in &error.problems {
+                tracing::error!(help = problem.fix, "start refused: {problem}");
+            }
+        }
+        CliError::Plain {
+            what, why, help, ..
+        } => tracing::error!(help, "{what}: {why}"),
+        CliError::Several(errors) => {
+            for error in errors {
+                log_refusal(error, telemetry);
+            }
+        }
+        CliError::Said(_) => {}
+    }
+}
+
+fn announce(addresses: &Addresses, loaded: &Loaded, routes: usize) {
+    let file = loaded.file.as_ref().map(|path| path.display().to_string());
+    tracing::info!(
+        node = loaded.config.node.name,
+        version = env!("CARGO_PKG_VERSION"),
+        grpc = %addresses.grpc,
+        admin = %addresses.admin,
+        routes,
+        config = file.as_deref().unwrap_or("built-in defaults"),
+        "listening"
+    );
+}
+
+/// What `fire` needs for an answer from these routes: one event of each of the commonest kinds.
+fn examples(router: &Router) -> Vec<String> {
+    let kinds = [
+        EventKind::Connect,
+        EventKind::Subscribe,
+        EventKind::Publish,
+        EventKind::Rpc,
+    ];
+    let example = |kind: EventKind| {
+        let route = router.routes.iter().find(|route| route.kind == kind)?;
+        let subject = shell_word(&sample(route.pattern.as_deref().unwrap_or("*")));
+        Some(match kind {
+            EventKind::Connect => "connect".to_owned(),
+            EventKind::Rpc => format!("rpc --method {subject} --data '{{\"n\":1}}'"),
+            _ => format!("{kind} --channel {subject}"),
+        })
+    };
+    kinds.into_iter().filter_map(example).collect()
+}
+
+/// Where clients find this node, if it is not where they look by themselves.
+fn destination(addresses: &Addresses, config: &Config) -> Option<String> {
+    match &addresses.grpc {
+        GrpcAddress::Unix(_) => Some(addresses.grpc.to_string()),
+        GrpcAddress::Tcp(address) => {
+            if Config::default().listen.grpc == ListenAddr::Tcp(*address) {
+                return None;
+            }
+            let scheme = match &config.listen.tls {
+                Some(_) => "tls://",
+                None => "",
+            };
+            Some(format!("{scheme}{}", reachable(*address)))
+        }
+    }
+}
+
+/// How the other commands are started so that they mean this node.
+struct Hint {
+    program: String,
+    config: Option<PathBuf>,
+    to: Option<String>,
+}
+
+impl Hint {
+    /// Lines that can be typed as they stand.
+    fn tries(&self, events: &[String]) -> Vec<String> {
+        let program = &self.program;
+        let config = self.config.as_ref().map(|file| {
+            let file = shell_word(&file.to_string_lossy());
+            format!(" --config {file}")
+        });
+        let to = self.to.as_deref();
+        let to = to.map(|to| format!(" --to {}", shell_word(to)));
+        let rest = format!("{}{}", config.unwrap_or_default(), to.unwrap_or_default());
+        let fire = |event: &String| format!("{program} fire {event}{rest}");
+        let mut tries: Vec<String> = events.iter().map(fire).collect();
+        if tries.is_empty() {
+            tries.push(format!(
+                "{program} print-config --defaults   # then add a [[route]]"
+            ));
+        }
+        tries.push(format!(
+            "{program} centrifugo-config{rest} > config.json && centrifugo -c config.json"
+        ));
+        tries
+    }
+}
+
+/// A name that a pattern matches, good enough for a hint.
+fn sample(pattern: &str) -> String {
+    let mut text = String::new();
+    let mut inside = false;
+    for letter in pattern.chars() {
+        match letter {
+            '{' => inside = true,
+            '}' => {
+                inside = false;
+                text.push('1');
+            }
+            '*' => text.push('1'),
+            _ if inside => {}
+            other => text.push(other),
+        }
+    }
+    text
+}
+
+/// What a person at a terminal sees.
+fn welcome(
+    name: &str,
+    addresses: &Addresses,
+    config: &Config,
+    routes: usize,
+    tries: &[String],
+) -> String {
+    let mut text = String::new();
+    let scheme = match addresses.grpc {
+        GrpcAddress::Tcp(_) => "grpc://",
+        GrpcAddress::Unix(_) => "",
+    };
+    // Writing to a string does not fail.
+    let _ = write!(
+        text,
+        "\n{name} {}, node {}, {routes} routes\n\
+         \x20 events  {scheme}{}   (for Centrifugo's proxies)\n\
+         \x20 health  http://{}/health\n\ntry\n",
+        env!("CARGO_PKG_VERSION"),
+        config.node.name,
+        addresses.grpc,
+        addresses.admin,
+    );
+    for line in tries {
+        let _ = writeln!(text, "  {line}");
+    }
+    text.push_str("\nCtrl-C drains and ends\n\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn hints_name_something_that_the_routes_take() {
+        assert_eq!(sample("chat:{room}"), "chat:1");
+        assert_eq!(sample("seat.*"), "seat.1");
+        let router = Router::new()
+            .rpc("seat.*", async || crate::Json(1))
+            .connect(async || crate::ConnectReply::user("u1"))
+            .with_state(());
+        let hint = Hint {
+            program: "target/debug/my-app".to_owned(),
+            config: None,
+            to: None,
+        };
+        let tries = hint.tries(&examples(&router));
+        assert_eq!(
+            tries,
+            [
+                "target/debug/my-app fire connect",
+                "target/debug/my-app fire rpc --method seat.1 --data '{\"n\":1}'",
+                "target/debug/my-app centrifugo-config > config.json && centrifugo -c config.json",
+            ]
+        );
+        let nothing = hint.tries(&examples(&Router::new().with_state(())));
+        assert!(nothing[0].contains("--defaults"));
+    }
+
+    #[test]
+    fn hints_name_the_address_wherever_it_is_not_the_default_one() {
+        let config = Config::default();
+        let at = |grpc: &str| {
+            let addresses = Addresses {
+                grpc: GrpcAddress::Tcp(grpc.parse().unwrap()),
+                admin: config.listen.admin,
+            };
+            destination(&addresses, &config)
+        };
+        assert_eq!(at("127.0.0.1:10001"), None);
+        assert_eq!(at("127.0.0.1:9000").as_deref(), Some("127.0.0.1:9000"));
+        assert_eq!(at("0.0.0.0:9000").as_deref(), Some("127.0.0.1:9000"));
+        let hint = Hint {
+            program: "my-app".to_owned(),
+            config: Some("my node.toml".into()),
+            to: at("127.0.0.1:9000"),
+        };
+        assert_eq!(
+            hint.tries(&["connect".to_owned()])[0],
+            "my-app fire connect --config 'my node.toml' --to 127.0.0.1:9000"
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! The command line as scripts meet it: real processes, their output and their exit codes.
+#![allow(clippy::unwrap_used)]
+
+mod centrifugo;
+mod configuration;
+mod node;
+mod process;
+mod program;
+
+use process::{run, stock};
+
+/// Not a test of its own: the program that other tests start from this executable. Without their
+/// arguments it does nothing.
+#[test]
+fn probe() {
+    if let Ok(args) = std::env::var("PROBE_ARGS") {
+        program::run(args.lines());
+    }
+}
+
+#[test]
+fn alone_it_prints_help_and_every_command_tells_the_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let alone = run(stock::<&str>(dir.path(), []));
+    assert_eq!(alone.code, 0);
+    for command in [
+        "serve",
+        "check-config",
+        "print-config",
+        "fire",
+        "explain",
+        "centrifugo-config",
+        "health",
+    ] {
+        assert!(alone.out.contains(command), "{}", alone.out);
+        let version = run(stock(dir.path(), [command, "--version"]));
+        assert_eq!(version.code, 0);
+        assert!(
+            version.out.contains(env!("CARGO_PKG_VERSION")),
+            "{version:?}"
+        );
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [
+        &["no-such-command"][..],
+        &["serve", "--nope"],
+        &["fire", "no-such-event"],
+        &["fire", "subscribe"],
+        &["fire", "rpc", "--data", "{"],
+        &["fire", "stream", "--channel", "a", "--count", "2"],
+        &["explain", "connect", "--channel", "a"],
+        &["centrifugo-config", "--split", "nope=h:1"],
+    ] {
+        let ended = run(stock(dir.path(), args));
+        assert_eq!(ended.code, 2, "{args:?} {ended:?}");
+        assert!(ended.err.starts_with("error: "), "{args:?} {ended:?}");
+        assert!(ended.err.contains("\nhelp: "), "{args:?} {ended:?}");
+        assert!(ended.out.is_empty(), "{args:?} {ended:?}");
+    }
+}
