@@ -46,6 +46,7 @@ pub mod error;
 mod flight;
 mod job;
 mod lanes;
+mod live;
 mod methods;
 mod pending;
 mod publisher;

@@ -65,7 +65,7 @@ fn inline(recorded: &Value) -> Value {
         Value::Object(fields) => {
             let fields = fields
                 .iter()
-                .filter(|(_, value)| **value != Value::from(""));
+                .filter(|(_, value)| **value != "");
             let fields = fields.map(|(key, value)| {
                 let is_payload = matches!(
                     key.as_str(),

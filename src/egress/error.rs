@@ -233,7 +233,7 @@ fn meaning(method: &str, code: u32, channel: Option<&str>, boundary: &str) -> St
         Some(None) => "`channel.without_namespace`".to_owned(),
         None => "the channel's namespace".to_owned(),
     };
-    let text = match (code, method) {
+    match (code, method) {
         (100, "Subscribe" | "Refresh") => {
             "centrifugo failed; an `expire_at` in the past is one cause".to_owned()
         }
@@ -269,8 +269,7 @@ fn meaning(method: &str, code: u32, channel: Option<&str>, boundary: &str) -> St
         }
         (113, _) => "somebody else was faster: read the present state and try again".to_owned(),
         (code, _) => format!("code {code} has no meaning that we know of"),
-    };
-    text
+    }
 }
 
 /// What a gRPC status means for a method. In transport mode it carries the API's own error.

@@ -1,17 +1,14 @@
 //! The publisher itself: checks, encodes and queues calls, and gives their answers.
 
-use super::dispatcher::{Dispatcher, Keepers};
+use super::batch;
 use super::error::{self, Error, MethodName, Refusal};
-use super::flight::{Budget, Shared};
-use super::job::{Fence, Job, LaneKeys, Place};
+use super::job::{Fence, Job, LaneKeys};
+use super::live::Live;
 use super::methods::{self, BATCH, MethodInfo, Request};
 use super::pending::Pending;
 use super::recorder::Recorder;
 use super::rules::{Inside, Ruled, Rules};
 use super::stats::{Counters, Stats};
-use super::upstream::Fleet;
-use super::wire::Dialer;
-use super::{batch, tls};
 use crate::config::CentrifugoConfig;
 use crate::ingress::tls::TlsError;
 use crate::proto::api;
@@ -20,13 +17,9 @@ use prost::Message;
 use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
-
-/// Calls at an endpoint at once that are not publications.
-const SINGLES: usize = 256;
 
 /// No call waits longer.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -62,20 +55,6 @@ struct Flags {
     transport_errors: bool,
 }
 
-/// What the clones of a connected publisher share.
-#[derive(Debug)]
-struct Live {
-    inbox: mpsc::UnboundedSender<Job>,
-    counters: Arc<Counters>,
-    fleet: Arc<Fleet>,
-    queue: usize,
-    queue_bytes: usize,
-    message_bytes: usize,
-    timeout: Duration,
-    is_closed: AtomicBool,
-    stop: watch::Sender<bool>,
-}
-
 impl Publisher {
     /// Connects to the endpoints of a configuration, on the current runtime. Endpoints that are not
     /// there are tried again and again; nothing waits for them here. `namespace_boundary` is
@@ -84,57 +63,7 @@ impl Publisher {
     /// # Errors
     /// The files of `centrifugo.tls` can't be used.
     pub fn connect(config: &CentrifugoConfig, namespace_boundary: &str) -> Result<Self, TlsError> {
-        let tls = tls::ClientTls(config.tls.clone());
-        if config.api.iter().any(|endpoint| endpoint.tls) {
-            tls.config()?;
-        }
-        let key = config
-            .key
-            .as_ref()
-            .map(|key| format!("apikey {}", key.expose()));
-        let authorization = match key.map(|key| http::HeaderValue::from_str(&key)) {
-            Some(Ok(mut value)) => {
-                value.set_sensitive(true);
-                Some(value)
-            }
-            Some(Err(_)) => {
-                let why = "`centrifugo.key` has characters that a header can't hold";
-                return Err(TlsError::Config(why.to_owned()));
-            }
-            None => None,
-        };
-        let fleet = Arc::new(Fleet::new(&config.api, config.flights.get(), SINGLES));
-        let keepers = fleet.keep(&Dialer { tls, authorization });
-        let counters = Arc::new(Counters::default());
-        let shared = Arc::new(Shared {
-            fleet: Arc::clone(&fleet),
-            counters: Arc::clone(&counters),
-            budget: Budget::new(),
-            boundary: namespace_boundary.to_owned(),
-            patience: (config.timeout / 2).min(Duration::from_secs(1)),
-        });
-        let (inbox, calls) = mpsc::unbounded_channel();
-        let (stop, stopped) = watch::channel(false);
-        let dispatcher = Dispatcher {
-            inbox: calls,
-            stop: stopped,
-            shared,
-            batch: config.batch.get(),
-            batch_bytes: config.message_bytes,
-            _keepers: Keepers(keepers),
-        };
-        tokio::spawn(dispatcher.run());
-        let live = Live {
-            inbox,
-            counters,
-            fleet,
-            queue: config.queue.get(),
-            queue_bytes: config.queue_bytes,
-            message_bytes: config.message_bytes,
-            timeout: config.timeout,
-            is_closed: AtomicBool::new(false),
-            stop,
-        };
+        let live = Live::connect(config, namespace_boundary)?;
         Ok(Self::new(Backend::Live(Arc::new(live))))
     }
 
@@ -329,19 +258,10 @@ impl Publisher {
     /// Refuses new calls and waits at most `grace` until the queue is empty; what is left then is
     /// [`Error::Closed`]. Answers how many calls that were.
     pub async fn shutdown(&self, grace: Duration) -> usize {
-        let Backend::Live(live) = &self.backend else {
-            return 0;
-        };
-        live.is_closed.store(true, Ordering::Release);
-        let end = Instant::now() + grace;
-        let queued = || live.counters.queued.load(Ordering::Relaxed);
-        let mut tick = tokio::time::interval(Duration::from_millis(2));
-        while queued() > 0 && Instant::now() < end {
-            tick.tick().await;
+        match &self.backend {
+            Backend::Live(live) => live.close(grace).await,
+            Backend::Recorder(_) | Backend::Closed => 0,
         }
-        let left = queued();
-        live.stop.send_replace(true);
-        left
     }
 
     fn rules(&self) -> Rules<'_> {
@@ -418,32 +338,6 @@ impl Publisher {
 }
 
 type Answer = oneshot::Sender<Result<Bytes, Error>>;
-
-impl Live {
-    /// A place in the queue.
-    fn place(&self, bytes: usize) -> Result<Place, Error> {
-        if self.is_closed.load(Ordering::Acquire) {
-            return Err(Error::Closed);
-        }
-        let counters = &self.counters;
-        let before = counters.queued.fetch_add(1, Ordering::Relaxed);
-        let bytes_before = counters.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-        // Gives back what does not fit when it is dropped.
-        let place = Place {
-            counters: Arc::clone(counters),
-            bytes,
-        };
-        let limit = if before >= self.queue {
-            "centrifugo.queue"
-        } else if bytes_before.saturating_add(bytes) > self.queue_bytes {
-            "centrifugo.queue_bytes"
-        } else {
-            return Ok(place);
-        };
-        counters.overloaded.fetch_add(1, Ordering::Relaxed);
-        Err(Error::Overloaded { limit })
-    }
-}
 
 impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

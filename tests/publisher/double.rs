@@ -324,7 +324,7 @@ impl Double {
 
     /// Starts it again where it was.
     pub(crate) fn restart(&mut self) {
-        let started = std::time::Instant::now();
+        let started = tokio::time::Instant::now();
         let listener = loop {
             match TcpListener::bind(self.address) {
                 Ok(listener) => break listener,
