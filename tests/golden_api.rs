@@ -63,9 +63,7 @@ fn hex(bytes: &[u8]) -> String {
 fn inline(recorded: &Value) -> Value {
     match recorded {
         Value::Object(fields) => {
-            let fields = fields
-                .iter()
-                .filter(|(_, value)| **value != "");
+            let fields = fields.iter().filter(|(_, value)| **value != "");
             let fields = fields.map(|(key, value)| {
                 let is_payload = matches!(
                     key.as_str(),
