@@ -303,7 +303,7 @@ impl Double {
         let identity = self.identity.clone();
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            let incoming = TcpIncoming::from(listener);
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             let mut server = Server::builder();
             if let Some(identity) = identity {
                 let tls = ServerTlsConfig::new().identity(identity);
