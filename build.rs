@@ -7,9 +7,20 @@ use prost_build::Config;
 use protox::prost_reflect::prost_types::field_descriptor_proto::Type;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = protox::compile(["proto/proxy.proto"], ["proto"])?;
+    // Whoever serves the proxy serves all of it; who stands in for the API serves what is asked of it.
+    compile("proto/proxy.proto", false)?;
+    compile("proto/api.proto", true)?;
+    println!("cargo::rerun-if-changed=proto");
+    Ok(())
+}
+
+fn compile(file: &str, default_stubs: bool) -> Result<(), Box<dyn std::error::Error>> {
+    let files = protox::compile([file], ["proto"])?;
     let mut config = Config::new();
     config.bytes(["."]);
+    // One member of nearly forty is set.
+    config.boxed(".centrifugal.centrifugo.api.Command");
+    config.boxed(".centrifugal.centrifugo.api.Reply");
     config.type_attribute(".", "#[derive(serde::Serialize, serde::Deserialize)]");
     config.type_attribute(".", "#[serde(default, deny_unknown_fields)]");
     for file in &files.file {
@@ -29,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .build_server(true)
         .build_transport(false)
+        .generate_default_stubs(default_stubs)
         .compile_fds_with_config(files, config)?;
-    println!("cargo::rerun-if-changed=proto");
     Ok(())
 }

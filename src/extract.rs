@@ -11,6 +11,7 @@
 //! | [`Attribute<T>`] | what a stage has set | absent: a failure of ours |
 //! | [`Headers`], [`Raw`], [`Request<E>`] | metadata, request bytes, typed request | never |
 //! | [`Deadline`] | when the answer is due | never |
+//! | [`Publisher`](crate::Publisher) | a client of Centrifugo's API, bound to the event's key | never |
 //! | [`Inbound`] | the client's publications | only on two-way streams |
 //!
 //! `Option<X>` of an extractor is `None` where the event has no such value; a value of the wrong
@@ -66,7 +67,7 @@ impl From<Rejection> for Outcome {
     label = "can't be an argument of this handler",
     note = "extractors are `Data<T>` (T: Deserialize), `Param<T>` (T: FromStr), `User`, `Client`, \
             `Channel`, `Method`, `Meta<T>`, `State<T>`, `Attribute<T>`, `Headers`, `Raw`, \
-            `Request<E>`, `Deadline`, on two-way streams `Inbound`, and `Option` of each"
+            `Request<E>`, `Deadline`, `Publisher`, on two-way streams `Inbound`, and `Option` of each"
 )]
 pub trait FromEvent<E: Event, S>: Sized + Send {
     /// Parameters of the pattern that it takes.

@@ -8,6 +8,7 @@ pub mod config;
 pub mod config_routes;
 mod cx;
 mod dispatch;
+pub mod egress;
 mod engine;
 pub mod envelope;
 pub mod event;
@@ -38,6 +39,7 @@ mod watchdog;
 
 pub use app::{App, Refusal, run};
 pub use cx::Cx;
+pub use egress::Publisher;
 pub use engine::{BuildError, Engine, EngineConfig, EngineError, EngineLimits, RouteInfo};
 pub use event::{
     CacheEmptyReply, ChannelStateReply, ConnectReply, EventKind, Json, MapPublishReply,

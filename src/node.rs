@@ -4,6 +4,7 @@ mod admin;
 mod cores;
 
 use crate::config::{Config, ListenAddr, TlsConfig};
+use crate::egress::Publisher;
 use crate::engine::{Engine, EngineConfig, EngineError, EngineLimits};
 use crate::event::SERVICE_PATH;
 use crate::ingress::auth::CallerAuth;
@@ -27,6 +28,9 @@ use tokio::time::Instant;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
+
+/// How long the last publications have where events have used up the grace.
+const LAST_CALLS: Duration = Duration::from_millis(500);
 
 /// An address that can't be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +97,9 @@ pub enum NodeError {
     /// Certificates.
     #[error("`listen.tls`: {0}")]
     Tls(#[from] TlsError),
+    /// The certificates towards Centrifugo.
+    #[error("`centrifugo.tls`: {0}")]
+    Centrifugo(#[source] TlsError),
     /// Threads.
     #[error("can't start threads: {0}")]
     Threads(#[from] io::Error),
@@ -198,6 +205,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Node {
     engine: Engine,
+    publisher: Publisher,
     addresses: Addresses,
     connections: Vec<Arc<Connections>>,
     stop: watch::Sender<bool>,
@@ -226,8 +234,17 @@ impl Node {
         let tls = tls.transpose()?;
         let cores = Cores::start(config.runtime.cores.map(Into::into))?;
         let ownership = Arc::new(LocalOwnership);
-        let engine =
-            Engine::start(router, engine_config(config), ownership, cores.handles()).await?;
+        let boundary = &config.channel.namespace_boundary;
+        let publisher = Publisher::connect(&config.centrifugo, boundary);
+        let publisher = publisher.map_err(NodeError::Centrifugo)?;
+        let engine = Engine::start_with(
+            router,
+            engine_config(config),
+            ownership,
+            cores.handles(),
+            publisher.clone(),
+        )
+        .await?;
         let health = HealthReporter::new();
         set_serving(&health, ServingStatus::Serving).await;
         let addresses = Addresses {
@@ -257,6 +274,7 @@ impl Node {
         let listener = tokio::spawn(listener.run());
         Ok(Self {
             engine,
+            publisher,
             addresses,
             connections,
             stop,
@@ -277,8 +295,13 @@ impl Node {
         &self.engine
     }
 
+    /// What handlers publish by, for tasks of the program's own. Bound to no slot.
+    pub const fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
     /// Ends within about `grace`: unready at once, no new connections, what is in flight is
-    /// finished, streams end with *unavailable*; then everything stops. Answers how many events and
+    /// finished, streams end with *unavailable*, what was published is sent; then everything stops. Answers how many events and
     /// streams had to be cut.
     pub async fn shutdown(self, grace: Duration) -> (usize, usize) {
         set_serving(&self.health, ServingStatus::NotServing).await;
@@ -287,6 +310,14 @@ impl Node {
         drop(self.listener.await);
         let end = Instant::now() + grace;
         let (mut events, streams) = self.engine.shutdown(grace).await;
+        let left = end.saturating_duration_since(Instant::now());
+        let lost = self.publisher.shutdown(left.max(LAST_CALLS)).await;
+        if lost > 0 {
+            tracing::warn!(
+                lost,
+                "the node ended before centrifugo took every publication"
+            );
+        }
         let unsent = flushed(&self.connections, end.max(Instant::now() + FLUSH_TIMEOUT)).await;
         if unsent > 0 {
             tracing::warn!(

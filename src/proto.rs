@@ -5,3 +5,9 @@
 pub mod proxy {
     tonic::include_proto!("centrifugal.centrifugo.proxy");
 }
+
+/// Centrifugo's server API: this node calls, Centrifugo answers.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod api {
+    tonic::include_proto!("centrifugal.centrifugo.api");
+}

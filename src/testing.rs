@@ -45,6 +45,7 @@ pub use call::{TestAnswer, TestCall};
 pub use stream::{TestStream, TestStreamCall};
 
 use crate::config::Config;
+use crate::egress::{Publisher, Recorder};
 use crate::engine::{Engine, EngineError};
 use crate::event::{
     CacheEmpty, ChannelState, Connect, EventKind, Gated, MapPublish, MapRemove, Publish, Raw,
@@ -55,7 +56,7 @@ use crate::node::engine_config;
 use crate::proto::proxy;
 use crate::router::Router;
 use bytes::Bytes;
-use centripeta_cluster::LocalOwnership;
+use centripeta_cluster::{LocalOwnership, Ownership};
 use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +69,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 pub struct TestRouter {
     ingress: GrpcIngress,
     engine: Engine,
+    recorder: Arc<Recorder>,
 }
 
 macro_rules! calls {
@@ -99,13 +101,47 @@ impl TestRouter {
     /// # Errors
     /// As for [`TestRouter::new`].
     pub async fn with_config(router: Router, config: &Config) -> Result<Self, EngineError> {
+        let recorder = Arc::new(Recorder::default());
+        let publisher = Publisher::recording(Arc::clone(&recorder));
+        let mut router = Self::with_publisher(router, config, publisher).await?;
+        router.recorder = recorder;
+        Ok(router)
+    }
+
+    /// The same with a publisher of one's own, such as one that is connected to a real Centrifugo.
+    ///
+    /// # Errors
+    /// As for [`TestRouter::new`].
+    pub async fn with_publisher(
+        router: Router,
+        config: &Config,
+        publisher: Publisher,
+    ) -> Result<Self, EngineError> {
         let ownership = Arc::new(LocalOwnership);
+        Self::with_ownership(router, config, publisher, ownership).await
+    }
+
+    /// The same where slots may have other owners, as among several nodes.
+    ///
+    /// # Errors
+    /// As for [`TestRouter::new`].
+    pub async fn with_ownership(
+        router: Router,
+        config: &Config,
+        publisher: Publisher,
+        ownership: Arc<dyn Ownership>,
+    ) -> Result<Self, EngineError> {
         let cores = [Handle::current()];
-        let engine = Engine::start(router, engine_config(config), ownership, &cores).await?;
+        let settings = engine_config(config);
+        let engine = Engine::start_with(router, settings, ownership, &cores, publisher).await?;
         let health = HealthServer::new(HealthService::from_health_reporter(HealthReporter::new()));
         let bytes = config.limits.message_bytes;
         let ingress = GrpcIngress::new(engine.clone(), 0, None, bytes, health);
-        Ok(Self { ingress, engine })
+        Ok(Self {
+            ingress,
+            engine,
+            recorder: Arc::default(),
+        })
     }
 
     calls! {
@@ -170,6 +206,12 @@ impl TestRouter {
         };
         let message = first.encode_to_vec().into();
         TestStreamCall::new(self.ingress.clone(), &path, message, true)
+    }
+
+    /// What handlers have published: nothing is sent, calls are kept and answered at once. Empty
+    /// with a publisher of one's own.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
     /// The engine, for its counters and its readiness.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::check::Settings;
 use super::schema::BUILT_IN;
 use super::types::{
-    AuthConfig, CentrifugoConfig, ChannelConfig, Config, HandlerConfig, InterceptorConfig,
-    InterceptorKind, LimitsConfig, ListenConfig, LogConfig, LogFormat, MetricsConfig, NodeConfig,
-    On, RouteConfig, RuntimeConfig, StaticAnswer, TlsConfig,
+    AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, HandlerConfig,
+    InterceptorConfig, InterceptorKind, LimitsConfig, ListenConfig, LogConfig, LogFormat,
+    MetricsConfig, NodeConfig, On, RouteConfig, RuntimeConfig, StaticAnswer, TlsConfig,
 };
 
 /// What `allow` extends by where no section says otherwise.
@@ -25,11 +25,7 @@ pub(super) fn build(settings: &Settings, dir: &Path) -> Option<Config> {
             name: it.text("node.name")?,
         },
         listen: listen(it, dir)?,
-        centrifugo: CentrifugoConfig {
-            api: it.endpoints("centrifugo.api")?,
-            key: it.secret("centrifugo.key").filter(|key| !key.is_empty()),
-            client: it.text("centrifugo.client")?,
-        },
+        centrifugo: centrifugo(it, dir)?,
         channel: ChannelConfig {
             namespace_boundary: it.text("channel.namespace_boundary")?,
         },
@@ -190,6 +186,25 @@ fn listen(it: &Settings, dir: &Path) -> Option<ListenConfig> {
             .filter(|token| !token.is_empty()),
         allow_open: it.flag("listen.allow_open")?,
         max_connection_age: it.duration("listen.max_connection_age")?,
+    })
+}
+
+fn centrifugo(it: &Settings, dir: &Path) -> Option<CentrifugoConfig> {
+    let file = |key: &str| it.text(key).map(|path| in_dir(dir, &path));
+    Some(CentrifugoConfig {
+        api: it.endpoints("centrifugo.api")?,
+        key: it.secret("centrifugo.key").filter(|key| !key.is_empty()),
+        timeout: it.duration("centrifugo.timeout")?,
+        queue: positive(it, "centrifugo.queue")?,
+        queue_bytes: it.bytes("centrifugo.queue_bytes")?,
+        batch: positive(it, "centrifugo.batch")?,
+        flights: positive(it, "centrifugo.flights")?,
+        message_bytes: it.bytes("centrifugo.message_bytes")?,
+        tls: ClientTlsConfig {
+            ca: file("centrifugo.tls.ca"),
+            identity: file("centrifugo.tls.cert").zip(file("centrifugo.tls.key")),
+        },
+        client: it.text("centrifugo.client")?,
     })
 }
 

@@ -22,6 +22,7 @@ pub(super) fn check(
 ) {
     listeners(settings, problems);
     tls_files(settings, world, problems);
+    centrifugo(settings, problems);
     limits(settings, problems);
     let mut used = Used::default();
     for index in 0..settings.routes {
@@ -111,7 +112,13 @@ fn presentable(settings: &Settings, key: &str, problems: &mut Vec<Problem>) {
 }
 
 fn tls_files(settings: &Settings, world: &World<'_>, problems: &mut Vec<Problem>) {
-    for key in ["listen.tls.cert", "listen.tls.key", "listen.tls.client_ca"] {
+    let ours = ["listen.tls.cert", "listen.tls.key", "listen.tls.client_ca"];
+    let towards = [
+        "centrifugo.tls.ca",
+        "centrifugo.tls.cert",
+        "centrifugo.tls.key",
+    ];
+    for key in ours.into_iter().chain(towards) {
         let Some(path) = settings.text(key) else {
             continue;
         };
@@ -122,6 +129,35 @@ fn tls_files(settings: &Settings, world: &World<'_>, problems: &mut Vec<Problem>
         };
         let fix = "give the path of a readable PEM file, relative to the working directory";
         problems.push(settings.problem(key, rule, fix));
+    }
+}
+
+fn centrifugo(settings: &Settings, problems: &mut Vec<Problem>) {
+    let [cert, key] = ["centrifugo.tls.cert", "centrifugo.tls.key"];
+    for (there, missing) in [(cert, key), (key, cert)] {
+        if settings.is_written(there) && !settings.is_written(missing) {
+            let rule = format!("is nothing without {missing}");
+            problems.push(settings.problem(
+                there,
+                rule,
+                format!("set {missing} too, or remove it"),
+            ));
+        }
+    }
+    let bytes = |key: &str| settings.bytes(key);
+    let (queue, message) = (
+        bytes("centrifugo.queue_bytes"),
+        bytes("centrifugo.message_bytes"),
+    );
+    if queue
+        .zip(message)
+        .is_some_and(|(queue, message)| queue < message)
+    {
+        problems.push(settings.problem(
+            "centrifugo.queue_bytes",
+            "is less than centrifugo.message_bytes, so that the largest message is never sent",
+            "raise it, or lower centrifugo.message_bytes",
+        ));
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) enum Kind {
     Filter,
     /// What ends a namespace in a channel name.
     Boundary,
-    /// A list of `grpc://HOST:PORT`.
+    /// A list of `grpc://HOST:PORT` or `grpcs://HOST:PORT`.
     Endpoints,
     /// A `ws://` or `wss://` address.
     SocketUrl,
@@ -112,7 +112,7 @@ impl Kind {
             Self::Choice(words) => words.join(", "),
             Self::Filter => "level, or target=level separated by commas".to_owned(),
             Self::Boundary => "text, at least one character".to_owned(),
-            Self::Endpoints => "list of grpc://HOST:PORT".to_owned(),
+            Self::Endpoints => "list of grpc://HOST:PORT or grpcs://HOST:PORT".to_owned(),
             Self::SocketUrl => "ws:// or wss:// address".to_owned(),
             Self::Metadata => "metadata key".to_owned(),
             Self::Events => "event or list of events".to_owned(),
@@ -362,8 +362,17 @@ pub(super) const KEYS: &[Key] = &[
     key("listen.tls.client_ca", Kind::File, "Only callers with a certificate of this authority, PEM, are let in.").optional("no client certificate is asked for", "\"/etc/centripeta/ca.pem\""),
     key("listen.admin_token", Kind::Secret, "The bearer token that the admin listener asks for, except for /health and /ready.").optional("none is asked for", "\"${ROUTER_ADMIN_TOKEN}\""),
     // centrifugo
-    key("centrifugo.api", Kind::Endpoints, "The gRPC server APIs of the Centrifugo nodes.").default("[\"grpc://127.0.0.1:10000\"]"),
+    key("centrifugo.api", Kind::Endpoints, "The gRPC server APIs of the Centrifugo nodes; grpcs:// for TLS. Calls go to those that are well.").default("[\"grpc://127.0.0.1:10000\"]"),
     key("centrifugo.key", Kind::Secret, "The key of that API; empty for none.").default("\"${CENTRIFUGO_GRPC_API_KEY:-}\""),
+    key("centrifugo.timeout", Kind::Duration(1, 10 * 60_000), "How long a call may take, from when it is made to its answer.").default("\"2s\""),
+    key("centrifugo.queue", Kind::Count(1, 1_000_000), "Calls that wait or are on their way; beyond it a call is refused at once.").default("16384").unit("calls"),
+    key("centrifugo.queue_bytes", Kind::Bytes(1024, 1 << 40), "The bytes of those calls together.").default("\"64MiB\""),
+    key("centrifugo.batch", Kind::Count(1, 1024), "Publications sent in one call, if that many wait; 1 sends each by itself.").default("256").unit("publications"),
+    key("centrifugo.flights", Kind::Count(1, 1024), "Batches on their way to one endpoint at once; what is published meanwhile gathers for the next.").default("4").unit("batches"),
+    key("centrifugo.message_bytes", Kind::Bytes(1024, 256 * MIB), "The largest message sent; at most Centrifugo's `grpc_api.max_receive_message_size`.").default("\"4MiB\""),
+    key("centrifugo.tls.ca", Kind::File, "The authority of the certificates of grpcs:// endpoints, PEM; read at every connection.").optional("those that the system trusts", "\"/etc/centripeta/centrifugo-ca.pem\""),
+    key("centrifugo.tls.cert", Kind::File, "Our certificate for a Centrifugo with `grpc_api.tls.client_ca_pem`, PEM; with `tls.key`.").optional("none is shown", "\"/etc/centripeta/client.pem\""),
+    key("centrifugo.tls.key", Kind::File, "The private key of that certificate, PEM.").optional("none is shown", "\"/etc/centripeta/client-key.pem\""),
     key("centrifugo.client", Kind::SocketUrl, "Where clients connect; only used to check a setup.").default("\"ws://127.0.0.1:8000/connection/websocket\""),
     // channel
     key("channel.namespace_boundary", Kind::Boundary, "What ends the namespace in a channel name; `{x}` in a match never crosses it.").default("\":\""),

@@ -423,7 +423,8 @@ fn no_output_ever_holds_a_secret() {
 fn every_key_of_the_schema_can_be_set_and_reaches_the_prints() {
     let loaded = good(
         "[listen]\nauth = { metadata = \"x\", value = \"v\" }\nadmin_token = \"t\"\n\
-                       tls = { cert = \"cert.pem\", key = \"key.pem\", client_ca = \"cert.pem\" }\n",
+                       tls = { cert = \"cert.pem\", key = \"key.pem\", client_ca = \"cert.pem\" }\n\
+                       [centrifugo]\ntls = { ca = \"cert.pem\", cert = \"cert.pem\", key = \"key.pem\" }\n",
     );
     let json = effective_json(&loaded);
     for key in schema::KEYS

@@ -125,13 +125,38 @@ pub struct CentrifugoConfig {
     pub api: Vec<Endpoint>,
     /// The key of that API, never empty.
     pub key: Option<Secret>,
+    /// How long a call may take.
+    pub timeout: Duration,
+    /// Calls that wait or are on their way.
+    pub queue: NonZeroUsize,
+    /// The bytes of those calls together.
+    pub queue_bytes: usize,
+    /// Publications sent in one call.
+    pub batch: NonZeroUsize,
+    /// Batches on their way to one endpoint at once.
+    pub flights: NonZeroUsize,
+    /// The largest message sent, in bytes.
+    pub message_bytes: usize,
+    /// TLS towards `grpcs://` endpoints.
+    pub tls: ClientTlsConfig,
     /// Where clients connect, `ws://` or `wss://`; used only to check a setup.
     pub client: String,
 }
 
-/// A gRPC server to call, `grpc://HOST:PORT`.
+/// `centrifugo.tls`: files in PEM form, which were there at the start.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClientTlsConfig {
+    /// The authority that the endpoints' certificates must come from; `None` for the system's.
+    pub ca: Option<PathBuf>,
+    /// Our certificate and its private key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// A gRPC server to call, `grpc://HOST:PORT`, or `grpcs://HOST:PORT` with TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
+    /// Whether it speaks TLS.
+    pub tls: bool,
     /// A name or an address; IPv6 in brackets.
     pub host: String,
     /// Never 0.
@@ -140,7 +165,8 @@ pub struct Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "grpc://{}:{}", self.host, self.port)
+        let scheme = if self.tls { "grpcs" } else { "grpc" };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
     }
 }
 

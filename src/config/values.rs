@@ -368,8 +368,11 @@ fn endpoint(text: &str) -> Result<Endpoint, Fault> {
             "write grpc://HOST:PORT, such as grpc://127.0.0.1:10000",
         )
     };
-    let (host, port) = text
-        .strip_prefix("grpc://")
+    let (tls, rest) = match text.strip_prefix("grpcs://") {
+        Some(rest) => (true, Some(rest)),
+        None => (false, text.strip_prefix("grpc://")),
+    };
+    let (host, port) = rest
         .and_then(|rest| rest.trim_end_matches('/').rsplit_once(':'))
         .ok_or_else(fault)?;
     let bare = host
@@ -385,6 +388,7 @@ fn endpoint(text: &str) -> Result<Endpoint, Fault> {
     };
     match port.parse::<u16>() {
         Ok(port) if valid && port > 0 => Ok(Endpoint {
+            tls,
             host: host.to_owned(),
             port,
         }),

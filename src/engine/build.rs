@@ -1,5 +1,6 @@
 //! Compiles a router into a plan and starts its actors.
 
+use crate::egress::{Egress, Publisher};
 use crate::engine::faults::Faults;
 use crate::engine::plan::{CoreChains, Plan, Route, RouteInfo};
 use crate::engine::shared::{Core, EngineLimits, Gauge, Shared};
@@ -315,6 +316,24 @@ impl Engine {
         ownership: Arc<dyn Ownership>,
         cores: &[Handle],
     ) -> Result<Self, EngineError> {
+        Self::start_with(router, config, ownership, cores, Publisher::closed()).await
+    }
+
+    /// The same with a publisher for its handlers; without one every call of theirs is refused.
+    ///
+    /// # Errors
+    /// As for [`Engine::start`].
+    pub async fn start_with(
+        router: Router,
+        config: EngineConfig,
+        ownership: Arc<dyn Ownership>,
+        cores: &[Handle],
+        publisher: Publisher,
+    ) -> Result<Self, EngineError> {
+        let egress = Arc::new(Egress {
+            publisher,
+            ownership: Arc::clone(&ownership),
+        });
         let compiled = Compiled::try_new(router, &config.namespace_boundary)?;
         let count = u16::try_from(cores.len()).unwrap_or(u16::MAX);
         let layout = ShardLayout::try_new(count, config.shards_per_core)?;
@@ -327,6 +346,7 @@ impl Engine {
             cores.len(),
             &activities,
             config.metrics,
+            &egress,
         )?;
         let shard = |index: u16| {
             let id = layout.shard(index).map_or(0, |id| layout.core_of(id));
@@ -384,6 +404,7 @@ fn plan_of(
     cores: usize,
     activities: &Activities,
     counted: bool,
+    egress: &Arc<Egress>,
 ) -> Result<Plan, EngineError> {
     let stage_activities: Vec<Activity> = compiled
         .stages
@@ -412,6 +433,7 @@ fn plan_of(
             index,
             info,
             key: compiled.key,
+            egress: Arc::clone(egress),
             handler,
             pool,
             activity,

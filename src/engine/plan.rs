@@ -1,5 +1,6 @@
 //! Routes and chains as the engine runs them: compiled once, looked up for every event.
 
+use crate::egress::Egress;
 use crate::event::EventKind;
 use crate::handler::AnyHandler;
 use crate::pipeline::{Chain, Stage};
@@ -40,6 +41,8 @@ pub(crate) struct Route {
     pub(crate) info: RouteInfo,
     /// What is serialised.
     pub(crate) key: KeySpec,
+    /// What its handlers publish by.
+    pub(crate) egress: Arc<Egress>,
     /// Runs its events.
     pub(crate) handler: Arc<dyn AnyHandler>,
     /// Where they run, if not on the cores.

@@ -149,7 +149,7 @@ fn read(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     Ok(config)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = CertificateDer::pem_file_iter(path).map_err(|why| file(path, &why))?;
     let chain: Vec<_> = read
         .collect::<Result<_, _>>()
@@ -160,7 +160,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Ok(chain)
 }
 
-fn file(path: &Path, cause: &dyn fmt::Display) -> TlsError {
+pub(crate) fn file(path: &Path, cause: &dyn fmt::Display) -> TlsError {
     TlsError::File {
         path: path.to_owned(),
         cause: cause.to_string(),

@@ -15,6 +15,21 @@ const BAD: &[(&str, &str, &str)] = &[
         "did you mean `limits`?",
     ),
     (
+        "[centrifugo]\ntls.cert = \"cert.pem\"",
+        "centrifugo.tls.cert = \"cert.pem\" (node.toml:2): is nothing without centrifugo.tls.key",
+        "set centrifugo.tls.key too",
+    ),
+    (
+        "[centrifugo]\nqueue_bytes = \"1MiB\"",
+        "centrifugo.queue_bytes = \"1MiB\" (node.toml:2): is less than centrifugo.message_bytes",
+        "raise it",
+    ),
+    (
+        "[centrifugo]\napi = [\"http://127.0.0.1:8000\"]",
+        "\"http://127.0.0.1:8000\" (node.toml:2): is not a gRPC address",
+        "write grpc://HOST:PORT",
+    ),
+    (
         "x = 1",
         "x (node.toml:1): is not a key",
         "there are `node`, `listen`",

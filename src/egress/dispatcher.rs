@@ -1,0 +1,146 @@
+//! The task that sends: takes calls from the queue, forms flights and waits for their landing.
+//!
+//! A flight leaves as soon as an endpoint has room for it: an idle wire adds no delay, and while it
+//! is busy, calls gather for the next batch.
+
+use super::error::Error;
+use super::flight::{self, Shared};
+use super::job::{Job, LaneKey, LaneKeys};
+use super::lanes::{Flight, Lanes};
+use super::upstream::Kind;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// How often calls that wait are looked at for their deadline.
+const SWEEP: Duration = Duration::from_millis(20);
+/// Calls taken from the queue at once.
+const INTAKE: usize = 1024;
+
+/// Ends tasks when dropped.
+#[derive(Debug)]
+pub(super) struct Keepers(pub(super) Vec<JoinHandle<()>>);
+
+impl Drop for Keepers {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// The sending side of a publisher.
+#[derive(Debug)]
+pub(super) struct Dispatcher {
+    pub(super) inbox: mpsc::UnboundedReceiver<Job>,
+    pub(super) stop: watch::Receiver<bool>,
+    pub(super) shared: Arc<Shared>,
+    /// Commands in a batch.
+    pub(super) batch: usize,
+    /// Bytes of a batch.
+    pub(super) batch_bytes: usize,
+    /// The endpoints' keepers, which end with it.
+    pub(super) _keepers: Keepers,
+}
+
+type Landing = Pin<Box<dyn Future<Output = Vec<LaneKey>> + Send>>;
+
+impl Dispatcher {
+    /// Runs until it is stopped, or every publisher is gone and every call answered.
+    pub(super) async fn run(mut self) {
+        let mut stop = self.stop.clone();
+        let mut lanes = Lanes::default();
+        let mut singles: VecDeque<Job> = VecDeque::new();
+        let mut flights: FuturesUnordered<Landing> = FuturesUnordered::new();
+        let mut changes = self.shared.fleet.changes.subscribe();
+        let mut taken = Vec::with_capacity(INTAKE);
+        let mut sweep = interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_open = true;
+        loop {
+            // What has come meanwhile joins the next batch.
+            while let Ok(job) = self.inbox.try_recv() {
+                accept(job, &mut lanes, &mut singles);
+            }
+            while let Some(landing) = self.next(&mut lanes, &mut singles) {
+                flights.push(landing);
+            }
+            let waits = lanes.len() + singles.len() > 0;
+            if !is_open && !waits && flights.is_empty() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                // A sender that is gone is no order to stop.
+                Ok(_) = stop.wait_for(|stop| *stop) => break,
+                Some(held) = flights.next(), if !flights.is_empty() => lanes.release(&held),
+                count = self.inbox.recv_many(&mut taken, INTAKE), if is_open => {
+                    is_open = count > 0;
+                    let taken = taken.drain(..);
+                    taken.for_each(|job| accept(job, &mut lanes, &mut singles));
+                }
+                _ = changes.changed() => {}
+                _ = sweep.tick(), if waits => {
+                    let now = Instant::now();
+                    let over = lanes.expire(now).into_iter();
+                    over.for_each(|job| self.expired(job));
+                    for _ in 0..singles.len() {
+                        match singles.pop_front() {
+                            Some(job) if job.deadline <= now => self.expired(job),
+                            Some(job) => singles.push_back(job),
+                            None => {}
+                        }
+                    }
+                }
+            }
+        }
+        for job in lanes.clear().into_iter().chain(singles) {
+            job.answer(Err(Error::Closed));
+        }
+    }
+
+    /// What can be sent now.
+    fn next(&self, lanes: &mut Lanes, singles: &mut VecDeque<Job>) -> Option<Landing> {
+        let fleet = &self.shared.fleet;
+        if !singles.is_empty()
+            && let Some(lease) = fleet.lease(Kind::Single)
+            && let Some(job) = singles.pop_front()
+        {
+            let flight = Flight {
+                jobs: vec![job],
+                held: Vec::new(),
+                is_unordered: false,
+            };
+            let shared = Arc::clone(&self.shared);
+            return Some(Box::pin(flight::fly(shared, lease, flight, Kind::Single)));
+        }
+        if !lanes.has_ready() {
+            return None;
+        }
+        let lease = fleet.lease(Kind::Flight)?;
+        let flight = lanes.take(self.batch, self.batch_bytes)?;
+        let shared = Arc::clone(&self.shared);
+        Some(Box::pin(flight::fly(shared, lease, flight, Kind::Flight)))
+    }
+
+    /// A call's time was over before it could be sent: for want of an endpoint, or of room.
+    fn expired(&self, job: Job) {
+        let why = self.shared.fleet.why();
+        if why.is_empty() {
+            job.time_out(false);
+        } else {
+            job.answer(Err(Error::Unavailable { why }));
+        }
+    }
+}
+
+/// Puts a call where it waits.
+fn accept(job: Job, lanes: &mut Lanes, singles: &mut VecDeque<Job>) {
+    match job.lanes {
+        LaneKeys::None => singles.push_back(job),
+        _ => lanes.push(job),
+    }
+}

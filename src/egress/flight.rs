@@ -1,0 +1,336 @@
+//! One gRPC call with its attempts: what is sent again, what is not, and what each caller is told.
+//!
+//! A call that was not sent is tried elsewhere. One that was sent is tried again only if it is safe:
+//! it reads, or has an idempotency key. Attempts are bounded in number, in time by each call's
+//! deadline, and over all calls by a budget that successes fill.
+
+use super::batch;
+use super::error::{self, Error};
+use super::job::{Job, LaneKey};
+use super::lanes::Flight;
+use super::stats::Counters;
+use super::upstream::{Fleet, Kind, Lease};
+use super::wire::{CallError, GrpcStatus};
+use bytes::Bytes;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+/// Attempts of one call after it was sent.
+const ATTEMPTS: u32 = 3;
+/// Attempts to send it at all.
+const SENDINGS: u32 = 8;
+/// A pause before the next attempt, times their number.
+const PAUSE: Duration = Duration::from_millis(10);
+/// gRPC UNAVAILABLE.
+const UNAVAILABLE: i32 = 14;
+
+/// What flights share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) budget: Budget,
+    /// The namespace boundary of channels.
+    pub(super) boundary: String,
+    /// After how long without an answer an endpoint is suspect.
+    pub(super) patience: Duration,
+}
+
+/// How many retries there may be: one for ten successes, and a few to begin with.
+#[derive(Debug)]
+pub(super) struct Budget(AtomicU64);
+
+impl Budget {
+    const COST: u64 = 10;
+    const MOST: u64 = 1000;
+
+    pub(super) const fn new() -> Self {
+        Self(AtomicU64::new(Self::MOST / 10))
+    }
+
+    fn succeeded(&self) {
+        let fill = |tokens: u64| Some((tokens + 1).min(Self::MOST));
+        _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fill);
+    }
+
+    fn may_retry(&self) -> bool {
+        let pay = |tokens: u64| tokens.checked_sub(Self::COST);
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay)
+            .is_ok()
+    }
+}
+
+/// How an attempt ended.
+enum Attempt {
+    Answered(Bytes),
+    NotSent(String),
+    Lost(String),
+    Status(GrpcStatus),
+    /// No answer for so long that another endpoint is asked; every call is safe.
+    Slow,
+    /// Every call has timed out.
+    Over,
+}
+
+/// Sends a flight until each of its calls is answered; gives back the lanes that it held.
+pub(super) async fn fly(
+    shared: Arc<Shared>,
+    lease: Lease,
+    flight: Flight,
+    kind: Kind,
+) -> Vec<LaneKey> {
+    let Flight {
+        jobs,
+        held,
+        is_unordered,
+    } = flight;
+    let mut flying = Flying {
+        shared,
+        is_unordered,
+        kind,
+        jobs: Vec::with_capacity(jobs.len()),
+    };
+    for job in jobs {
+        // The owner may have changed while the call waited.
+        match job.fence.as_ref().map_or(Ok(()), |fence| fence.check()) {
+            Ok(()) => flying.jobs.push(Some(job)),
+            Err(fenced) => job.answer(Err(fenced)),
+        }
+    }
+    flying.run(lease).await;
+    held
+}
+
+struct Flying {
+    shared: Arc<Shared>,
+    is_unordered: bool,
+    kind: Kind,
+    /// The calls without an answer; a place is empty once its call has one.
+    jobs: Vec<Option<Job>>,
+}
+
+impl Flying {
+    async fn run(mut self, mut lease: Lease) {
+        let (mut sent, mut unsent) = (0, 0);
+        loop {
+            self.jobs.retain(Option::is_some);
+            self.time_out(sent > 0);
+            if self.jobs.iter().flatten().next().is_none() {
+                return;
+            }
+            let attempt = self.attempt(&lease, sent + 1).await;
+            match attempt {
+                Attempt::Over => return,
+                Attempt::Answered(answer) => {
+                    self.shared.budget.succeeded();
+                    return self.answered(answer);
+                }
+                Attempt::NotSent(why) => {
+                    unsent += 1;
+                    lease.suspect(&self.shared.fleet.changes, &why);
+                    if unsent == SENDINGS {
+                        return self.fail(|_| Error::Unavailable { why: why.clone() });
+                    }
+                    sleep(PAUSE * (unsent - 1)).await;
+                }
+                Attempt::Status(status) if status.code == UNAVAILABLE => {
+                    sent += 1;
+                    let failure = |shared: &Shared, job: &Job| of_status(shared, job, &status);
+                    if !self.keep_safe(sent, failure).await {
+                        return;
+                    }
+                }
+                Attempt::Status(status) => {
+                    let shared = Arc::clone(&self.shared);
+                    return self.fail(|job| of_status(&shared, job, &status));
+                }
+                Attempt::Lost(why) => {
+                    sent += 1;
+                    let failure = |_: &Shared, job: &Job| Error::Lost {
+                        method: job.name(),
+                        why: why.clone(),
+                    };
+                    if !self.keep_safe(sent, failure).await {
+                        return;
+                    }
+                }
+                Attempt::Slow => {
+                    sent += 1;
+                    self.shared.counters.retries.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            match self.lease_again(lease).await {
+                Some(next) => lease = next,
+                None => {
+                    let why = self.shared.fleet.why();
+                    return self.fail(|_| Error::Unavailable { why: why.clone() });
+                }
+            }
+        }
+    }
+
+    /// One call on one connection, within the deadlines.
+    async fn attempt(&mut self, lease: &Lease, number: u32) -> Attempt {
+        let shared = Arc::clone(&self.shared);
+        let now = Instant::now();
+        let live = || self.jobs.iter().flatten();
+        let Some(last) = live().map(|job| job.deadline).max() else {
+            return Attempt::Over;
+        };
+        let (method, message, transport) = match &self.jobs[..] {
+            [Some(job)] => (
+                job.method.name.clone(),
+                job.payload.clone(),
+                job.transport_errors,
+            ),
+            _ => {
+                let counters = &shared.counters;
+                let count = self.jobs.len() as u64;
+                counters.batches.fetch_add(1, Ordering::Relaxed);
+                counters.batched.fetch_add(count, Ordering::Relaxed);
+                let message = batch::encode(live(), self.is_unordered);
+                ("Batch".into(), message, false)
+            }
+        };
+        shared.counters.sent.fetch_add(1, Ordering::Relaxed);
+        let timeout = last.saturating_duration_since(now);
+        let call = lease.connection.call(&method, &message, timeout, transport);
+        let mut call = pin!(call);
+        let mut patience = Some(now + shared.patience);
+        loop {
+            let next = self.jobs.iter().flatten().map(|job| job.deadline).min();
+            let Some(next) = next else {
+                return Attempt::Over;
+            };
+            let wake = patience.map_or(next, |patience| patience.min(next));
+            tokio::select! {
+                biased;
+                answer = &mut call => return match answer {
+                    Ok(answer) => Attempt::Answered(answer),
+                    Err(CallError::NotSent(why)) => Attempt::NotSent(why),
+                    Err(CallError::Lost(why)) => Attempt::Lost(why),
+                    Err(CallError::Status(status)) => Attempt::Status(status),
+                },
+                () = sleep_until(wake) => {}
+            }
+            self.time_out(true);
+            if patience.is_some_and(|patience| patience <= Instant::now()) {
+                patience = None;
+                lease.suspect(&shared.fleet.changes, "it lets calls wait");
+                let is_safe = self.jobs.iter().flatten().all(|job| job.is_safe);
+                if is_safe
+                    && shared.fleet.len() > 1
+                    && number < ATTEMPTS
+                    && shared.budget.may_retry()
+                {
+                    return Attempt::Slow;
+                }
+            }
+        }
+    }
+
+    /// Keeps what may be sent again, and answers the rest; whether there is another attempt.
+    async fn keep_safe(&mut self, sent: u32, failure: impl Fn(&Shared, &Job) -> Error) -> bool {
+        let may = sent < ATTEMPTS && self.shared.budget.may_retry();
+        for place in &mut self.jobs {
+            if let Some(job) = place.take_if(|job| !(may && job.is_safe)) {
+                let error = failure(&self.shared, &job);
+                job.answer(Err(error));
+            }
+        }
+        let again = self.jobs.iter().flatten().next().is_some();
+        if again {
+            self.shared.counters.retries.fetch_add(1, Ordering::Relaxed);
+            sleep(PAUSE * sent).await;
+        }
+        again
+    }
+
+    /// A place at an endpoint, waited for until the last deadline.
+    async fn lease_again(&mut self, last: Lease) -> Option<Lease> {
+        let index = last.index();
+        drop(last);
+        let shared = Arc::clone(&self.shared);
+        let mut changes = shared.fleet.changes.subscribe();
+        loop {
+            changes.borrow_and_update();
+            if let Some(lease) = shared.fleet.lease_again(self.kind, index) {
+                return Some(lease);
+            }
+            let until = self.jobs.iter().flatten().map(|job| job.deadline).max()?;
+            let changed = timeout_at(until, changes.changed()).await;
+            changed.ok()?.ok()?;
+        }
+    }
+
+    fn time_out(&mut self, sent: bool) {
+        let now = Instant::now();
+        for place in &mut self.jobs {
+            if let Some(job) = place.take_if(|job| job.deadline <= now) {
+                job.time_out(sent);
+            }
+        }
+    }
+
+    fn fail(&mut self, error: impl Fn(&Job) -> Error) {
+        for job in self.jobs.iter_mut().filter_map(Option::take) {
+            let error = error(&job);
+            job.answer(Err(error));
+        }
+    }
+
+    /// Gives each call its part of the answer.
+    fn answered(&mut self, answer: Bytes) {
+        let boundary = &self.shared.boundary;
+        if let [only] = &mut self.jobs[..] {
+            if let Some(job) = only.take() {
+                let result = batch::result_of_response(&job, answer, boundary);
+                job.answer(result);
+            }
+            return;
+        }
+        let replies = batch::replies(answer);
+        let (wanted, there) = (self.jobs.len(), replies.len());
+        let mut replies = replies.into_iter();
+        for place in &mut self.jobs {
+            let reply = replies.next();
+            let Some(job) = place.take() else {
+                continue;
+            };
+            let result = match reply {
+                Some(reply) => batch::result_of_reply(&job, reply, boundary),
+                None => Err(Error::Lost {
+                    method: job.name(),
+                    why: format!("{there} of {wanted} commands of its batch were answered"),
+                }),
+            };
+            job.answer(result);
+        }
+    }
+}
+
+fn of_status(shared: &Shared, job: &Job, status: &GrpcStatus) -> Error {
+    let channel = job.channel();
+    error::of_status(&job.name(), status, channel.as_deref(), &shared.boundary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_of_retries_is_spent_and_filled_by_successes() {
+        let budget = Budget::new();
+        let first = (0..100).filter(|_| budget.may_retry()).count();
+        assert_eq!(first, 10);
+        (0..25).for_each(|_| budget.succeeded());
+        let then = (0..100).filter(|_| budget.may_retry()).count();
+        assert_eq!(then, 2);
+    }
+}

@@ -1,0 +1,159 @@
+//! The publisher as handlers have it: an extractor, bound to slot and owner epoch.
+
+use crate::publication;
+use centripeta::config::{Config, ListenAddr};
+use centripeta::egress::{Error, Publisher};
+use centripeta::proto::{api, proxy};
+use centripeta::testing::TestRouter;
+use centripeta::{Channel, Data, Listeners, Node, PublishReply, Reject, Router, RpcReply, User};
+use centripeta_cluster::{Owner, OwnerEpoch, Ownership, SlotId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+fn rpc(method: &str, data: &str) -> proxy::RpcRequest {
+    proxy::RpcRequest {
+        client: "c1".to_owned(),
+        protocol: "json".to_owned(),
+        user: "u1".to_owned(),
+        method: method.to_owned(),
+        data: data.to_owned().into(),
+        ..Default::default()
+    }
+}
+
+async fn say(
+    User(user): User,
+    Data(text): Data<String>,
+    publisher: Publisher,
+) -> Result<RpcReply, Reject> {
+    let said = serde_json::json!({ "user": user, "text": text });
+    let published = publisher.publish_json("chat:1", &said).await?;
+    Ok(RpcReply::data(&published.offset))
+}
+
+#[tokio::test]
+async fn a_test_router_keeps_what_handlers_publish_and_answers_as_told() {
+    let router = TestRouter::new(Router::new().rpc("say", say))
+        .await
+        .unwrap();
+    let answer = api::PublishResult {
+        offset: 7,
+        epoch: String::new(),
+    };
+    router.recorder().answer::<api::PublishRequest>(Ok(answer));
+    router
+        .recorder()
+        .answer::<api::PublishRequest>(Err(Error::Closed));
+    let said = router.rpc(rpc("say", "\"hi\"")).await;
+    assert_eq!(said.result().map(|result| &*result.data), Some(&b"7"[..]));
+    let publications = router.recorder().publications();
+    assert_eq!(
+        publications,
+        [publication("chat:1", r#"{"text":"hi","user":"u1"}"#)]
+    );
+    let failed = router.rpc(rpc("say", "\"hi\"")).await;
+    assert_eq!(failed.result(), None);
+}
+
+/// Every slot is ours, under an epoch that can change.
+#[derive(Debug)]
+struct Changing(AtomicU64);
+
+impl Ownership for Changing {
+    fn owner(&self, _: SlotId) -> Owner {
+        let epoch = OwnerEpoch(self.0.load(Ordering::SeqCst));
+        Owner::Here { epoch }
+    }
+}
+
+#[tokio::test]
+async fn a_stale_owner_can_not_publish() {
+    let ownership = Arc::new(Changing(AtomicU64::new(3)));
+    let change = Arc::clone(&ownership);
+    let handler = move |Channel(channel): Channel, publisher: Publisher| {
+        let change = Arc::clone(&change);
+        async move {
+            publisher.publish_json(&channel, &1).await?;
+            change.0.store(4, Ordering::SeqCst);
+            let fenced = publisher.publish_json(&channel, &2).await.unwrap_err();
+            assert!(
+                matches!(
+                    fenced,
+                    Error::Fenced {
+                        epoch: OwnerEpoch(3),
+                        ..
+                    }
+                ),
+                "{fenced}"
+            );
+            assert_eq!(
+                publisher.detached().publish_now(&channel, &3).unwrap_err(),
+                fenced
+            );
+            Ok::<_, Reject>(PublishReply::allow())
+        }
+    };
+    let recorder = Arc::default();
+    let publisher = Publisher::recording(Arc::clone(&recorder));
+    let router = Router::new().publish("chat:{room}", handler);
+    let config = Config::default();
+    let router = TestRouter::with_ownership(router, &config, publisher, ownership);
+    let router = router.await.unwrap();
+    let publish = || proxy::PublishRequest {
+        channel: "chat:1".to_owned(),
+        user: "u1".to_owned(),
+        data: "{}".into(),
+        ..Default::default()
+    };
+    assert!(router.publish(publish()).await.result().is_some());
+    assert_eq!(recorder.publications().len(), 1);
+}
+
+#[tokio::test]
+async fn an_event_without_a_key_is_bound_to_no_owner() {
+    let ownership = Arc::new(Changing(AtomicU64::new(3)));
+    let change = Arc::clone(&ownership);
+    let handler = move |publisher: Publisher| {
+        let change = Arc::clone(&change);
+        async move {
+            change.0.store(4, Ordering::SeqCst);
+            publisher.publish_json("chat:1", &1).await?;
+            Ok::<_, Reject>(RpcReply::data(&1))
+        }
+    };
+    let publisher = Publisher::recording(Arc::default());
+    let router = Router::new().rpc("say", handler);
+    let config = Config::default();
+    let router = TestRouter::with_ownership(router, &config, publisher, ownership);
+    assert!(
+        router
+            .await
+            .unwrap()
+            .rpc(rpc("say", "1"))
+            .await
+            .result()
+            .is_some()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_sends_what_was_published_before_it_ends() {
+    let double = crate::Double::start();
+    let mut config = Config::default();
+    let any = "127.0.0.1:0".parse().unwrap();
+    config.listen.grpc = ListenAddr::Tcp(any);
+    config.listen.admin = any;
+    config.centrifugo = crate::towards(vec![double.endpoint()]);
+    let listeners = Listeners::bind(&config).await.unwrap();
+    let node = Node::start(&config, Router::new(), listeners)
+        .await
+        .unwrap();
+    let publisher = node.publisher().clone();
+    for at in 0..1000 {
+        publisher.publish_now("chat:1", &at).unwrap();
+    }
+    node.shutdown(Duration::from_secs(5)).await;
+    assert_eq!(double.state.of("chat:1").len(), 1000);
+    assert_eq!(publisher.publish_now("chat:1", &0), Err(Error::Closed));
+}

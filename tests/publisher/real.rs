@@ -1,0 +1,405 @@
+//! Against a real Centrifugo: C101, and what it says to the other lines. Without the program (on
+//! `PATH`, or named by `CENTRIFUGO_BIN`) the test says loudly that it was skipped.
+
+use crate::double::towards;
+use crate::{eventually, presence, publication};
+use centripeta::config::{CentrifugoConfig, Config, Endpoint, ListenAddr, Secret};
+use centripeta::egress::{Error, Publisher};
+use centripeta::proto::api;
+use centripeta::{ConnectReply, GrpcAddress, Listeners, Node, Reject, Router, RpcReply};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+const KEY: &str = "not-a-secret";
+
+fn binary() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("CENTRIFUGO_BIN") {
+        return Some(PathBuf::from(named)).filter(|path| path.is_file());
+    }
+    let path = std::env::var_os("PATH")?;
+    let mut found = std::env::split_paths(&path).map(|dir| dir.join("centrifugo"));
+    found.find(|path| path.is_file())
+}
+
+fn free_ports<const N: usize>() -> [u16; N] {
+    let held = [(); N].map(|()| std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap());
+    held.each_ref()
+        .map(|listener| listener.local_addr().unwrap().port())
+}
+
+fn config(http: u16, grpc: u16, node: &str) -> Value {
+    let proxy = json!({ "endpoint": format!("grpc://{node}"), "timeout": "1s" });
+    let mut connect = proxy.clone();
+    connect["enabled"] = json!(true);
+    json!({
+        "http_server": { "address": "127.0.0.1", "port": http },
+        "health": { "enabled": true },
+        "grpc_api": { "enabled": true, "address": "127.0.0.1", "port": grpc, "key": KEY },
+        "client": { "proxy": { "connect": connect }, "concurrency": 8 },
+        "shared_poll": { "hmac_secret_key": KEY },
+        "rpc": { "proxy": proxy, "without_namespace": { "proxy_enabled": true } },
+        "channel": {
+            "proxy": { "shared_poll_refresh": proxy },
+            "namespaces": [
+                { "name": "chat", "history_size": 20000, "history_ttl": "60s", "presence": true },
+                { "name": "plain" },
+                {
+                    "name": "board", "subscription_type": "map",
+                    "map": { "mode": "recoverable", "key_ttl": "60s" },
+                },
+                {
+                    "name": "quotes", "subscription_type": "shared_poll",
+                    "shared_poll": {
+                        "mode": "versioned", "refresh_interval": "10s", "publish_enabled": true,
+                    },
+                },
+            ],
+        },
+    })
+}
+
+/// A node whose users are `u1`, with an rpc that publishes back.
+async fn start_node(centrifugo: CentrifugoConfig) -> Node {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let mut config = Config::default();
+    config.listen.grpc = ListenAddr::Tcp(any);
+    config.listen.admin = any;
+    config.centrifugo = centrifugo;
+    let say = |publisher: Publisher| async move {
+        let published = publisher.publish_json("chat:room", &"from an rpc").await?;
+        Ok::<_, Reject>(RpcReply::data(&published.offset))
+    };
+    let router = Router::new()
+        .connect(|| async { ConnectReply::user("u1") })
+        .rpc("say", say);
+    let listeners = Listeners::bind(&config).await.unwrap();
+    Node::start(&config, router, listeners).await.unwrap()
+}
+
+/// A client that speaks the JSON protocol.
+struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Client {
+    async fn connect(port: u16) -> (Self, String) {
+        let url = format!("ws://127.0.0.1:{port}/connection/websocket");
+        let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        let mut client = Self(socket);
+        client.send(json!({ "id": 1, "connect": {} })).await;
+        let reply = client.next().await.unwrap();
+        let id = reply["connect"]["client"].as_str().unwrap().to_owned();
+        (client, id)
+    }
+
+    async fn send(&mut self, command: Value) {
+        self.0
+            .send(Message::text(command.to_string()))
+            .await
+            .unwrap();
+    }
+
+    /// The next message that is not a ping; the close code at the end.
+    async fn next(&mut self) -> Result<Value, u16> {
+        loop {
+            let message = tokio::time::timeout(Duration::from_secs(10), self.0.next());
+            match message.await.unwrap() {
+                Some(Ok(Message::Text(text))) => {
+                    let mut lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+                    let line: Value = lines.next().unwrap();
+                    if line != json!({}) {
+                        return Ok(line);
+                    }
+                    self.send(json!({})).await;
+                }
+                Some(Ok(Message::Close(Some(frame)))) => return Err(frame.code.into()),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c101_every_open_method_round_trips_with_a_real_centrifugo() {
+    let Some(binary) = binary() else {
+        // The macros would be captured.
+        let line = b"SKIPPED: C101: no centrifugo on PATH or in CENTRIFUGO_BIN\n";
+        std::io::stderr().write_all(line).unwrap();
+        return;
+    };
+    let [http, grpc] = free_ports();
+    let mut towards = towards(vec![Endpoint {
+        tls: false,
+        host: "127.0.0.1".to_owned(),
+        port: grpc,
+    }]);
+    towards.key = Some(Secret::new(KEY));
+    let node = start_node(towards.clone()).await;
+    let GrpcAddress::Tcp(address) = &node.addresses().grpc else {
+        panic!("{:?}", node.addresses());
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let _centrifugo = start(
+        &binary,
+        dir.path(),
+        &config(http, grpc, &address.to_string()),
+    );
+    let publisher = node.publisher().clone();
+    eventually("centrifugo is there", || {
+        publisher.stats().endpoints[0].is_up
+    })
+    .await;
+
+    let (mut client, id) = Client::connect(http).await;
+    reaches_clients(&publisher, &mut client, &id).await;
+    publishes_back(&mut client).await;
+    keeps_history(&publisher).await;
+    keeps_maps(&publisher).await;
+    asks(&publisher).await;
+    refuses(&publisher).await;
+    let user = "u1".to_owned();
+    publisher
+        .disconnect(api::DisconnectRequest {
+            user,
+            ..Default::default()
+        })
+        .await
+        .unwrap();
+    let code = loop {
+        if let Err(code) = client.next().await {
+            break code;
+        }
+    };
+    assert_eq!(code, 3503);
+
+    towards.key = Some(Secret::new("wrong"));
+    let stranger = Publisher::connect(&towards, ":").unwrap();
+    let error = stranger.info(api::InfoRequest {}).await.unwrap_err();
+    assert_eq!(error, Error::Unauthenticated);
+}
+
+fn start(binary: &Path, dir: &Path, config: &Value) -> tokio::process::Child {
+    let file = dir.join("config.json");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let log = std::fs::File::create(dir.join("log")).unwrap();
+    tokio::process::Command::new(binary)
+        .arg("--config")
+        .arg(&file)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+async fn reaches_clients(publisher: &Publisher, client: &mut Client, id: &str) {
+    let (user, channel) = ("u1".to_owned(), "chat:room".to_owned());
+    let subscribe = api::SubscribeRequest {
+        user: user.clone(),
+        channel: channel.clone(),
+        info: "{\"seat\":1}".into(),
+        ..Default::default()
+    };
+    publisher.subscribe(subscribe).await.unwrap();
+    let push = client.next().await.unwrap();
+    assert_eq!(push["push"]["channel"], "chat:room", "{push}");
+    let there = publisher.presence(presence("chat:room")).await.unwrap();
+    assert_eq!(there.presence[id].chan_info, "{\"seat\":1}");
+    let channel_of = || channel.clone();
+    let stats = api::PresenceStatsRequest {
+        channel: channel_of(),
+    };
+    assert_eq!(
+        publisher.presence_stats(stats).await.unwrap().num_clients,
+        1
+    );
+
+    publisher
+        .publish_json("chat:room", &json!({ "n": 1 }))
+        .await
+        .unwrap();
+    let push = client.next().await.unwrap();
+    assert_eq!(push["push"]["pub"]["data"], json!({ "n": 1 }), "{push}");
+    publisher
+        .broadcast_json(["chat:room", "chat:other"], &2)
+        .await
+        .unwrap();
+    let push = client.next().await.unwrap();
+    assert_eq!(push["push"]["pub"]["data"], 2, "{push}");
+
+    let refresh = api::RefreshRequest {
+        user: user.clone(),
+        expire_at: 4_000_000_000,
+        ..Default::default()
+    };
+    publisher.refresh(refresh).await.unwrap();
+    let push = client.next().await.unwrap();
+    assert_eq!(push["push"]["refresh"]["expires"], true, "{push}");
+    let unsubscribe = api::UnsubscribeRequest {
+        user,
+        channel,
+        ..Default::default()
+    };
+    publisher.unsubscribe(unsubscribe).await.unwrap();
+    let push = client.next().await.unwrap();
+    assert_eq!(push["push"]["unsubscribe"]["code"], 2000, "{push}");
+}
+
+async fn publishes_back(client: &mut Client) {
+    client
+        .send(json!({ "id": 2, "rpc": { "method": "say", "data": {} } }))
+        .await;
+    let reply = client.next().await.unwrap();
+    assert_eq!(reply["rpc"]["data"], 3, "{reply}");
+}
+
+/// 10 000 publications in four channels, batched as they come, are in the order of their calls.
+async fn keeps_history(publisher: &Publisher) {
+    let waiting: Vec<_> = (0..10_000)
+        .map(|at| publisher.publish_json(format!("chat:{}", at % 4), &at))
+        .collect();
+    for published in waiting {
+        published.await.unwrap();
+    }
+    for channel in 0..4 {
+        let request = api::HistoryRequest {
+            channel: format!("chat:{channel}"),
+            limit: -1,
+            ..Default::default()
+        };
+        let history = publisher.history(request).await.unwrap();
+        let data = history.publications.iter().map(|it| it.data.clone());
+        let wanted = (0..2500).map(|at| bytes::Bytes::from((at * 4 + channel).to_string()));
+        assert!(data.eq(wanted), "channel {channel}");
+    }
+    let stats = publisher.stats();
+    assert!(stats.batched > 5000, "{stats:?}");
+    let channel = "chat:0".to_owned();
+    publisher
+        .history_remove(api::HistoryRemoveRequest { channel })
+        .await
+        .unwrap();
+    let keyed = api::PublishRequest {
+        idempotency_key: "k".to_owned(),
+        ..publication("chat:once", "{}")
+    };
+    let first = publisher.publish(keyed.clone()).await.unwrap();
+    assert_eq!(publisher.publish(keyed).await.unwrap(), first);
+}
+
+async fn keeps_maps(publisher: &Publisher) {
+    let (channel, key) = (|| "board:1".to_owned(), || "k".to_owned());
+    let set = api::MapPublishRequest {
+        channel: channel(),
+        key: key(),
+        data: "{}".into(),
+        ..Default::default()
+    };
+    publisher.map_publish(set).await.unwrap();
+    let stats = publisher
+        .map_stats(api::MapStatsRequest { channel: channel() })
+        .await;
+    assert_eq!(stats.unwrap().num_keys, 1);
+    let read = api::MapReadStateRequest {
+        channel: channel(),
+        limit: 10,
+        ..Default::default()
+    };
+    assert_eq!(
+        publisher.map_read_state(read).await.unwrap().entries.len(),
+        1
+    );
+    let remove = api::MapRemoveRequest {
+        channel: channel(),
+        key: key(),
+        ..Default::default()
+    };
+    publisher.map_remove(remove).await.unwrap();
+    let read = api::MapReadStreamRequest {
+        channel: channel(),
+        limit: 10,
+        ..Default::default()
+    };
+    assert_eq!(
+        publisher.map_read_stream(read).await.unwrap().entries.len(),
+        2
+    );
+    publisher
+        .map_clear(api::MapClearRequest { channel: channel() })
+        .await
+        .unwrap();
+    let value = api::SharedPollPublishRequest {
+        channel: "quotes:1".to_owned(),
+        key: key(),
+        data: "{}".into(),
+        version: 1,
+        ..Default::default()
+    };
+    publisher.shared_poll_publish(value).await.unwrap();
+}
+
+async fn asks(publisher: &Publisher) {
+    assert_eq!(
+        publisher
+            .info(api::InfoRequest {})
+            .await
+            .unwrap()
+            .nodes
+            .len(),
+        1
+    );
+    let pattern = "chat:*".to_owned();
+    publisher
+        .channels(api::ChannelsRequest { pattern })
+        .await
+        .unwrap();
+    let method = "nope".to_owned();
+    let request = api::RpcRequest {
+        method,
+        params: "{}".into(),
+    };
+    assert_eq!(publisher.rpc(request).await.unwrap_err().code(), Some(104));
+    let commands = ["chat:b", "nosuch:b", "chat:b"].map(|it| publication(it, "1").into());
+    let answers = publisher.batch(commands.into(), false).await.unwrap();
+    let codes: Vec<_> = answers
+        .iter()
+        .map(|answer| answer.as_ref().err().and_then(Error::code))
+        .collect();
+    assert_eq!(codes, [None, Some(102), None]);
+}
+
+async fn refuses(publisher: &Publisher) {
+    for publisher in [publisher.clone(), publisher.transport_errors()] {
+        let error = publisher.presence(presence("plain:1")).await.unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("set `presence` in namespace `plain`"),
+            "{error}"
+        );
+        let error = publisher
+            .publish(publication("nosuch:1", "{}"))
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), Some(102), "{error}");
+    }
+    let result = publisher
+        .broadcast_json(["chat:1", "nosuch:1"], &1)
+        .await
+        .unwrap();
+    let failed: Vec<bool> = result.per_channel().map(|one| one.is_err()).collect();
+    assert_eq!(failed, [false, true]);
+    let user = "u".to_owned();
+    let error = publisher
+        .block_user(api::BlockUserRequest { user, expire_at: 0 })
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+}
