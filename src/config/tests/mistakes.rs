@@ -25,11 +25,6 @@ const BAD: &[(&str, &str, &str)] = &[
         "raise it",
     ),
     (
-        "[centrifugo]\napi = [\"http://127.0.0.1:8000\"]",
-        "\"http://127.0.0.1:8000\" (node.toml:2): is not a gRPC address",
-        "write grpc://HOST:PORT",
-    ),
-    (
         "x = 1",
         "x (node.toml:1): is not a key",
         "there are `node`, `listen`",
