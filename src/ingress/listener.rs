@@ -232,7 +232,9 @@ async fn serve<S>(
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
         .max_pending_accept_reset_streams(limits.pending_resets)
-        .max_local_error_reset_streams(limits.pending_resets)
+        // It counts, for the life of a connection, what arrives for calls that were refused before
+        // their message was complete: overload must not close the connection of everybody else.
+        .max_local_error_reset_streams(None)
         .max_header_list_size(limits.header_bytes)
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
