@@ -216,3 +216,27 @@ async fn messages_that_are_never_finished_take_their_place_among_the_bytes_in_fl
     let reply = soon("an answer", client.call(&path(EventKind::Rpc), &[], &body)).await;
     assert_eq!(reply.status, Some(0), "{reply:?}");
 }
+
+#[tokio::test]
+async fn calls_refused_before_their_message_is_complete_leave_the_connection_alone() {
+    let node = TestNode::start_with(actor::router(), |config| {
+        config.limits.in_flight = 1.try_into().unwrap();
+        config.limits.timeout = Duration::from_secs(30);
+    })
+    .await;
+    let client = node.client().await;
+    let body = frame(false, &small_request(EventKind::Rpc, "a"));
+    let mut held = client.open(&path(EventKind::Rpc), &[]).await.unwrap();
+    held.send(body.slice(..4), false).await;
+    eventually("it holds the only place", async || node.in_flight() == 1).await;
+    for n in 0..300 {
+        let mut call = client.open(&path(EventKind::Rpc), &[]).await.unwrap();
+        call.send(body.slice(..4), false).await;
+        let answer = soon("a refusal", call.next()).await.unwrap();
+        assert!(json(EventKind::Rpc, &answer).contains("111"), "call {n}");
+        // Some of it is under way when the refusal arrives.
+        call.send(body.slice(4..), true).await;
+    }
+    held.send(body.slice(4..), true).await;
+    assert_eq!(soon("an answer", held.finish()).await.status, Some(0));
+}
