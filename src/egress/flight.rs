@@ -315,7 +315,21 @@ impl Flying {
     }
 }
 
+/// The other side watches the time too, and may say first that it is over: DEADLINE_EXCEEDED, or
+/// CANCELLED from servers that drop a late call.
+fn is_late(job: &Job, status: &GrpcStatus) -> bool {
+    let left = job.deadline.saturating_duration_since(Instant::now());
+    status.details.is_none() && (status.code == 4 || status.code == 1 && left < job.timeout / 4)
+}
+
 fn of_status(shared: &Shared, job: &Job, status: &GrpcStatus) -> Error {
+    if is_late(job, status) {
+        return Error::Timeout {
+            method: job.name(),
+            after: job.timeout,
+            sent: true,
+        };
+    }
     let channel = job.channel();
     error::of_status(&job.name(), status, channel.as_deref(), &shared.boundary)
 }
