@@ -176,6 +176,11 @@ impl GrpcIngress {
         }
     }
 
+    /// Logs and counts a call whose message did not arrive in time.
+    pub(super) fn late(&self, kind: EventKind) {
+        self.0.engine.refused(self.0.core, kind, &Failure::Deadline);
+    }
+
     /// Gives a call whose message does not arrive at once a place among the events in flight, for so
     /// many bytes; logs and counts a refusal.
     pub(super) fn charge(
@@ -350,7 +355,8 @@ impl<'a> StreamingService<Bytes> for Call<'a> {
                 return refused_stream(kind, true, failure);
             }
             let first = tokio::time::timeout(wait, messages.message()).await;
-            let first = first.map_err(|_| Status::deadline_exceeded("no first message"))?;
+            let late = |_| Status::deadline_exceeded("no first message");
+            let first = first.map_err(late).inspect_err(|_| ingress.late(kind))?;
             let first = first.inspect_err(|status| ingress.malformed(kind, status))?;
             let raw = subscribe_request(first).map_err(Status::invalid_argument);
             let raw = raw.inspect_err(|status| ingress.malformed(kind, status))?;

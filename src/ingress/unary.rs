@@ -135,6 +135,7 @@ where
                             }
                             let late =
                                 Status::deadline_exceeded("the request message did not arrive");
+                            this.ingress.late(kind);
                             return Poll::Ready(Ok(refuse(&late)));
                         }
                     }

@@ -5,6 +5,7 @@
 mod exposition;
 
 use centripeta::config::{Config, LoadOptions, load};
+use centripeta::event::{EventKind, SERVICE_PATH};
 use centripeta::event::{Publish, Rpc, Stream};
 use centripeta::interceptor::Limit;
 use centripeta::proto::proxy::centrifugo_proxy_client::CentrifugoProxyClient;
@@ -627,4 +628,37 @@ fn labels_of(expression: &str) -> Vec<&str> {
         found.extend(selectors.map(str::trim).filter(|it| !it.is_empty()));
     }
     found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_never_arrive_count_as_timeouts() {
+    let world = World::start(&[]).await;
+    let centripeta::GrpcAddress::Tcp(address) = world.node.addresses().grpc.clone() else {
+        panic!("the node listens on a path");
+    };
+    let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (send, connection) = h2::client::handshake(socket).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut send = send.ready().await.unwrap();
+    for kind in [EventKind::Rpc, EventKind::StreamBidirectional] {
+        let url = format!("http://a{SERVICE_PATH}{}", kind.method());
+        let request = http::Request::post(url)
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("x-router-key", "right")
+            .header("grpc-timeout", "50m");
+        let (response, mut body) = send.send_request(request.body(()).unwrap(), false).unwrap();
+        // Four bytes of the five before a message.
+        body.send_data(bytes::Bytes::from_static(&[0; 4]), false)
+            .unwrap();
+        let head = response.await.unwrap();
+        assert_eq!(head.headers()["grpc-status"], "4", "{kind}");
+    }
+    let page = parse(&world.page().await);
+    let late = |kind: EventKind| ([kind.name(), "", "", "timeout"].map(str::to_owned), 1);
+    let expected = [late(EventKind::Rpc), late(EventKind::StreamBidirectional)];
+    assert_eq!(events(&page), BTreeMap::from(expected));
+    drop(send);
+    connection.abort();
+    world.node.shutdown(LIMIT).await;
 }
