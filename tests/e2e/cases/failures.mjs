@@ -113,6 +113,7 @@ export const cases = {
     assert.equal(retried.all('unsubscribed').length, 0);
     const end = await ended.wait('unsubscribed', { code: 1001 });
     assert.equal(end.reason, 'no');
+    await w.barrier(client);
     assert.equal(w.journal.all({ event: 'subscribe', subject: never, phase: 'begin' }).length, 1);
   },
 };
