@@ -6,6 +6,7 @@ mod builtin;
 mod cli;
 pub mod config;
 pub mod config_routes;
+mod control;
 mod cx;
 mod dispatch;
 pub mod egress;
