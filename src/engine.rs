@@ -28,6 +28,7 @@ use flight::{Flight, Landed};
 use http::HeaderMap;
 use ractor::ActorRef;
 use shared::{CoreId, Permit, Shared};
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -38,7 +39,6 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 /// An event as a frontend hands it in.
-#[derive(Debug)]
 pub(crate) struct Incoming {
     /// The kind.
     pub(crate) kind: EventKind,
@@ -54,6 +54,18 @@ pub(crate) struct Incoming {
     pub(crate) inbound: Option<InboundSource>,
     /// The place among the events in flight that it has had while its message was read.
     pub(crate) permit: Option<Permit>,
+}
+
+/// Metadata and message may hold secrets and are left out.
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming")
+            .field("kind", &self.kind)
+            .field("method", &self.method)
+            .field("bytes", &self.raw.len())
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An event that was let in.

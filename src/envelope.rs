@@ -16,10 +16,11 @@ use bytes::Bytes;
 use fields::Fields;
 use http::HeaderMap;
 use prost::Message;
+use std::fmt;
 use tokio::time::Instant;
 
-/// One event on its way from a frontend to its handler.
-#[derive(Debug)]
+/// One event on its way from a frontend to its handler. Its `Debug` shows no message and no
+/// metadata, which may hold secrets.
 pub struct Envelope {
     kind: EventKind,
     raw: Bytes,
@@ -27,6 +28,16 @@ pub struct Envelope {
     metadata: HeaderMap,
     raw_method: Box<str>,
     deadline: Instant,
+}
+
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Envelope")
+            .field("kind", &self.kind)
+            .field("subject", &self.subject())
+            .field("bytes", &self.raw.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Envelope {

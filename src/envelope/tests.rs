@@ -130,3 +130,30 @@ mod agreement {
         }
     }
 }
+
+#[test]
+fn debug_shows_neither_message_nor_metadata() {
+    let mut metadata = HeaderMap::new();
+    metadata.insert("authorization", "Bearer s3cr3t".parse().unwrap());
+    let request = proxy::RpcRequest {
+        method: "seat.hold".to_owned(),
+        data: "s3cr3t".into(),
+        ..Default::default()
+    };
+    let raw: Bytes = request.encode_to_vec().into();
+    let deadline = Instant::now();
+    let envelope = Envelope::try_new(EventKind::Rpc, raw.clone(), metadata.clone(), deadline);
+    let shown = format!("{:?}", envelope.unwrap());
+    assert!(shown.contains("seat.hold"), "{shown}");
+    let incoming = crate::engine::Incoming {
+        kind: EventKind::Rpc,
+        method: String::new(),
+        raw,
+        metadata,
+        timeout: None,
+        inbound: None,
+        permit: None,
+    };
+    // Bytes would be shown as text, headers as they are.
+    assert!(!format!("{shown} {incoming:?}").contains("s3cr3t"));
+}

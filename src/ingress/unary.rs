@@ -32,7 +32,6 @@ use tonic::body::Body;
 const PREFIX: usize = 5;
 
 /// What is known of a call from its head.
-#[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) kind: EventKind,
     /// For raw events, the name of the method.
