@@ -108,8 +108,30 @@ impl<E: Event, S, T: DeserializeOwned + Send> FromEvent<E, S> for Data<T> {
         };
         match serde_json::from_slice(&data) {
             Ok(value) => Ok(Self(value)),
-            Err(why) => Err(Rejection::bad_data(format!("`data`: {why}"))),
+            Err(why) => Err(Rejection::bad_data(format!("`data`: {}", misfit(&why)))),
         }
+    }
+}
+
+/// Why JSON does not fit a type, with nothing of the JSON in it: that may be a secret, and this is
+/// logged.
+fn misfit(why: &serde_json::Error) -> String {
+    let text = why.to_string();
+    if !why.is_data() {
+        // What is wrong with the text itself is told by its place.
+        return text;
+    }
+    let place = format!("at line {} column {}", why.line(), why.column());
+    let text = text.trim_end_matches(&place).trim_end();
+    let of_the_type = ["missing field `", "duplicate field `"];
+    if of_the_type.iter().any(|begin| text.starts_with(begin)) {
+        return format!("{text} {place}");
+    }
+    let names_both = ["invalid ", "unknown field `", "unknown variant `"];
+    let expected = text.rsplit_once(", expected ");
+    match expected.filter(|_| names_both.iter().any(|begin| text.starts_with(begin))) {
+        Some((_, expected)) => format!("expected {expected} {place}"),
+        None => format!("does not fit its type {place}"),
     }
 }
 
@@ -206,6 +228,7 @@ impl<E: Event, S, T: DeserializeOwned + Send> FromEvent<E, S> for Meta<T> {
         match serde_json::from_slice(&meta) {
             Ok(value) => Ok(Self(value)),
             Err(why) => {
+                let why = misfit(&why);
                 let cause = format!("the connection meta has another shape: {why}");
                 Err(Rejection::Invalid(Rejection::internal(
                     "extractor `Meta`",
@@ -303,5 +326,61 @@ impl<S> FromEvent<StreamBidirectional, S> for Inbound {
             let cause = "the publications of a stream can be taken once";
             Rejection::Invalid(Rejection::internal("extractor `Inbound`", cause))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::misfit;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Seat {
+        #[serde(rename = "row")]
+        _row: u8,
+        #[serde(rename = "kind")]
+        _kind: Option<Kind>,
+        #[serde(rename = "at", default, deserialize_with = "strict")]
+        _at: (),
+    }
+
+    #[derive(Debug, Deserialize)]
+    enum Kind {
+        Balcony,
+    }
+
+    /// An error of the type's own, which repeats the value.
+    fn strict<'de, D: serde::Deserializer<'de>>(from: D) -> Result<(), D::Error> {
+        let text = String::deserialize(from)?;
+        Err(serde::de::Error::custom(format!("no time: {text}")))
+    }
+
+    #[test]
+    fn why_data_does_not_fit_is_told_without_the_data() {
+        for (data, told) in [
+            (r#"{"row":"s3cr3t"}"#, "expected u8 at line 1 column 15"),
+            (r#"{"row":"s3cr3t, expected s3cr3t"}"#, "expected u8 at"),
+            (r#"{"row":3000}"#, "expected u8 at"),
+            (r#"{"kind":"Balcony"}"#, "missing field `row` at"),
+            (r#"{"row":1,"row":2}"#, "duplicate field `row` at"),
+            (
+                r#"{"row":1,"s3cr3t":2}"#,
+                "expected one of `row`, `kind`, `at` at",
+            ),
+            (r#"{"row":1,"kind":"s3cr3t"}"#, "expected `Balcony` at"),
+            (r#"{"row":1,"at":"s3cr3t"}"#, "does not fit its type at"),
+            (r#"["s3cr3t"]"#, "expected u8 at"),
+            (r#""s3cr3t""#, "expected struct Seat at"),
+            (r#"{"row":s3cr3t}"#, "expected value at line 1 column 8"),
+            (r#"{"row":1"#, "EOF while parsing"),
+        ] {
+            let why = serde_json::from_str::<Seat>(data).map_err(|why| misfit(&why));
+            let why = why.expect_err("none of them fits");
+            assert!(
+                why.starts_with(told) && !why.contains("s3cr3t"),
+                "{data}: {why}"
+            );
+        }
     }
 }
