@@ -40,7 +40,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-pub(crate) use build::Partial;
+pub(crate) use build::{AdminAccess, Partial};
 pub use print::{EXAMPLE_MARK, effective_json, print_defaults, print_docs, print_effective};
 pub use problem::{ConfigError, Origin, Problem};
 pub use secret::{REDACTED, Secret};
@@ -130,10 +130,18 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigError> {
     load_parts(options).map_err(|refused| refused.error)
 }
 
+/// What is wrong with the directives of a log level, as `log.level` takes them, and what to do about
+/// it.
+pub(crate) fn check_level(directives: &str) -> Result<(), (String, String)> {
+    values::filter(directives).map_err(|fault| (fault.rule(false), fault.fix))
+}
+
 /// A configuration that does not start a node, and what can still be said of its routes.
 pub(crate) struct Refused {
     /// What is wrong with it.
     pub(crate) error: ConfigError,
+    /// How its node is administered, if that much is said; `None` where the text itself is torn.
+    pub(crate) admin: Option<AdminAccess>,
     /// The routes that parsed; `None` where the text itself is torn, which shows nothing reliable.
     pub(crate) partial: Option<Partial>,
 }
@@ -238,8 +246,17 @@ fn finish_parts(
     } else {
         build::partial(&settings)
     };
+    let admin = if torn {
+        None
+    } else {
+        build::admin_access(&settings)
+    };
     let error = ConfigError { problems, warnings };
-    Err(Box::new(Refused { error, partial }))
+    Err(Box::new(Refused {
+        error,
+        admin,
+        partial,
+    }))
 }
 
 /// Leaves out what was found wrong with a line that is not even TOML.

@@ -267,6 +267,12 @@ impl Engine {
         self.shared.cores.len()
     }
 
+    /// Number of routes in force.
+    pub(crate) fn route_count(&self) -> usize {
+        let chains = self.shared.plan.chains.first();
+        chains.map_or(0, |core| core.routed.len())
+    }
+
     /// Whether every shard and stage is running; parked ones are named in the error.
     ///
     /// # Errors

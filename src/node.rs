@@ -4,6 +4,7 @@ mod admin;
 mod cores;
 
 use crate::config::{Config, ListenAddr, TlsConfig};
+use crate::control::Control;
 use crate::egress::Publisher;
 use crate::engine::{Engine, EngineConfig, EngineError, EngineLimits};
 use crate::event::SERVICE_PATH;
@@ -226,6 +227,16 @@ impl Node {
         router: Router,
         listeners: Listeners,
     ) -> Result<Self, NodeError> {
+        Self::start_with(config, router, listeners, None).await
+    }
+
+    /// The same, with someone who carries out what the Admin service is asked to change.
+    pub(crate) async fn start_with(
+        config: &Config,
+        router: Router,
+        listeners: Listeners,
+        control: Option<Control>,
+    ) -> Result<Self, NodeError> {
         let tls = config
             .listen
             .tls
@@ -259,7 +270,13 @@ impl Node {
         if let Some(tls) = tls.clone() {
             background.push(tokio::spawn(tls.watch()));
         }
-        let admin = admin::router(engine.clone(), &config.node.name, &config.listen);
+        let admin = admin::router(
+            engine.clone(),
+            &config.node.name,
+            &config.listen,
+            addresses.clone(),
+            control,
+        );
         background.push(tokio::spawn(admin::serve(listeners.admin, admin)));
         let doors = doors(config, &engine, &cores, &health);
         let connections = doors.iter().map(|door| Arc::clone(&door.connections));

@@ -11,3 +11,9 @@ pub mod proxy {
 pub mod api {
     tonic::include_proto!("centrifugal.centrifugo.api");
 }
+
+/// What an operator asks of a running node: this node answers, on its admin listener.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod admin {
+    tonic::include_proto!("centripeta.admin.v1");
+}

@@ -3,15 +3,18 @@
 //! Lines are handed to a thread of their own, so that a slow reader of stderr stalls no event; beyond
 //! 128,000 waiting lines the newest are dropped. Panics are logged like everything else, in one line.
 //!
-//! On a terminal a line for people, elsewhere one JSON object a line. Where a level alone is given,
-//! the libraries below us stay at `info`, since their details show headers; who wants them names
-//! their target.
+//! On a terminal a line for people, elsewhere one JSON object a line. Libraries below us stay at
+//! `info` whatever the level of all is, since their details show headers; who wants them names their
+//! target.
+//!
+//! The level changes at run time ([`Telemetry::set_level`]) for both forms alike.
 
 use crate::config::{LogConfig, LogFormat};
 use crate::engine::guard::panic_message;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::sync::{Mutex, PoisonError};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -36,6 +39,9 @@ pub(crate) enum TelemetryError {
     /// The level is none.
     #[error("`log.level`: {0}")]
     Level(#[from] tracing_subscriber::filter::ParseError),
+    /// The program had started a log of its own before.
+    #[error("the program writes a log of its own, whose level is not ours to change")]
+    Foreign,
 }
 
 /// The running log.
@@ -44,11 +50,9 @@ pub(crate) struct Telemetry {
     pub(crate) json: bool,
     /// Writes what waits when dropped.
     _writer: WorkerGuard,
-    #[allow(
-        dead_code,
-        reason = "what a running node reads again changes the level"
-    )]
     filter: reload::Handle<EnvFilter, Registry>,
+    /// The directives in force, as they were given.
+    level: Mutex<String>,
 }
 
 impl fmt::Debug for Telemetry {
@@ -87,22 +91,27 @@ impl Telemetry {
             json,
             _writer: guard,
             filter: handle,
+            level: Mutex::new(config.level.clone()),
         })
     }
 
-    /// Changes the level while the node runs.
+    /// Which lines are logged, as it was given.
+    pub(crate) fn level(&self) -> String {
+        let level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        level.clone()
+    }
+
+    /// Changes which lines are logged while the node runs; answers what was logged before.
     ///
     /// # Errors
-    /// The level is none; the one before stays.
-    #[allow(
-        dead_code,
-        reason = "what a running node reads again changes the level"
-    )]
-    pub(crate) fn set_level(&self, level: &str) -> Result<(), TelemetryError> {
+    /// The level is none, or the log is not ours; the one before stays.
+    pub(crate) fn set_level(&self, level: &str) -> Result<String, TelemetryError> {
         let filter = filter(level)?;
-        // It is gone only when the process is.
-        drop(self.filter.reload(filter));
-        Ok(())
+        let mut current = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        self.filter
+            .reload(filter)
+            .map_err(|_| TelemetryError::Foreign)?;
+        Ok(std::mem::replace(&mut *current, level.to_owned()))
     }
 }
 
@@ -135,18 +144,27 @@ fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
     Ok(EnvFilter::builder().parse(directives(level))?)
 }
 
-/// The directives of a level, with the libraries held back unless some target is named. The spans
+/// The directives of a level, with the libraries held back that it does not name itself. The spans
 /// that ractor opens around every message tell nothing and cost on every event.
 fn directives(level: &str) -> String {
-    let is = |words: &[&str]| words.iter().any(|word| level.eq_ignore_ascii_case(word));
-    let held = LIBRARIES.map(|library| format!(",{library}=info")).concat();
-    if is(&["debug", "trace"]) {
-        format!("{level},ractor=warn{held}")
-    } else if is(&["info"]) {
-        format!("{level},ractor=warn")
-    } else {
-        level.to_owned()
+    let of_all = level.split(',').rfind(|part| !part.contains('='));
+    let is = |words: &[&str]| {
+        of_all.is_some_and(|level| words.iter().any(|word| level.eq_ignore_ascii_case(word)))
+    };
+    let named = |library: &str| {
+        let targets = level.split(',').filter_map(|part| part.split_once('='));
+        targets.map(|(target, _)| target).any(|it| it == library)
+    };
+    let mut directives = level.to_owned();
+    if is(&["info", "debug", "trace"]) && !named("ractor") {
+        directives.push_str(",ractor=warn");
     }
+    if is(&["debug", "trace"]) {
+        for library in LIBRARIES.into_iter().filter(|library| !named(library)) {
+            directives.push_str(&format!(",{library}=info"));
+        }
+    }
+    directives
 }
 
 #[cfg(test)]
@@ -160,11 +178,20 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_level_keeps_libraries_that_show_headers_quiet() {
+    fn libraries_that_show_headers_stay_quiet_unless_they_are_named() {
         assert!(directives("trace").contains("h2=info"));
         assert_eq!(directives("info"), "info,ractor=warn");
         assert_eq!(directives("error"), "error");
-        assert_eq!(directives("info,h2=trace"), "info,h2=trace");
+        assert_eq!(directives("info,h2=trace"), "info,h2=trace,ractor=warn");
+        let beside = directives("TRACE,centripeta::access=off");
+        assert!(beside.starts_with("TRACE,centripeta::access=off,ractor=warn"));
+        for library in LIBRARIES {
+            assert!(beside.contains(&format!(",{library}=info")), "{beside}");
+        }
+        let named = directives("h2=trace,debug");
+        assert!(!named.contains("h2=info") && named.contains("hyper=info"));
+        // Without a level of all nothing is on that is not named.
+        assert_eq!(directives("centripeta=trace"), "centripeta=trace");
         assert!(filter("debug").is_ok());
     }
 
@@ -173,7 +200,16 @@ mod tests {
         let level = "info".to_owned();
         let format = LogFormat::Json;
         let telemetry = Telemetry::start(&LogConfig { format, level }).expect("a fit level");
-        assert!(telemetry.set_level("debug").is_ok());
+        assert_eq!(telemetry.set_level("debug").ok().as_deref(), Some("info"));
         assert!(telemetry.set_level("a=b=c").is_err());
+        assert_eq!(telemetry.level(), "debug");
+        // The process has one log; another can't be changed by us.
+        let level = "warn".to_owned();
+        let second = Telemetry::start(&LogConfig { format, level }).expect("a fit level");
+        assert!(matches!(
+            second.set_level("debug"),
+            Err(TelemetryError::Foreign)
+        ));
+        assert_eq!(second.level(), "warn");
     }
 }

@@ -1,11 +1,14 @@
 //! `serve`: the life of a node, from the configuration to the drain.
 
+mod requests;
+
 use super::check_config::judge;
 use super::error::{CliError, Exit};
 use super::health::reachable;
 use super::output::shell_word;
 use super::{Session, block_on};
 use crate::config::{Config, ListenAddr, Loaded};
+use crate::control;
 use crate::engine::EngineError;
 use crate::event::EventKind;
 use crate::node::{Addresses, BindError, GrpcAddress, Listeners, Node, NodeError};
@@ -54,7 +57,8 @@ async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Resul
     })?;
     let events = examples(&router);
     let routes = router.routes.len();
-    let node = Node::start(config, router, listeners)
+    let (control, mut requests) = control::channel();
+    let node = Node::start_with(config, router, listeners, Some(control))
         .await
         .map_err(|error| refused(error, loaded))?;
     announce(node.addresses(), loaded, routes);
@@ -75,7 +79,12 @@ async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Resul
             )
         );
     }
-    let first = signals.next().await;
+    let first = tokio::select! {
+        signal = signals.next() => signal,
+        never = requests::carry_out(&mut requests, telemetry) => match never {},
+    };
+    // Whoever asks from here on is told that nobody carries it out.
+    drop(requests);
     let (events, streams) = (node.engine().in_flight(), node.engine().open_streams());
     let grace = config.limits.shutdown_grace;
     tracing::info!(signal = first, events, streams, ?grace, "draining");

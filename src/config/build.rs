@@ -1,12 +1,14 @@
 //! From checked settings to the runtime configuration.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::check::Settings;
 use super::schema::BUILT_IN;
+use super::secret::Secret;
 use super::types::{
     AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, HandlerConfig,
     InterceptorConfig, InterceptorKind, LimitsConfig, ListenConfig, LogConfig, LogFormat,
@@ -161,6 +163,27 @@ fn positive(settings: &Settings, key: &str) -> Option<NonZeroUsize> {
     number(settings, key).and_then(NonZeroUsize::new)
 }
 
+/// Where a node is administered and what it asks for.
+pub(crate) struct AdminAccess {
+    /// `listen.admin`
+    pub(crate) address: SocketAddr,
+    /// `listen.admin_token`
+    pub(crate) token: Option<Secret>,
+}
+
+/// The same of a configuration that may have problems elsewhere.
+pub(super) fn admin_access(it: &Settings) -> Option<AdminAccess> {
+    Some(AdminAccess {
+        address: it.tcp("listen.admin")?,
+        token: admin_token(it),
+    })
+}
+
+fn admin_token(it: &Settings) -> Option<Secret> {
+    it.secret("listen.admin_token")
+        .filter(|token| !token.is_empty())
+}
+
 fn listen(it: &Settings, dir: &Path) -> Option<ListenConfig> {
     let file = |key: &str| it.text(key).map(|path| in_dir(dir, &path));
     Some(ListenConfig {
@@ -181,9 +204,7 @@ fn listen(it: &Settings, dir: &Path) -> Option<ListenConfig> {
             }),
             None => None,
         },
-        admin_token: it
-            .secret("listen.admin_token")
-            .filter(|token| !token.is_empty()),
+        admin_token: admin_token(it),
         allow_open: it.flag("listen.allow_open")?,
         max_connection_age: it.duration("listen.max_connection_age")?,
     })

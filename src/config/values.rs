@@ -438,7 +438,7 @@ fn metadata(text: &str) -> Result<Scalar, Fault> {
 
 /// A level, or `level` and `target=level` separated by commas; a mistyped level would otherwise
 /// pass as the name of a target.
-fn filter(text: &str) -> Result<(), Fault> {
+pub(super) fn filter(text: &str) -> Result<(), Fault> {
     for part in text.split(',') {
         let (target, level) = part
             .split_once('=')

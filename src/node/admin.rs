@@ -1,16 +1,34 @@
-//! The admin listener: health and readiness, metrics. All but the first two ask for the token.
+//! The admin listener: health and readiness, metrics, the Admin service. All but the first two ask
+//! for the token.
+//!
+//! HTTP/1 and HTTP/2 are spoken on one port, the latter without TLS and by prior knowledge, as gRPC
+//! clients do; gRPC itself needs HTTP/2.
 
+mod listener;
+mod service;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use listener::serve;
+
+use super::Addresses;
 use crate::config::{ListenConfig, Secret};
+use crate::control::Control;
 use crate::engine::Engine;
 use crate::metrics;
+use crate::proto::admin::admin_server::{AdminServer, SERVICE_NAME};
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Version, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
-use tokio::net::TcpListener;
+use service::AdminService;
+use tonic::Status as GrpcStatus;
+
+/// The largest message taken, in bytes.
+const MESSAGE_BYTES: usize = 64 * 1024;
 
 /// What the handlers know.
 #[derive(Clone)]
@@ -30,27 +48,47 @@ struct Status {
     reason: Option<String>,
 }
 
-/// The paths of the admin listener.
-pub(crate) fn router(engine: Engine, node: &str, config: &ListenConfig) -> axum::Router {
+/// The paths of the admin listener. Without a control nobody carries out what the Admin service is
+/// asked to change.
+pub(crate) fn router(
+    engine: Engine,
+    node: &str,
+    config: &ListenConfig,
+    addresses: Addresses,
+    control: Option<Control>,
+) -> axum::Router {
     let admin = Admin {
-        engine,
+        engine: engine.clone(),
         node: node.to_owned(),
         token: config.admin_token.clone(),
     };
+    let service = AdminService::new(engine, node.to_owned(), addresses, control);
+    let service = AdminServer::new(service).max_decoding_message_size(MESSAGE_BYTES);
     axum::Router::new()
         .route("/metrics", get(scrape))
-        .fallback(|| async { StatusCode::NOT_FOUND })
+        .route_service(&format!("/{SERVICE_NAME}/{{method}}"), service)
+        .fallback(elsewhere)
         .layer(from_fn_with_state(admin.clone(), authenticate))
         .route("/health", get(health))
         .route("/ready", get(ready))
         .with_state(admin)
 }
 
-/// Serves until the task is ended.
-pub(crate) async fn serve(listener: TcpListener, router: axum::Router) {
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(%error, "the admin listener has failed");
+/// A path that there is not.
+async fn elsewhere(request: Request) -> Response {
+    if is_grpc(request.headers()) {
+        return refused(GrpcStatus::unimplemented("no such service"));
     }
+    StatusCode::NOT_FOUND.into_response()
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn refused(status: GrpcStatus) -> Response {
+    status.into_http::<axum::body::Body>()
 }
 
 /// Alive: the process answers.
@@ -106,16 +144,28 @@ impl Admin {
 
 /// Lets through whoever has the token, if one is set; beyond loopback one has to be.
 async fn authenticate(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    let grpc = is_grpc(request.headers());
+    if grpc && request.version() < Version::HTTP_2 {
+        // It has no trailers that a gRPC client would read.
+        let why = "gRPC needs HTTP/2 by prior knowledge\n";
+        return (StatusCode::HTTP_VERSION_NOT_SUPPORTED, why).into_response();
+    }
     if let Some(token) = &admin.token {
-        let given = request.headers().get(header::AUTHORIZATION);
-        let given = given.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        let given = bearer(request.headers());
         if !given.is_some_and(|given| token.matches(given)) {
-            return (
-                StatusCode::UNAUTHORIZED,
-                "this needs `Authorization: Bearer ADMIN_TOKEN`\n",
-            )
-                .into_response();
+            let why = "this needs `Authorization: Bearer ADMIN_TOKEN`";
+            return match grpc {
+                true => refused(GrpcStatus::unauthenticated(why)),
+                false => (StatusCode::UNAUTHORIZED, format!("{why}\n")).into_response(),
+            };
         }
     }
     next.run(request).await
+}
+
+/// The token of `Authorization: Bearer TOKEN`; the scheme's case does not matter.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let given = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = given.split_at_checked(b"Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }

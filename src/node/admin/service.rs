@@ -1,0 +1,124 @@
+//! The Admin service of `proto/admin.proto`: hands requests to whoever carries them out, and says
+//! how the node is.
+
+use crate::control::{Control, Refused, Reloaded, Request as Asked, Wrong};
+use crate::engine::Engine;
+use crate::node::Addresses;
+use crate::proto::admin;
+use crate::proto::admin::admin_server::Admin;
+use crate::proto::admin::{reload_response, set_log_level_response};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+/// One node's service.
+#[derive(Debug)]
+pub(super) struct AdminService {
+    engine: Engine,
+    node: String,
+    addresses: Addresses,
+    control: Option<Control>,
+    started: Instant,
+}
+
+impl AdminService {
+    /// The service of a node that has just started.
+    pub(super) fn new(
+        engine: Engine,
+        node: String,
+        addresses: Addresses,
+        control: Option<Control>,
+    ) -> Self {
+        Self {
+            engine,
+            node,
+            addresses,
+            control,
+            started: Instant::now(),
+        }
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Asked) -> Result<T, Status> {
+        let control = self.control.as_ref().ok_or_else(|| {
+            Status::failed_precondition("this node is part of a program that takes no requests")
+        })?;
+        let answer = control.ask(request).await;
+        answer.ok_or_else(|| Status::unavailable("the node drains and carries out no requests"))
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    async fn reload(
+        &self,
+        _: Request<admin::ReloadRequest>,
+    ) -> Result<Response<admin::ReloadResponse>, Status> {
+        let outcome = match self.ask(Asked::Reload).await? {
+            Ok(reloaded) => reload_response::Outcome::Reloaded(reloaded.into()),
+            Err(refused) => reload_response::Outcome::Refused(refused.into()),
+        };
+        let outcome = Some(outcome);
+        Ok(Response::new(admin::ReloadResponse { outcome }))
+    }
+
+    async fn get_log_level(
+        &self,
+        _: Request<admin::GetLogLevelRequest>,
+    ) -> Result<Response<admin::GetLogLevelResponse>, Status> {
+        let level = self.ask(Asked::Level).await?;
+        Ok(Response::new(admin::GetLogLevelResponse { level }))
+    }
+
+    async fn set_log_level(
+        &self,
+        request: Request<admin::SetLogLevelRequest>,
+    ) -> Result<Response<admin::SetLogLevelResponse>, Status> {
+        let level = request.into_inner().level;
+        let answer = self.ask(|reply| Asked::SetLevel(level, reply)).await?;
+        let outcome = match answer {
+            Ok(before) => set_log_level_response::Outcome::Set(admin::LogLevelSet { before }),
+            Err(refused) => set_log_level_response::Outcome::Refused(refused.into()),
+        };
+        let outcome = Some(outcome);
+        Ok(Response::new(admin::SetLogLevelResponse { outcome }))
+    }
+
+    async fn get_info(
+        &self,
+        _: Request<admin::GetInfoRequest>,
+    ) -> Result<Response<admin::GetInfoResponse>, Status> {
+        let ready = self.engine.ready();
+        let uptime = self.started.elapsed().as_millis();
+        Ok(Response::new(admin::GetInfoResponse {
+            node: self.node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_ms: u64::try_from(uptime).unwrap_or(u64::MAX),
+            grpc_address: self.addresses.grpc.to_string(),
+            admin_address: self.addresses.admin.to_string(),
+            routes: self.engine.route_count() as u64,
+            ready: ready.is_ok(),
+            reason: ready.err().unwrap_or_default(),
+        }))
+    }
+}
+
+impl From<Reloaded> for admin::Reloaded {
+    fn from(reloaded: Reloaded) -> Self {
+        let Reloaded {
+            changed,
+            needs_restart,
+        } = reloaded;
+        Self {
+            changed,
+            needs_restart,
+        }
+    }
+}
+
+impl From<Refused> for admin::Refused {
+    fn from(refused: Refused) -> Self {
+        let problem = |Wrong { what, help }| admin::Problem { what, help };
+        let problems = refused.problems.into_iter().map(problem).collect();
+        Self { problems }
+    }
+}
