@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr, errors as `error: <what>: <why>` and
 //! `help: <fix>`. Sibling commands look alike: arguments, `run`, a result in words or as JSON.
 
+mod admin;
 mod centrifugo_config;
 mod check_config;
 mod error;
@@ -10,9 +11,11 @@ mod event;
 mod explain;
 mod fire;
 mod health;
+mod log_level;
 mod meaning;
 mod output;
 mod print_config;
+mod reload;
 mod serve;
 
 use crate::app::App;
@@ -78,6 +81,10 @@ enum Command {
     CentrifugoConfig(centrifugo_config::CentrifugoConfigArgs),
     /// Asks a running node whether it is alive, or ready
     Health(health::HealthArgs),
+    /// Has a running node read its configuration again
+    Reload(reload::ReloadArgs),
+    /// Prints or changes what a running node logs
+    LogLevel(log_level::LogLevelArgs),
 }
 
 /// A program and what every command takes.
@@ -153,6 +160,8 @@ fn dispatch(session: Session, command: Command) -> Result<(), CliError> {
         Command::Explain(args) => explain::run(session, &args),
         Command::CentrifugoConfig(args) => centrifugo_config::run(session, &args),
         Command::Health(args) => health::run(&session, &args),
+        Command::Reload(args) => reload::run(&session, &args),
+        Command::LogLevel(args) => log_level::run(&session, &args),
     }
 }
 

@@ -31,6 +31,8 @@ fn alone_it_prints_help_and_every_command_tells_the_version() {
         "explain",
         "centrifugo-config",
         "health",
+        "reload",
+        "log-level",
     ] {
         assert!(alone.out.contains(command), "{}", alone.out);
         let version = run(stock(dir.path(), [command, "--version"]));

@@ -1,0 +1,24 @@
+//! The admin listener and those who talk to it: the token, both versions of HTTP on one port, the
+//! Admin service, its commands, the level of the log, and what no log may show.
+#![allow(clippy::unwrap_used)]
+
+mod fake;
+mod level;
+mod listener;
+#[path = "../cli/process.rs"]
+#[allow(dead_code, reason = "another test target uses the rest of it")]
+mod process;
+mod program;
+mod reload;
+mod secrets;
+#[path = "../support/mod.rs"]
+mod support;
+
+/// Not a test of its own: the program that other tests start from this executable. Without their
+/// arguments it does nothing.
+#[test]
+fn probe() {
+    if let Ok(args) = std::env::var("PROBE_ARGS") {
+        program::run(args.lines());
+    }
+}
