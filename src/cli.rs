@@ -37,7 +37,7 @@ Example:
   centripeta serve --set listen.grpc=127.0.0.1:9000";
 
 /// Routes the events of a Centrifugo to sharded handlers.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(
     version,
     propagate_version = true,
@@ -51,8 +51,8 @@ struct Cli {
     command: Option<Command>,
 }
 
-/// What every command takes.
-#[derive(Debug, Args)]
+/// What every command takes. It has no `Debug`, since values that are set may be secrets.
+#[derive(Args)]
 struct Common {
     /// The configuration [default: ./node.toml if it exists, else built-in defaults]
     #[arg(long, value_name = "FILE", global = true)]

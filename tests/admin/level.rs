@@ -1,5 +1,6 @@
 //! The level of the log, asked and changed while a node runs.
 
+use crate::address_in;
 use crate::process::{Ended, Running, run, stock};
 use std::path::Path;
 
@@ -26,14 +27,7 @@ impl Node {
         let more = ["listen.admin=127.0.0.1:0", "--set", &format];
         let process = Running::start(stock(dir, [&args[..], &more].concat()));
         let line = process.says("listening");
-        // As `grpc=127.0.0.1:1 admin=…` or as `"grpc":"127.0.0.1:1","admin":"…"`.
-        let of = |name: &str| {
-            let (_, rest) = line.split_once(name).unwrap();
-            let from = rest.find("127").unwrap();
-            let address = rest[from..].split(['"', ' ']).next();
-            address.unwrap().to_owned()
-        };
-        let (grpc, admin) = (of("grpc"), of("admin"));
+        let (grpc, admin) = (address_in(&line, "grpc"), address_in(&line, "admin"));
         Self {
             process,
             grpc,

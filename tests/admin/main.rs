@@ -14,6 +14,14 @@ mod secrets;
 #[path = "../support/mod.rs"]
 mod support;
 
+/// An address in the line that a node logs when it listens, in either form of the log:
+/// `grpc=127.0.0.1:1` or `"grpc":"127.0.0.1:1"`.
+fn address_in(line: &str, name: &str) -> String {
+    let (_, rest) = line.split_once(name).unwrap();
+    let rest = &rest[rest.find("127").unwrap()..];
+    rest.split(['"', ' ']).next().unwrap().to_owned()
+}
+
 /// Not a test of its own: the program that other tests start from this executable. Without their
 /// arguments it does nothing.
 #[test]

@@ -1,6 +1,7 @@
 //! What must not be in any log, however much is logged: a running node at `trace`, with secrets in
 //! every place that holds or carries one.
 
+use crate::address_in;
 use crate::process::{Ended, Running, probe, run, stock};
 use crate::support::{Client, client, path, request, soon};
 use centripeta::config::{LoadOptions, load};
@@ -33,7 +34,7 @@ async fn fire_all(grpc: &str) {
         ("x-api-key", "s3cr3t-header"),
         ("x-binary-bin", "czNjcjN0"),
         ("traceparent", "00-s3cr3t-01"),
-        ("grpc-timeout", "200m"),
+        ("grpc-timeout", "500m"),
     ];
     for headers in [&right[..], &wrong_router, &wrong_stage, &[]] {
         let headers = [headers, &carried].concat();
@@ -197,14 +198,8 @@ impl CentrifugoApi for Refusing {}
 async fn nothing_is_logged_by(command: Command, dir: &Path) -> Vec<String> {
     let mut node = Running::start(command);
     let line = node.says("listening");
-    let of = |name: &str| {
-        let (_, rest) = line.split_once(name).unwrap();
-        let from = rest.find("127").unwrap();
-        let address = rest[from..].split(['"', ' ']).next();
-        address.unwrap().to_owned()
-    };
-    fire_all(&of("grpc")).await;
-    administer(&of("admin"), dir).await;
+    fire_all(&address_in(&line, "grpc")).await;
+    administer(&address_in(&line, "admin"), dir).await;
     node.signal("TERM");
     node.end();
     node.says("ended, ");

@@ -172,7 +172,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_asks_for_nothing_is_let_go_and_whoever_asked_may_stay() {
-        let soon = Duration::from_millis(50);
+        let soon = Duration::from_millis(200);
         // Nothing, a part of a preface, and a head without its end.
         for sent in ["", "PRI * HT", "GET /fine HTTP/1.1\r\n"] {
             let (mut client, socket) = pair().await;
