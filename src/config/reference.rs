@@ -48,7 +48,7 @@ const PATTERNS: &str = "\
 
 | Written | Matches |
 |---|---|
-| `{x}` | one or more characters without `channel.namespace_boundary` (methods have no boundary) |
+| `{x}` | one or more characters without `channel.namespace_boundary` |
 | `{x...}` | the rest, at least one character; only at the end |
 | `*` | anything, also nothing; only at the end |
 | `{{`, `}}` | a brace |
