@@ -6,6 +6,7 @@ use centripeta::extract::Headers;
 use centripeta::{ConnectReply, GrpcAddress, Listeners, Node, Router, RpcReply, SubscribeReply};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -316,6 +317,8 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
 /// A client that speaks the JSON protocol over a WebSocket, and answers pings.
 pub(crate) struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// Messages that came together and are still to be looked at.
+    waiting: VecDeque<Value>,
     /// Pings that came.
     pub(crate) pings: u32,
     last: u64,
@@ -331,6 +334,7 @@ impl Client {
         let (socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
         let mut client = Self {
             socket,
+            waiting: VecDeque::new(),
             pings: 0,
             last: 0,
         };
@@ -368,21 +372,23 @@ impl Client {
 
     /// The next thing to come: a message, or `None` for a ping, which is answered.
     pub(crate) async fn step(&mut self) -> Result<Option<Value>, String> {
-        let message = timeout(LIMIT, self.socket.next()).await;
-        match message.map_err(|_| "nothing came".to_owned())? {
-            Some(Ok(Message::Text(text))) => {
-                // Messages that come together are told apart by the caller's order of reading.
-                assert_eq!(text.lines().count(), 1, "one message in a frame: {text}");
-                let message: Value = serde_json::from_str(&text).unwrap();
-                if message == json!({}) {
-                    self.pings += 1;
-                    self.send(&json!({})).await;
-                    return Ok(None);
+        while self.waiting.is_empty() {
+            let frame = timeout(LIMIT, self.socket.next()).await;
+            match frame.map_err(|_| "nothing came".to_owned())? {
+                Some(Ok(Message::Text(text))) => {
+                    let messages = text.lines().map(|line| serde_json::from_str(line).unwrap());
+                    self.waiting.extend(messages);
                 }
-                Ok(Some(message))
+                other => return Err(format!("{other:?}")),
             }
-            other => Err(format!("{other:?}")),
         }
+        let message = self.waiting.pop_front();
+        if message != Some(json!({})) {
+            return Ok(message);
+        }
+        self.pings += 1;
+        self.send(&json!({})).await;
+        Ok(None)
     }
 
     /// The data of the next publication.
