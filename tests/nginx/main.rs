@@ -2,8 +2,10 @@
 //! `docs/production.md` says of it. Without the programs each test says loudly that it was skipped.
 #![allow(clippy::unwrap_used)]
 
+mod sdk;
 mod world;
 
+use sdk::{Sdk, publications};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 use world::{Client, LIMIT, READ_TIMEOUT, Setup, Streaming, World, status};
@@ -190,4 +192,54 @@ async fn a_client_cut_at_the_end_of_a_reload_recovers_what_it_missed() {
     let missed = reply["publications"].as_array().unwrap().iter();
     let missed: Vec<_> = missed.map(|it| it["data"].clone()).collect();
     assert_eq!(missed, [json!(0), json!(1), json!(2)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sdks_that_a_reload_cuts_off_come_back_by_themselves_and_miss_nothing() {
+    let Some(modules) = sdk::modules() else {
+        return;
+    };
+    for transport in ["websocket", "http_stream"] {
+        let setup = Setup {
+            ping: "1s",
+            shutdown: "1s",
+        };
+        let Some(world) = World::start(setup).await else {
+            return;
+        };
+        let mut sdk = Sdk::start(&modules, transport, world.port);
+        let mut heard = sdk.until("subscribed").await;
+        assert!(
+            heard.contains(&json!({ "event": "connected", "by": transport })),
+            "{heard:?}"
+        );
+        world.reload_nginx().await;
+        // Somebody publishes all the time: before the cut, during it and after it.
+        let mut said = Vec::new();
+        let mut is_cut = false;
+        let mut pace = tokio::time::interval(READ_TIMEOUT / 40);
+        while !is_cut {
+            loop {
+                tokio::select! {
+                    more = sdk.next() => {
+                        is_cut |= more["event"] == "connecting";
+                        heard.push(more);
+                    }
+                    _ = pace.tick() => break,
+                }
+            }
+            said.push(json!(said.len()));
+            publish(&world, said.last().unwrap()).await;
+        }
+        let again = sdk.until("subscribed").await;
+        assert_eq!(again.last().unwrap()["recovered"], true, "{again:?}");
+        heard.extend(again);
+        said.push(json!("end"));
+        publish(&world, &json!("end")).await;
+        while heard.last().unwrap()["data"] != json!("end") {
+            heard.push(sdk.next().await);
+        }
+        assert!(said.len() > 3, "there was time for some");
+        assert_eq!(publications(&heard), said, "{transport}");
+    }
 }
