@@ -19,6 +19,9 @@ const DUE: &[&str] = &[
     "completion",
     "log.otlp",
     "log.sampling",
+    "centripeta_publisher_calls_total",
+    "centripeta_publisher_endpoint_up",
+    "centripeta_publisher_queued_calls",
 ];
 /// Ends of names that look like keys and are files.
 const FILES: &[&str] = &["toml", "rs", "md", "json", "yml", "conf", "js", "mjs"];
