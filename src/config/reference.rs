@@ -38,7 +38,7 @@ A node reads its settings from four places; each wins over those before it:
 
 Secrets are never printed. Their safest places are a variable or a file that only the node's user can read.
 
-**Applied by** says what a changed value needs: `reload` is `centripeta reload` or SIGHUP, without a dropped event; `restart` waits for the next start. A certificate file is read again by itself when it changes.
+**Applied by** says what a changed value needs: `reload` is `centripeta reload` or SIGHUP, without a dropped event (`listen.max_connection_age` and `limits.header_bytes` for connections that are opened from then on); `restart` waits for the next start. A certificate file is read again by itself when it changes.
 ";
 
 const PATTERNS: &str = "\
@@ -266,6 +266,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_waits_for_a_restart_is_named_by_its_key_or_section() {
+        for name in schema::RESTART.iter().chain(schema::APPLIED) {
+            let mut keys = schema::KEYS.iter().map(|key| key.path);
+            let is_there = keys.any(|key| {
+                let rest = key.strip_prefix(name);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            });
+            assert!(is_there, "{name}");
+        }
+    }
+
+    #[test]
     fn every_kind_of_entry_is_described() {
         for kind in INTERCEPTOR_KINDS {
             assert!(!interceptor(kind).is_empty(), "{kind}");
@@ -294,6 +306,7 @@ mod tests {
             "route[].handler",
             "nodes",
             "centrifugo.api",
+            "listen.max_connection_age",
         ];
         for key in applied {
             assert!(!needs_restart(key), "{key}");

@@ -279,7 +279,7 @@ pub(super) const LATER_KEYS: &[&str] = &[
 ];
 /// Sections and keys that a running node can't change: they say where it listens, how it is laid out
 /// and how names are read. Everything else is applied by a reload.
-const RESTART: &[&str] = &[
+pub(super) const RESTART: &[&str] = &[
     "node",
     "listen",
     "channel",
@@ -288,6 +288,9 @@ const RESTART: &[&str] = &[
     "metrics",
 ];
 
+/// Keys inside of those that a reload applies all the same.
+pub(super) const APPLIED: &[&str] = &["listen.max_connection_age"];
+
 /// Whether a changed value of this dotted key (or of the section of this name) waits for a restart;
 /// a reload applies the others.
 pub fn needs_restart(key: &str) -> bool {
@@ -295,7 +298,7 @@ pub fn needs_restart(key: &str) -> bool {
         let rest = key.strip_prefix(*of);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
-    RESTART.iter().any(is_in)
+    !APPLIED.contains(&key) && RESTART.iter().any(is_in)
 }
 
 /// What an access log line may show.
