@@ -24,6 +24,7 @@ mod layers;
 mod names;
 mod print;
 mod problem;
+mod reference;
 mod rules;
 mod schema;
 mod secret;
@@ -41,8 +42,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub(crate) use build::{AdminAccess, Partial};
-pub use print::{EXAMPLE_MARK, effective_json, print_defaults, print_docs, print_effective};
+pub use print::{EXAMPLE_MARK, effective_json, print_defaults, print_effective};
 pub use problem::{ConfigError, Origin, Problem};
+pub use reference::{keys, print_docs};
+pub use schema::needs_restart;
 pub use secret::{REDACTED, Secret};
 pub use types::{
     AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, Endpoint, HandlerConfig,

@@ -150,12 +150,24 @@ fn the_documentation_has_a_row_for_every_key() {
     );
     let docs = print_docs();
     for row in [
-        "| `timeout` | duration, 1ms to 1h | `\"3s\"` | 0.1.0 |",
-        "| `auth.value` | secret | required | 0.1.0 |",
+        "| `timeout` | duration, 1ms to 1h | `\"3s\"` | 0.1.0 | reload | `CENTRIPETA_LIMITS__TIMEOUT` |",
+        "| `auth.value` | secret | required with its table | 0.1.0 | restart | `CENTRIPETA_LISTEN__AUTH__VALUE` |",
+        "`CENTRIPETA_ROUTE__0__…`",
+        "| `limit` | lets so many events a second pass",
         "| `per` | `user`, `client`, `channel`, `all`, or a template | `user`, on connect `all` |",
         "## `[handler.NAME]`",
         "The largest message taken. Replies have a limit of their own, 4 MiB",
     ] {
         assert!(docs.contains(row), "{row} is not in\n{docs}");
     }
+}
+
+#[test]
+fn the_reference_of_settings_is_what_the_code_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    if std::env::var_os("WRITE_DOCS").is_some() {
+        fs::write(&path, print_docs()).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(written, print_docs(), "write it anew with WRITE_DOCS=1");
 }

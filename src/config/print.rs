@@ -1,4 +1,5 @@
-//! Prints: the effective configuration, the documented defaults, and the table of every key.
+//! Prints: the effective configuration and the documented defaults. The table of every key is
+//! `reference.rs`.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -115,39 +116,7 @@ pub fn print_defaults() -> String {
     text
 }
 
-/// Every key as Markdown: a table per section with type, default, version and meaning.
-pub fn print_docs() -> String {
-    let mut text = String::from("# Settings\n");
-    for section in SECTIONS {
-        text.push_str(&format!(
-            "\n## `{}`\n\n{}\n\n",
-            header(section, "NAME"),
-            section.meaning
-        ));
-        text.push_str("| Key | Type | Default | Since | Meaning |\n|---|---|---|---|---|\n");
-        for (rest, key) in schema::below(section.prefix()) {
-            let default = match key.default {
-                Some(toml) => format!("`{toml}`"),
-                None if key.required => "required".to_owned(),
-                None => key.absent.to_owned(),
-            };
-            let row = [
-                format!("`{rest}`"),
-                kind_and_unit(key),
-                default,
-                key.since.to_owned(),
-                format!("{}{}", key.meaning, of_kinds(key)),
-            ];
-            text.push_str(&format!(
-                "| {} |\n",
-                row.map(|cell| cell.replace('|', "\\|")).join(" | ")
-            ));
-        }
-    }
-    text
-}
-
-fn header(section: &Section, name: &str) -> String {
+pub(super) fn header(section: &Section, name: &str) -> String {
     match section.shape {
         Shape::Once => format!("[{}]", section.name),
         Shape::Entries => format!("[[{}]]", section.name),
@@ -202,14 +171,14 @@ fn insert(table: &mut Map<String, Json>, path: &str, value: Json) {
     }
 }
 
-fn kind_and_unit(key: &Key) -> String {
+pub(super) fn kind_and_unit(key: &Key) -> String {
     match key.unit {
         "" => key.kind.describe(),
         unit => format!("{}; {unit}", key.kind.describe()),
     }
 }
 
-fn of_kinds(key: &Key) -> String {
+pub(super) fn of_kinds(key: &Key) -> String {
     match key.of_kinds {
         [] => String::new(),
         kinds => format!(" Only of kind `{}`.", kinds.join("`, `")),

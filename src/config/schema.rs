@@ -277,6 +277,30 @@ pub(super) const LATER_KEYS: &[&str] = &[
     "rpc",
     "state",
 ];
+/// Sections and keys that a running node can't change: they say where it listens, how it is laid out
+/// and how names are read. Everything else is applied by a reload.
+pub(super) const RESTART: &[&str] = &[
+    "node",
+    "listen",
+    "channel",
+    "log.format",
+    "runtime",
+    "metrics",
+];
+
+/// Keys inside of those that a reload applies all the same.
+pub(super) const APPLIED: &[&str] = &["listen.max_connection_age"];
+
+/// Whether a changed value of this dotted key (or of the section of this name) waits for a restart;
+/// a reload applies the others.
+pub fn needs_restart(key: &str) -> bool {
+    let is_in = |of: &&str| {
+        let rest = key.strip_prefix(*of);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    !APPLIED.contains(&key) && RESTART.iter().any(is_in)
+}
+
 /// What an access log line may show.
 pub(super) const LOG_FIELDS: &[&str] = &[
     "event", "client", "user", "channel", "method", "route", "handler", "key", "outcome", "code",

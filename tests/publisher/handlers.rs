@@ -3,6 +3,7 @@
 use crate::publication;
 use centripeta::config::{Config, ListenAddr};
 use centripeta::egress::{Error, Publisher};
+use centripeta::proto::proxy::centrifugo_proxy_client::CentrifugoProxyClient;
 use centripeta::proto::{api, proxy};
 use centripeta::testing::TestRouter;
 use centripeta::{Channel, Data, Listeners, Node, PublishReply, Reject, Router, RpcReply, User};
@@ -10,6 +11,7 @@ use centripeta_cluster::{Owner, OwnerEpoch, Ownership, SlotId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tonic::transport::Endpoint;
 
 fn rpc(method: &str, data: &str) -> proxy::RpcRequest {
     proxy::RpcRequest {
@@ -156,4 +158,39 @@ async fn a_node_sends_what_was_published_before_it_ends() {
     node.shutdown(Duration::from_secs(5)).await;
     assert_eq!(double.state.of("chat:1").len(), 1000);
     assert_eq!(publisher.publish_now("chat:1", &0), Err(Error::Closed));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_handler_has_published_is_sent_though_its_time_is_over() {
+    let mut double = crate::Double::start();
+    double.kill();
+    let mut config = Config::default();
+    let any = "127.0.0.1:0".parse().unwrap();
+    config.listen.grpc = ListenAddr::Tcp(any);
+    config.listen.admin = any;
+    config.centrifugo = crate::towards(vec![double.endpoint()]);
+    config.centrifugo.timeout = Duration::from_secs(20);
+    let handler = |publisher: Publisher| async move {
+        publisher.publish_json("chat:1", &"late").await?;
+        Ok::<_, Reject>(RpcReply::done())
+    };
+    let router = Router::new().rpc("say", handler);
+    let listeners = Listeners::bind(&config).await.unwrap();
+    let node = Node::start(&config, router, listeners).await.unwrap();
+    let url = format!("http://{}", node.addresses().grpc);
+    let channel = Endpoint::from_shared(url).unwrap().connect().await;
+    let mut client = CentrifugoProxyClient::new(channel.unwrap());
+    let mut request = tonic::Request::new(rpc("say", "null"));
+    request
+        .metadata_mut()
+        .insert("grpc-timeout", "100m".parse().unwrap());
+    let status = client.rpc(request).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+    assert!(double.state.of("chat:1").is_empty());
+    double.restart();
+    crate::eventually("the publication arrives", || {
+        double.state.of("chat:1").len() == 1
+    })
+    .await;
+    node.shutdown(Duration::from_secs(5)).await;
 }
