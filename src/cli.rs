@@ -5,6 +5,7 @@
 
 mod centrifugo_config;
 mod check_config;
+mod doctor;
 mod error;
 mod event;
 mod explain;
@@ -76,6 +77,8 @@ enum Command {
     Explain(Box<explain::ExplainArgs>),
     /// Prints a configuration of Centrifugo 6.9 that sends the routed events here
     CentrifugoConfig(centrifugo_config::CentrifugoConfigArgs),
+    /// Looks at node, Centrifugo and the way between them, and says what is missing and the fix
+    Doctor(Box<doctor::DoctorArgs>),
     /// Asks a running node whether it is alive, or ready
     Health(health::HealthArgs),
 }
@@ -152,6 +155,7 @@ fn dispatch(session: Session, command: Command) -> Result<(), CliError> {
         Command::Fire(args) => fire::run(&session, &args),
         Command::Explain(args) => explain::run(session, &args),
         Command::CentrifugoConfig(args) => centrifugo_config::run(session, &args),
+        Command::Doctor(args) => doctor::run(session, &args),
         Command::Health(args) => health::run(&session, &args),
     }
 }
