@@ -6,6 +6,7 @@
 mod admin;
 mod centrifugo_config;
 mod check_config;
+mod doctor;
 mod error;
 mod event;
 mod explain;
@@ -79,6 +80,8 @@ enum Command {
     Explain(Box<explain::ExplainArgs>),
     /// Prints a configuration of Centrifugo 6.9 that sends the routed events here
     CentrifugoConfig(centrifugo_config::CentrifugoConfigArgs),
+    /// Looks at node, Centrifugo and the way between them, and says what is missing and the fix
+    Doctor(Box<doctor::DoctorArgs>),
     /// Asks a running node whether it is alive, or ready
     Health(health::HealthArgs),
     /// Has a running node read its configuration again
@@ -159,6 +162,7 @@ fn dispatch(session: Session, command: Command) -> Result<(), CliError> {
         Command::Fire(args) => fire::run(&session, &args),
         Command::Explain(args) => explain::run(session, &args),
         Command::CentrifugoConfig(args) => centrifugo_config::run(session, &args),
+        Command::Doctor(args) => doctor::run(session, &args),
         Command::Health(args) => health::run(&session, &args),
         Command::Reload(args) => reload::run(&session, &args),
         Command::LogLevel(args) => log_level::run(&session, &args),

@@ -54,7 +54,7 @@ mod recorder;
 mod rules;
 mod scan;
 mod stats;
-mod tls;
+pub(crate) mod tls;
 mod upstream;
 mod wire;
 

@@ -3,8 +3,8 @@
 //! Every event has a default proxy object of its own there, so splitting them over several nodes
 //! needs no named proxies. A real Centrifugo takes the result without a warning.
 
-mod namespaces;
-mod proxy;
+pub(super) mod namespaces;
+pub(super) mod proxy;
 
 use super::error::CliError;
 use super::{Session, output};
@@ -71,7 +71,7 @@ pub(super) fn run(session: Session, args: &CentrifugoConfigArgs) -> Result<(), C
 }
 
 /// The name of the environment variable for a path of Centrifugo's configuration.
-fn env_name(path: &[&str]) -> String {
+pub(super) fn env_name(path: &[&str]) -> String {
     format!("CENTRIFUGO_{}", path.join("_").to_ascii_uppercase())
 }
 
@@ -297,7 +297,7 @@ impl Draft {
 }
 
 /// Headers that interceptors of the configuration look at.
-fn headers(config: &Config, compiled: &Compiled) -> Vec<String> {
+pub(super) fn headers(config: &Config, compiled: &Compiled) -> Vec<String> {
     let mut headers = Vec::new();
     let running = |name: &str| compiled.stages.iter().any(|stage| stage.name == name);
     for interceptor in config.interceptors.iter().filter(|it| running(&it.name)) {

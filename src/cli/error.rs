@@ -95,6 +95,16 @@ impl CliError {
         }
     }
 
+    /// Why, in words, without the fix.
+    pub(super) fn why(&self) -> String {
+        match self {
+            Self::Plain { why, .. } => why.clone(),
+            Self::Config(error) => error.to_string(),
+            Self::Several(errors) => errors.first().map(Self::why).unwrap_or_default(),
+            Self::Said(_) => String::new(),
+        }
+    }
+
     /// Says it on stderr.
     pub(super) fn report(&self) -> Exit {
         match self {

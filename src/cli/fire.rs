@@ -1,6 +1,6 @@
 //! `fire`: events as Centrifugo would send them, and what it would make of the replies.
 
-mod client;
+pub(super) mod client;
 mod load;
 mod stream;
 
@@ -58,11 +58,11 @@ pub(super) struct FireArgs {
 
 /// Whom to call.
 #[derive(Debug, Clone, Args)]
-struct TargetArgs {
+pub(super) struct TargetArgs {
     /// Where to send: HOST:PORT, grpc://HOST:PORT, tls://HOST:PORT or unix:///PATH
     /// [default: listen.grpc]
     #[arg(long, value_name = "ADDRESS")]
-    to: Option<String>,
+    pub(super) to: Option<String>,
     /// The authority of the node's certificate, PEM [default: listen.tls.cert itself]
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
@@ -71,7 +71,7 @@ struct TargetArgs {
     tls_name: Option<String>,
     /// Our own certificate, PEM, where the node asks for one
     #[arg(long, value_name = "FILE", requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
+    pub(super) tls_cert: Option<PathBuf>,
     /// The private key of our certificate, PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 use super::error::{CliError, Exit};
 use super::{Session, block_on, output};
+use crate::config::Secret;
 use bytes::Bytes;
 use clap::Args;
 use http::{Request, StatusCode, header};
@@ -15,8 +16,8 @@ use tokio::net::TcpStream;
 
 /// How long the node may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// The largest answer that is read, in bytes.
-const ANSWER_BYTES: usize = 64 * 1024;
+/// The largest answer that is read, in bytes: a page of metrics.
+const ANSWER_BYTES: usize = 16 << 20;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -38,7 +39,7 @@ pub(super) fn run(session: &Session, args: &HealthArgs) -> Result<(), CliError> 
     let address = reachable(session.load()?.config.listen.admin);
     let path = if args.ready { "/ready" } else { "/health" };
     let asked = block_on(async {
-        match tokio::time::timeout(TIMEOUT, ask(address, path)).await {
+        match tokio::time::timeout(TIMEOUT, ask(address, path, None)).await {
             Ok(answered) => Ok(answered),
             Err(_) => Ok(Err(format!("no answer within {} s", TIMEOUT.as_secs()))),
         }
@@ -92,8 +93,13 @@ pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// One request, and no more of its answer than a node would send.
-async fn ask(address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), String> {
+/// One request, with a bearer token where one is given, and no more of its answer than a node would
+/// send.
+pub(super) async fn ask(
+    address: SocketAddr,
+    path: &str,
+    token: Option<&Secret>,
+) -> Result<(StatusCode, Bytes), String> {
     let refused = |error: &dyn fmt::Display| format!("can't be reached: {error}");
     let socket = TcpStream::connect(address)
         .await
@@ -103,8 +109,11 @@ async fn ask(address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), Str
         .map_err(|error| refused(&error))?;
     // It ends with the runtime at the latest.
     tokio::spawn(connection);
-    let request = Request::get(path)
-        .header(header::HOST, address.to_string())
+    let mut request = Request::get(path).header(header::HOST, address.to_string());
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose()));
+    }
+    let request = request
         .body(Empty::<Bytes>::new())
         .map_err(|error| refused(&error))?;
     let response = sender

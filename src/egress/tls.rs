@@ -22,7 +22,7 @@ const SYSTEM: [&str; 4] = [
 
 /// How connections are secured.
 #[derive(Debug, Clone)]
-pub(super) struct ClientTls(pub(super) ClientTlsConfig);
+pub(crate) struct ClientTls(pub(crate) ClientTlsConfig);
 
 impl ClientTls {
     /// Secures a connection to a host.
@@ -43,7 +43,7 @@ impl ClientTls {
     ///
     /// # Errors
     /// One is missing, is not PEM, or does not fit the others.
-    pub(super) fn config(&self) -> Result<ClientConfig, TlsError> {
+    pub(crate) fn config(&self) -> Result<ClientConfig, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -63,7 +63,11 @@ impl ClientTls {
         Ok(config)
     }
 
-    fn roots(&self) -> Result<RootCertStore, TlsError> {
+    /// The authorities of `tls.ca`, else those that the system trusts.
+    ///
+    /// # Errors
+    /// The file is missing or is not PEM.
+    pub(crate) fn roots(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
         if let Some(path) = &self.0.ca {
             for certificate in certificates(path)? {

@@ -18,7 +18,7 @@ const POLL: &[EventKind] = &[EventKind::SharedPollRefresh];
 
 /// Channels of one namespace, or those without.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Space {
+pub(in crate::cli) enum Space {
     Without,
     Named(String),
 }
@@ -93,7 +93,7 @@ fn reach<'a>(pattern: &'a str, boundary: &str) -> Reach<'a> {
 
 /// Which spaces send which events.
 #[derive(Debug, Default)]
-pub(super) struct Namespaces {
+pub(in crate::cli) struct Namespaces {
     spaces: BTreeMap<Space, Kinds>,
     rpc: BTreeSet<String>,
     /// Kinds that any route takes.
@@ -104,7 +104,7 @@ pub(super) struct Namespaces {
 
 impl Namespaces {
     /// As the patterns of the routes have it.
-    pub(super) fn of_routes(compiled: &Compiled, boundary: &str) -> Self {
+    pub(in crate::cli) fn of_routes(compiled: &Compiled, boundary: &str) -> Self {
         let mut found = Self::default();
         let mut wide = Kinds::new();
         for route in &compiled.routes {
@@ -228,12 +228,12 @@ impl Namespaces {
     }
 
     /// Whether a route, here or elsewhere, takes the kind.
-    pub(super) fn has(&self, kind: EventKind) -> bool {
+    pub(in crate::cli) fn has(&self, kind: EventKind) -> bool {
         self.routed.contains(&kind)
     }
 
     /// The names, in order.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(in crate::cli) fn names(&self) -> Vec<String> {
         let name = |space: &Space| match space {
             Space::Named(name) => Some(name.clone()),
             Space::Without => None,
@@ -242,13 +242,13 @@ impl Namespaces {
     }
 
     /// The names of rpc namespaces.
-    pub(super) fn rpc_names(&self) -> impl Iterator<Item = &str> {
+    pub(in crate::cli) fn rpc_names(&self) -> impl Iterator<Item = &str> {
         self.rpc.iter().map(String::as_str)
     }
 
     /// The options of a space, and the kinds that it sends with them: a space is of one type, and
     /// what does not go with that is left out with a note.
-    pub(super) fn options(&mut self, space: &Space) -> (Map<String, Value>, Kinds) {
+    pub(in crate::cli) fn options(&mut self, space: &Space) -> (Map<String, Value>, Kinds) {
         let kinds = self.spaces.get(space).cloned().unwrap_or_default();
         let order = match space {
             // Whoever routes everything means ordinary channels first.

@@ -62,7 +62,7 @@ pub(super) fn endpoint(address: &str) -> Result<String, String> {
 }
 
 /// Where the proxy object of an event stands; empty for events that Centrifugo OSS does not send.
-pub(super) fn path(kind: EventKind) -> Vec<&'static str> {
+pub(in crate::cli) fn path(kind: EventKind) -> Vec<&'static str> {
     match kind {
         EventKind::Connect | EventKind::Refresh => vec!["client", "proxy", kind.name()],
         EventKind::Stream | EventKind::StreamBidirectional => {

@@ -30,15 +30,28 @@ const REPLY_BYTES: usize = 4 * 1024 * 1024;
 const USER_AGENT: &str = "grpc-go/1.82.0";
 
 /// Whom to call and with which credential.
-pub(super) struct Target {
+#[derive(Clone)]
+pub(in crate::cli) struct Target {
     address: String,
+    own: bool,
     endpoint: Endpoint,
-    auth: Option<(HeaderName, HeaderValue)>,
+    /// `listen.auth`, if it is set.
+    pub(in crate::cli) auth: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Target {
+    /// Whom to call, as it was named.
+    pub(in crate::cli) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whether it is the listener of the configuration.
+    pub(in crate::cli) const fn is_own(&self) -> bool {
+        self.own
+    }
+
     /// The node of a configuration, or whom the arguments name.
-    pub(super) fn of(config: &Config, args: &TargetArgs) -> Result<Self, CliError> {
+    pub(in crate::cli) fn of(config: &Config, args: &TargetArgs) -> Result<Self, CliError> {
         let own = args.to.is_none();
         let address = match &args.to {
             Some(address) => address.clone(),
@@ -84,6 +97,7 @@ impl Target {
         })?;
         Ok(Self {
             address,
+            own,
             endpoint,
             auth,
         })
@@ -152,7 +166,7 @@ fn tls_config(args: &TargetArgs, ca: Option<&Path>) -> Result<ClientTlsConfig, C
 }
 
 /// Why a call has no message.
-pub(super) enum Failed {
+pub(in crate::cli) enum Failed {
     /// The node, or the deadline, answered with a status.
     Status(Status),
     /// The connection broke, or never was one.
@@ -161,7 +175,7 @@ pub(super) enum Failed {
 
 /// A connection to a node; clones share it.
 #[derive(Clone)]
-pub(super) struct Client {
+pub(in crate::cli) struct Client {
     address: String,
     channel: Channel,
     auth: Option<(HeaderName, HeaderValue)>,
@@ -172,7 +186,7 @@ impl Client {
     ///
     /// # Errors
     /// Nobody listens there.
-    pub(super) async fn connect(target: &Target) -> Result<Self, CliError> {
+    pub(in crate::cli) async fn connect(target: &Target) -> Result<Self, CliError> {
         let dialled = tokio::time::timeout(DIAL_TIMEOUT, target.endpoint.connect()).await;
         let channel = match dialled {
             Ok(Ok(channel)) => channel,
@@ -189,13 +203,26 @@ impl Client {
         })
     }
 
+    /// The same connection with another credential, or none.
+    pub(in crate::cli) fn with_auth(&self, auth: Option<(HeaderName, HeaderValue)>) -> Self {
+        Self {
+            auth,
+            ..self.clone()
+        }
+    }
+
+    /// The connection itself.
+    pub(in crate::cli) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// Whom it calls.
-    pub(super) fn address(&self) -> &str {
+    pub(in crate::cli) fn address(&self) -> &str {
         &self.address
     }
 
     /// Sends one event and waits for its reply, as long as Centrifugo would.
-    pub(super) async fn call(
+    pub(in crate::cli) async fn call(
         &mut self,
         event: &FiredEvent,
         timeout: Duration,
@@ -223,7 +250,7 @@ impl Client {
     }
 
     /// Opens a stream; streams carry no `grpc-timeout`.
-    pub(super) async fn open(
+    pub(in crate::cli) async fn open(
         &mut self,
         event: &FiredEvent,
         messages: impl Stream<Item = Bytes> + Send + 'static,
@@ -259,7 +286,7 @@ impl Client {
     }
 
     /// Tells a status that the node sent from one that our own transport made up.
-    pub(super) fn failed(&self, status: Status) -> Failed {
+    pub(in crate::cli) fn failed(&self, status: Status) -> Failed {
         let mut cause = status.source();
         while let Some(error) = cause {
             if error.is::<tonic::TimeoutExpired>() {
