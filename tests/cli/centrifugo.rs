@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 /// The program that `CENTRIFUGO_BIN` names, or the one on `PATH`.
@@ -125,7 +127,15 @@ fn the_shipped_configuration_makes_one_that_centrifugo_takes_strictly() {
 /// Connects, asks who it is, and gives the reply.
 async fn call(port: u16) -> Value {
     let url = format!("ws://127.0.0.1:{port}/connection/websocket");
-    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    // It says that it serves a moment before it listens.
+    let end = Instant::now() + Duration::from_secs(20);
+    let mut socket = loop {
+        match tokio_tungstenite::connect_async(&url).await {
+            Ok((socket, _)) => break socket,
+            Err(why) => assert!(Instant::now() < end, "{why}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
     for command in [
         json!({"id": 1, "connect": {}}),
         json!({"id": 2, "rpc": {"method": "who"}}),
