@@ -4,7 +4,9 @@ mod admin;
 mod cores;
 
 use crate::config::{Config, ListenAddr, TlsConfig};
-use crate::egress::Publisher;
+use crate::control::Control;
+use crate::egress::{Publisher, Reconfigured};
+use crate::engine::replace::Prepared;
 use crate::engine::{Engine, EngineConfig, EngineError, EngineLimits};
 use crate::event::SERVICE_PATH;
 use crate::ingress::auth::CallerAuth;
@@ -12,6 +14,7 @@ use crate::ingress::grpc::GrpcIngress;
 use crate::ingress::listener::{Bound, ConnectionLimits, Connections, CoreDoor, Listener};
 use crate::ingress::tls::{TlsAcceptor, TlsError, TlsFiles};
 use crate::router::Router;
+use arc_swap::ArcSwap;
 use centripeta_cluster::LocalOwnership;
 use cores::Cores;
 use http::HeaderName;
@@ -213,6 +216,28 @@ pub struct Node {
     background: Vec<tokio::task::JoinHandle<()>>,
     health: HealthReporter,
     cores: Cores,
+    limits: Arc<ArcSwap<ConnectionLimits>>,
+}
+
+/// A configuration that a node could run, and does not run yet; dropped it leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct Change {
+    engine: Engine,
+    engine_limits: EngineLimits,
+    plan: Prepared,
+    publisher: Reconfigured,
+    limits: Arc<ArcSwap<ConnectionLimits>>,
+    connections: ConnectionLimits,
+}
+
+impl Change {
+    /// Runs it. Nothing can fail any more.
+    pub(crate) fn apply(self) {
+        self.engine.set_limits(&self.engine_limits);
+        self.limits.store(Arc::new(self.connections));
+        self.publisher.apply();
+        self.plan.run();
+    }
 }
 
 impl Node {
@@ -225,6 +250,19 @@ impl Node {
         config: &Config,
         router: Router,
         listeners: Listeners,
+    ) -> Result<Self, NodeError> {
+        Self::start_with(config, router, listeners, None).await
+    }
+
+    /// The same with a way for the admin listener to ask for what the node can't do by itself.
+    ///
+    /// # Errors
+    /// As for [`Node::start`].
+    pub(crate) async fn start_with(
+        config: &Config,
+        router: Router,
+        listeners: Listeners,
+        control: Option<Control>,
     ) -> Result<Self, NodeError> {
         let tls = config
             .listen
@@ -257,18 +295,20 @@ impl Node {
         let (stop, stopped) = watch::channel(false);
         let mut background = Vec::new();
         if let Some(tls) = tls.clone() {
+            tls.warn_if_expired();
             background.push(tokio::spawn(tls.watch()));
         }
-        let admin = admin::router(engine.clone(), &config.node.name, &config.listen);
+        let admin = admin::router(engine.clone(), &config.node.name, &config.listen, control);
         background.push(tokio::spawn(admin::serve(listeners.admin, admin)));
         let doors = doors(config, &engine, &cores, &health);
         let connections = doors.iter().map(|door| Arc::clone(&door.connections));
         let connections = connections.collect();
+        let limits = Arc::new(ArcSwap::from_pointee(connection_limits(config)));
         let listener = Listener {
             bound: listeners.grpc,
             doors,
             tls,
-            limits: connection_limits(config),
+            limits: Arc::clone(&limits),
             stop: stopped,
         };
         let listener = tokio::spawn(listener.run());
@@ -282,6 +322,24 @@ impl Node {
             background,
             health,
             cores,
+            limits,
+        })
+    }
+
+    /// Makes ready what another configuration changes, without touching what runs: routes, stages
+    /// and handlers (those of `router`), limits, and the publisher. Of the rest nothing is looked at.
+    ///
+    /// # Errors
+    /// The router contradicts itself, threads can't be started, certificates can't be read.
+    pub(crate) fn prepare(&self, config: &Config, router: Router) -> Result<Change, NodeError> {
+        let publisher = self.publisher.prepare(&config.centrifugo);
+        Ok(Change {
+            engine: self.engine.clone(),
+            engine_limits: engine_limits(config),
+            plan: self.engine.prepare(router)?,
+            publisher: publisher.map_err(NodeError::Centrifugo)?,
+            limits: Arc::clone(&self.limits),
+            connections: connection_limits(config),
         })
     }
 
@@ -365,20 +423,25 @@ pub(crate) fn tls_files(tls: &TlsConfig) -> TlsFiles {
     }
 }
 
-pub(crate) fn engine_config(config: &Config) -> EngineConfig {
+fn engine_limits(config: &Config) -> EngineLimits {
     let limits = &config.limits;
+    EngineLimits {
+        in_flight: limits.in_flight.get(),
+        in_flight_bytes: limits.in_flight_bytes,
+        streams: limits.streams.get(),
+        message_bytes: limits.message_bytes,
+        lane_queue: limits.lane_queue.get(),
+        shard_events: limits.shard_events.get(),
+        shard_bytes: limits.shard_bytes,
+        timeout: limits.timeout,
+        deadline_margin: limits.deadline_margin,
+    }
+}
+
+pub(crate) fn engine_config(config: &Config) -> EngineConfig {
     EngineConfig {
         node: config.node.name.clone(),
-        limits: EngineLimits {
-            in_flight: limits.in_flight.get(),
-            in_flight_bytes: limits.in_flight_bytes,
-            streams: limits.streams.get(),
-            lane_queue: limits.lane_queue.get(),
-            shard_events: limits.shard_events.get(),
-            shard_bytes: limits.shard_bytes,
-            timeout: limits.timeout,
-            deadline_margin: limits.deadline_margin,
-        },
+        limits: engine_limits(config),
         shards_per_core: u16::try_from(config.runtime.shards_per_core.get()).unwrap_or(u16::MAX),
         passivate_after: config.runtime.passivate_after,
         watchdog: config.runtime.watchdog,
@@ -416,10 +479,9 @@ fn doors(
         let health = HealthServer::new(HealthService::from_health_reporter(health.clone()));
         let connections = Arc::clone(&engine.shared.cores[core].connections);
         let engine = engine.clone();
-        let bytes = config.limits.message_bytes;
         CoreDoor {
             handle: handle.clone(),
-            service: GrpcIngress::new(engine, core, auth.clone(), bytes, health),
+            service: GrpcIngress::new(engine, core, auth.clone(), health),
             connections,
         }
     };

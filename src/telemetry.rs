@@ -44,10 +44,6 @@ pub(crate) struct Telemetry {
     pub(crate) json: bool,
     /// Writes what waits when dropped.
     _writer: WorkerGuard,
-    #[allow(
-        dead_code,
-        reason = "what a running node reads again changes the level"
-    )]
     filter: reload::Handle<EnvFilter, Registry>,
 }
 
@@ -94,10 +90,6 @@ impl Telemetry {
     ///
     /// # Errors
     /// The level is none; the one before stays.
-    #[allow(
-        dead_code,
-        reason = "what a running node reads again changes the level"
-    )]
     pub(crate) fn set_level(&self, level: &str) -> Result<(), TelemetryError> {
         let filter = filter(level)?;
         // It is gone only when the process is.

@@ -1,6 +1,7 @@
 //! The admin listener: health and readiness, metrics. All but the first two ask for the token.
 
 use crate::config::{ListenConfig, Secret};
+use crate::control::Control;
 use crate::engine::Engine;
 use crate::metrics;
 use axum::Json;
@@ -18,6 +19,8 @@ struct Admin {
     engine: Engine,
     node: String,
     token: Option<Secret>,
+    /// Asks for what only the loop of `serve` can do.
+    _control: Option<Control>,
 }
 
 /// The answer to `/health` and `/ready`.
@@ -31,11 +34,17 @@ struct Status {
 }
 
 /// The paths of the admin listener.
-pub(crate) fn router(engine: Engine, node: &str, config: &ListenConfig) -> axum::Router {
+pub(crate) fn router(
+    engine: Engine,
+    node: &str,
+    config: &ListenConfig,
+    control: Option<Control>,
+) -> axum::Router {
     let admin = Admin {
         engine,
         node: node.to_owned(),
         token: config.admin_token.clone(),
+        _control: control,
     };
     axum::Router::new()
         .route("/metrics", get(scrape))
