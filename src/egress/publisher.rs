@@ -1,9 +1,9 @@
 //! The publisher itself: checks, encodes and queues calls, and gives their answers.
 
 use super::batch;
+use super::dispatcher::Course;
 use super::error::{self, Error, MethodName, Refusal};
 use super::job::{Fence, Job, LaneKeys};
-use super::dispatcher::Course;
 use super::live::{self, Live};
 use super::methods::{self, BATCH, MethodInfo, Request};
 use super::pending::Pending;

@@ -201,9 +201,7 @@ impl Fleet {
             Kind::Single => self.singles,
         };
         let upstreams = self.upstreams.load();
-        let has_well = upstreams
-            .iter()
-            .any(|it| it.state().health == Health::Up);
+        let has_well = upstreams.iter().any(|it| it.state().health == Health::Up);
         self.pick(kind, limit, has_well, None)
     }
 

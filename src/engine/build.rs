@@ -207,15 +207,7 @@ fn region(
         of_core.map(child).collect()
     };
     let name = format!("region of core {core}");
-    supervisor(
-        id,
-        ChildKind::Region,
-        name,
-        handle,
-        counted,
-        children,
-        None,
-    )
+    supervisor(id, ChildKind::Region, name, handle, counted, children, None)
 }
 
 /// The supervisor of a core's stages.

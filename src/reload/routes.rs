@@ -1,9 +1,7 @@
 //! What changes in routes, interceptors and handlers, in words.
 
 use super::time;
-use crate::config::{
-    Config, HandlerConfig, InterceptorConfig, InterceptorKind, On, RouteConfig,
-};
+use crate::config::{Config, HandlerConfig, InterceptorConfig, InterceptorKind, On, RouteConfig};
 use crate::event::EventKind;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -32,7 +30,9 @@ fn routes(running: &Config, read: &Config, lines: &mut Vec<String>) {
             }
         }
     }
-    let gone = was.iter().filter(|(place, _)| is.iter().all(|(it, _)| it != place));
+    let gone = was
+        .iter()
+        .filter(|(place, _)| is.iter().all(|(it, _)| it != place));
     lines.extend(gone.map(|(place, _)| format!("{}: gone", title(*place))));
 }
 

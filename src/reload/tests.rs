@@ -37,7 +37,7 @@ fn limits_level_and_centrifugo_apply_at_once_and_are_shown_with_both_values() {
             "centrifugo.api: [grpc://127.0.0.1:10000] -> [grpc://10.0.0.1:10000]",
             "limits.in_flight: 4096 -> 100",
             "limits.message_bytes: 4MiB -> 1MiB",
-            "limits.header_bytes: 16KiB -> 32KiB (for connections that are opened from now on)",
+            "limits.header_bytes: 64KiB -> 32KiB (for connections that are opened from now on)",
             "limits.timeout: 3s -> 1s 500ms",
             "log.level: info -> debug",
             "listen.max_connection_age: 10m -> 1h (for connections that are opened from now on)",

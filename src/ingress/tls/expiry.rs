@@ -32,7 +32,9 @@ impl Expired {
     /// How to mend it.
     pub(crate) fn help(&self) -> String {
         let path = self.path.display();
-        format!("put a renewed certificate and its key in place of {path}: they are read when they change")
+        format!(
+            "put a renewed certificate and its key in place of {path}: they are read when they change"
+        )
     }
 
     fn at(&self) -> impl fmt::Display {
