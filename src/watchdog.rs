@@ -217,6 +217,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_that_is_known_keeps_its_place() {
+        let names = Activities::default();
+        let first = names.register("a".to_owned());
+        let other = names.register("b".to_owned());
+        assert_ne!(first, other);
+        assert_eq!(names.register("a".to_owned()), first);
+        assert_eq!(names.name(other.0), "b");
+    }
+
+    #[test]
     fn names_the_code_that_holds_a_core_once_and_says_when_it_is_over() {
         let names = Activities::default();
         let slow = names.register("handler `slow`".to_owned());

@@ -209,3 +209,6 @@ fn log_refusal(refused: &Refused) {
         tracing::error!(help, "reload refused, what runs stays: {what}");
     }
 }
+
+#[cfg(test)]
+mod tests;
