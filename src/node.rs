@@ -1,12 +1,12 @@
 //! A node: listeners, cores, engine, admin; started in this order and ended in the other.
 
 mod admin;
+mod change;
 mod cores;
 
 use crate::config::{Config, ListenAddr, TlsConfig};
 use crate::control::Control;
-use crate::egress::{Publisher, Reconfigured};
-use crate::engine::replace::Prepared;
+use crate::egress::Publisher;
 use crate::engine::{Engine, EngineConfig, EngineError, EngineLimits};
 use crate::event::SERVICE_PATH;
 use crate::ingress::auth::CallerAuth;
@@ -219,27 +219,6 @@ pub struct Node {
     limits: Arc<ArcSwap<ConnectionLimits>>,
 }
 
-/// A configuration that a node could run, and does not run yet; dropped it leaves nothing behind.
-#[derive(Debug)]
-pub(crate) struct Change {
-    engine: Engine,
-    engine_limits: EngineLimits,
-    plan: Prepared,
-    publisher: Reconfigured,
-    limits: Arc<ArcSwap<ConnectionLimits>>,
-    connections: ConnectionLimits,
-}
-
-impl Change {
-    /// Runs it. Nothing can fail any more.
-    pub(crate) fn apply(self) {
-        self.engine.set_limits(&self.engine_limits);
-        self.limits.store(Arc::new(self.connections));
-        self.publisher.apply();
-        self.plan.run();
-    }
-}
-
 impl Node {
     /// Starts everything on bound addresses. The caller's runtime runs what must never wait behind
     /// events: accepting, admin.
@@ -323,23 +302,6 @@ impl Node {
             health,
             cores,
             limits,
-        })
-    }
-
-    /// Makes ready what another configuration changes, without touching what runs: routes, stages
-    /// and handlers (those of `router`), limits, and the publisher. Of the rest nothing is looked at.
-    ///
-    /// # Errors
-    /// The router contradicts itself, threads can't be started, certificates can't be read.
-    pub(crate) fn prepare(&self, config: &Config, router: Router) -> Result<Change, NodeError> {
-        let publisher = self.publisher.prepare(&config.centrifugo);
-        Ok(Change {
-            engine: self.engine.clone(),
-            engine_limits: engine_limits(config),
-            plan: self.engine.prepare(router)?,
-            publisher: publisher.map_err(NodeError::Centrifugo)?,
-            limits: Arc::clone(&self.limits),
-            connections: connection_limits(config),
         })
     }
 
