@@ -23,10 +23,50 @@ use crate::routing::key::{KeySpec, KeyUse};
 use crate::routing::pattern::Pattern;
 use http::HeaderName;
 use places::{Places, problem};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = self.stages.iter().map(|(stage, _)| &stage.name);
+        f.debug_struct("Kept")
+            .field("stages", &names.collect::<Vec<_>>())
+            .field("pools", &self.pools.len())
+            .finish()
+    }
+}
 
 /// Handlers that are there without a section.
 const BUILT_IN: [&str; 4] = ["allow", "deny", "echo", "counter"];
+
+/// What a configuration was made into: what did not change stays when the next one is assembled, so
+/// that limits keep their buckets and handlers their threads.
+#[derive(Clone, Default)]
+pub(crate) struct Kept {
+    stages: Vec<(InterceptorConfig, Arc<dyn AnyInterceptor>)>,
+    pools: Vec<(RouteConfig, Pool)>,
+}
+
+impl Kept {
+    /// The interceptor of this name, if it was made of the same settings; what it stands before may
+    /// have changed.
+    fn stage(&self, wanted: &InterceptorConfig) -> Option<Arc<dyn AnyInterceptor>> {
+        let is_same = |(known, _): &&(InterceptorConfig, _)| {
+            known.name == wanted.name && known.kind == wanted.kind
+        };
+        let known = self.stages.iter().find(is_same);
+        known.map(|(_, stage)| Arc::clone(stage))
+    }
+
+    /// The threads of a route that takes the same events and asks for as many.
+    fn pool(&self, wanted: &RouteConfig) -> Option<Pool> {
+        let is_same = |(known, _): &&(RouteConfig, _)| {
+            known.on == wanted.on && known.pattern == wanted.pattern && known.pool == wanted.pool
+        };
+        let known = self.pools.iter().find(is_same);
+        known.map(|(_, pool)| pool.clone())
+    }
+}
 
 /// The router that a node runs: the program's own, and where it asks for them
 /// ([`Router::with_config_routes`]) the routes and interceptors of the configuration behind it. Where
@@ -34,28 +74,43 @@ const BUILT_IN: [&str; 4] = ["allow", "deny", "echo", "counter"];
 ///
 /// # Errors
 /// Everything that is wrong with the routes of both, all at once.
-pub fn assemble(config: &Config, mut router: Router) -> Result<Router, Vec<Problem>> {
+pub fn assemble(config: &Config, router: Router) -> Result<Router, Vec<Problem>> {
     if let Some(warning) = ignored(config, &router) {
         tracing::warn!("{warning}; {}", warning.fix);
     }
+    assemble_again(config, router, &Kept::default()).map(|(router, _)| router)
+}
+
+/// The same where a configuration was assembled `before`; answers too what to keep for the next one.
+pub(crate) fn assemble_again(
+    config: &Config,
+    mut router: Router,
+    before: &Kept,
+) -> Result<(Router, Kept), Vec<Problem>> {
     let mut problems = Vec::new();
     let mut places = Places::new(config);
+    let mut kept = Kept::default();
     let boundary = &config.channel.namespace_boundary;
     if std::mem::take(&mut router.config_routes) {
         for (at, interceptor) in config.interceptors.iter().enumerate() {
-            match stage(at, interceptor) {
+            let known = before.stage(interceptor);
+            match known.map_or_else(|| stage(at, interceptor), Ok) {
                 Ok(stage) => {
                     let (name, on) = (interceptor.name.clone(), on(&interceptor.on));
+                    kept.stages.push((interceptor.clone(), Arc::clone(&stage)));
                     router = router.stage(name, on, stage);
                 }
                 Err(why) => problems.push(*why),
             }
         }
         for (at, route) in config.routes.iter().enumerate() {
-            for compiled in routes(config, at, route, &mut problems) {
+            let new = |threads: NonZeroUsize| Pool::new(format!("route.{at}"), threads.get());
+            let pool = before.pool(route).or_else(|| route.pool.map(new));
+            for compiled in routes(config, at, route, pool.as_ref(), &mut problems) {
                 places.add(&compiled, at);
                 router.routes.push(compiled);
             }
+            kept.pools.extend(pool.map(|pool| (route.clone(), pool)));
         }
         limits(config, &router, &mut problems);
     }
@@ -68,7 +123,7 @@ pub fn assemble(config: &Config, mut router: Router) -> Result<Router, Vec<Probl
         }
     }
     match once.is_empty() {
-        true => Ok(router),
+        true => Ok((router, kept)),
         false => Err(once),
     }
 }
@@ -206,11 +261,9 @@ fn routes(
     config: &Config,
     at: usize,
     route: &RouteConfig,
+    pool: Option<&Pool>,
     problems: &mut Vec<Problem>,
 ) -> Vec<Route> {
-    let pool = route
-        .pool
-        .map(|threads| Pool::new(format!("route.{at}"), threads.get()));
     let compiled = route.on.iter().map(|kind| {
         let handler = Entry {
             config,
@@ -228,7 +281,7 @@ fn routes(
         compiled.key.clone_from(&route.key);
         compiled.timeout = route.timeout;
         compiled.stage_names.clone_from(&route.interceptors);
-        compiled.pool.clone_from(&pool);
+        compiled.pool = pool.cloned();
         compiled.origin = Some(route.origin.to_string());
         compiled
     });

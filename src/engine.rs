@@ -5,22 +5,26 @@
 //! `ARCHITECTURE.md` for the measurements behind this.
 
 pub(crate) mod build;
+pub(crate) mod compile;
 pub(crate) mod faults;
 pub(crate) mod flight;
 pub(crate) mod guard;
+pub(crate) mod limits;
 pub(crate) mod plan;
+pub(crate) mod replace;
 pub(crate) mod seat;
 pub(crate) mod shared;
 
 pub use build::{BuildError, EngineConfig, EngineError};
+pub use limits::EngineLimits;
 pub use plan::RouteInfo;
-pub use shared::EngineLimits;
 
 use crate::cx::Cx;
 use crate::envelope::Envelope;
 use crate::event::EventKind;
 use crate::inbound::InboundSource;
-use crate::metrics::{End, Series};
+use crate::metrics::End;
+use crate::metrics::cells::EventCounts;
 use crate::outcome::{Failure, Unavailable};
 use crate::supervision::SupervisorMessage;
 use bytes::Bytes;
@@ -77,9 +81,8 @@ pub(crate) struct Entered {
     permit: Permit,
     core: usize,
     entered: Instant,
-    series: Series,
-    /// Whether its end has been counted.
-    counted: bool,
+    /// Where it counts, unless nothing is counted or it has been.
+    counts: Option<Arc<EventCounts>>,
     /// Whether payloads of the reply must be JSON.
     pub(crate) json_client: bool,
     /// The time limit under which it runs.
@@ -114,11 +117,10 @@ impl Entered {
     /// Counts how the event ended, as the caller is told; once, the first end stands. Dropped
     /// without an end it counts as *cancelled*: the caller went away.
     pub(crate) fn count(&mut self, end: impl Into<End>) {
-        let metrics = &self.permit.shared().metrics;
-        if !self.counted && metrics.is_on() {
-            metrics.ended(self.core, self.series, end.into(), self.entered.elapsed());
+        if let Some(counts) = self.counts.take() {
+            let metrics = &self.permit.shared().metrics;
+            metrics.ended(self.core, &counts, end.into(), self.entered.elapsed());
         }
-        self.counted = true;
     }
 }
 
@@ -191,25 +193,24 @@ impl Engine {
                 }
             }
         };
+        // All that the event needs of the plan it takes along: another may replace it at any time.
+        let plan = self.shared.plan.load();
         let found = match failure {
-            None => self.shared.plan.find(kind, envelope.subject()),
+            None => plan.find(kind, envelope.subject()),
             Some(_) => None,
         };
-        let place = found.as_ref().map(|(route, _)| route.index);
-        let series = self.shared.metrics.series(place, kind);
+        let chain = plan.chain(core, kind, found.as_ref().map(|(route, _)| &**route));
+        drop(plan);
+        let counts = chain.counts().cloned();
         let failure = failure.or_else(|| found.is_none().then_some(Failure::NoRoute));
         let routes = found.as_ref().and_then(|(route, _)| route.info.timeout);
         let limit = match (callers, routes) {
             (Some(callers), Some(routes)) => callers.min(routes),
             (Some(limit), None) | (None, Some(limit)) => limit,
-            (None, None) => self.shared.limits.timeout,
+            (None, None) => self.shared.limits.timeout(),
         };
         let deadline = now + limit;
         let json_client = envelope.is_json_client();
-        let chain = self
-            .shared
-            .plan
-            .chain(core, kind, found.as_ref().map(|(route, _)| &**route));
         let mut cx = Cx::new(envelope.due(deadline), found);
         cx.inbound = inbound;
         let (reply, landed) = oneshot::channel();
@@ -222,15 +223,15 @@ impl Engine {
             reply,
         );
         // Half of what was kept back is left for the way home.
-        let backstop = deadline + self.shared.after_grace.min(self.margin(limit) / 2);
+        let left = self.margin(limit) / 2;
+        let backstop = deadline + self.shared.limits.after_grace().min(left);
         Ok(Entered {
             landed,
             backstop,
             permit,
             core,
             entered: now,
-            series,
-            counted: false,
+            counts,
             json_client,
             limit,
         })
@@ -244,7 +245,7 @@ impl Engine {
 
     /// What is kept back of the caller's time.
     fn margin(&self, timeout: Duration) -> Duration {
-        self.shared.limits.deadline_margin.min(timeout / 10)
+        self.shared.limits.margin(timeout)
     }
 
     /// Told once the node drains.
@@ -269,7 +270,8 @@ impl Engine {
 
     /// Number of routes in force.
     pub(crate) fn route_count(&self) -> usize {
-        let chains = self.shared.plan.chains.first();
+        let plan = self.shared.plan.load();
+        let chains = plan.chains.first();
         chains.map_or(0, |core| core.routed.len())
     }
 
@@ -291,11 +293,11 @@ impl Engine {
             .iter()
             .filter(|shard| shard.seat.is_parked())
             .count();
-        let mut stages: Vec<&str> = Vec::new();
-        for core in &self.shared.plan.chains {
-            let parked = core.stages.iter().filter(|stage| stage.seat.is_parked());
-            stages.extend(parked.map(|stage| stage.name()));
-        }
+        let plan = self.shared.plan.load();
+        let stages = plan.chains.iter().flat_map(|core| &core.stages);
+        let stages = stages.map(|lease| lease.stage());
+        let parked_stages = stages.filter(|stage| stage.seat.is_parked());
+        let stages: Vec<&str> = parked_stages.map(|stage| stage.name()).collect();
         match (parked, stages.as_slice()) {
             (0, []) => Ok(()),
             (0, stages) => Err(format!("interceptors parked: {}", stages.join(", "))),
@@ -325,10 +327,12 @@ impl Engine {
         for shard in &self.shared.shards {
             drop(shard.seat.close());
         }
-        for core in &self.shared.plan.chains {
-            core.stages
+        for core in &self.shared.cores {
+            drop(core.roster.supervisor.close());
+            let stages = core.roster.stages();
+            stages
                 .iter()
-                .for_each(|stage| drop(stage.seat.close()));
+                .for_each(|(_, stage)| drop(stage.seat.close()));
         }
         let left = end
             .saturating_duration_since(Instant::now())

@@ -29,6 +29,7 @@ mod pool;
 pub mod proto;
 mod region;
 pub mod reject;
+mod reload;
 pub mod reply;
 pub mod router;
 pub mod routing;

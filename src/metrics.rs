@@ -13,6 +13,7 @@ pub(crate) mod cells;
 mod labels;
 mod names;
 mod page;
+mod register;
 mod scrape;
 pub(crate) mod stages;
 #[cfg(test)]
@@ -24,9 +25,12 @@ pub(crate) use scrape::page;
 
 use crate::event::EventKind;
 use crate::outcome::StreamEndReason;
-use cells::{Counter, EVENT_BOUNDS, Histogram};
+use cells::{Counter, EventCounts};
 use labels::{OUTCOMES, REASONS, STREAM_ENDS};
+use register::Register;
+use stages::StageCounts;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A route as the labels of its events.
@@ -66,14 +70,12 @@ impl ChildKind {
     }
 }
 
-/// Whose events a cell counts: a route, or those of a kind that no route took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Series(usize);
-
 /// The counts of an engine, but for those that its parts keep themselves.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    routes: Vec<RouteLabels>,
+    /// The cells of routes and interceptors, by their labels: they live as long as the process, so
+    /// that what comes back after a change goes on where it was.
+    register: Register,
     /// By core; none if nothing is counted.
     cores: Vec<CoreCells>,
     restarts: [Counter; ChildKind::ALL.len()],
@@ -83,11 +85,9 @@ pub(crate) struct Metrics {
 }
 
 /// The cells of one core, which writes them alone.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(align(128))]
 struct CoreCells {
-    /// For each series, for each outcome.
-    ended: Box<[Histogram]>,
     /// By kind and outcome: events that were refused on arrival.
     turned_away: [[Counter; OUTCOMES.len()]; EventKind::ALL.len()],
     refused: [Counter; REASONS.len()],
@@ -95,28 +95,14 @@ struct CoreCells {
     stream_ends: [[Counter; STREAM_ENDS.len()]; 2],
 }
 
-impl CoreCells {
-    fn new(series: usize) -> Self {
-        let cell = |_| Histogram::new(&EVENT_BOUNDS);
-        Self {
-            ended: (0..series * OUTCOMES.len()).map(cell).collect(),
-            turned_away: Default::default(),
-            refused: Default::default(),
-            stream_ends: Default::default(),
-        }
-    }
-}
-
 impl Metrics {
-    /// Counts for these routes, in the order of the plan. With `enabled = false` events, streams and
-    /// interceptors are not counted.
-    pub(crate) fn new(enabled: bool, cores: usize, routes: Vec<RouteLabels>) -> Self {
+    /// With `enabled = false` events, streams and interceptors are not counted.
+    pub(crate) fn new(enabled: bool, cores: usize) -> Self {
         let cores = if enabled { cores } else { 0 };
-        let series = routes.len() + EventKind::ALL.len();
         let started = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
-            cores: (0..cores).map(|_| CoreCells::new(series)).collect(),
-            routes,
+            register: Register::new(cores),
+            cores: (0..cores).map(|_| CoreCells::default()).collect(),
             restarts: Default::default(),
             parks: Default::default(),
             // A clock from before 1970 has no better answer.
@@ -129,18 +115,25 @@ impl Metrics {
         !self.cores.is_empty()
     }
 
-    /// The series of a route by its place in the plan, or of a kind's events without one.
-    pub(crate) const fn series(&self, route: Option<usize>, kind: EventKind) -> Series {
-        Series(match route {
-            Some(index) => index,
-            None => self.routes.len() + kind as usize,
-        })
+    /// Where the events of a route count, by core; none if nothing is counted.
+    pub(crate) fn of_route(&self, route: &RouteLabels) -> Vec<Arc<EventCounts>> {
+        self.register.route(route)
     }
 
-    /// An event that was let in has got its answer, after this time.
-    pub(crate) fn ended(&self, core: usize, series: Series, end: End, took: Duration) {
+    /// Where a kind's events without a route count, by core; none if nothing is counted.
+    pub(crate) fn of_unrouted(&self, kind: EventKind) -> &[Arc<EventCounts>] {
+        self.register.unrouted(kind)
+    }
+
+    /// Where an interceptor counts, by core; none if nothing is counted.
+    pub(crate) fn of_stage(&self, name: &str, has_after: bool) -> Vec<Arc<StageCounts>> {
+        self.register.stage(name, has_after)
+    }
+
+    /// An event that was let in on a core has got its answer, after this time.
+    pub(crate) fn ended(&self, core: usize, counts: &EventCounts, end: End, took: Duration) {
+        counts.record(end, took);
         if let Some(cells) = self.cores.get(core) {
-            cells.ended[series.0 * OUTCOMES.len() + end.outcome].record(took);
             cells.count_reason(end);
         }
     }

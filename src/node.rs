@@ -1,6 +1,7 @@
 //! A node: listeners, cores, engine, admin; started in this order and ended in the other.
 
 mod admin;
+mod change;
 mod cores;
 
 use crate::config::{Config, ListenAddr, TlsConfig};
@@ -13,6 +14,7 @@ use crate::ingress::grpc::GrpcIngress;
 use crate::ingress::listener::{Bound, ConnectionLimits, Connections, CoreDoor, Listener};
 use crate::ingress::tls::{TlsAcceptor, TlsError, TlsFiles};
 use crate::router::Router;
+use arc_swap::ArcSwap;
 use centripeta_cluster::LocalOwnership;
 use cores::Cores;
 use http::HeaderName;
@@ -214,6 +216,7 @@ pub struct Node {
     background: Vec<tokio::task::JoinHandle<()>>,
     health: HealthReporter,
     cores: Cores,
+    limits: Arc<ArcSwap<ConnectionLimits>>,
 }
 
 impl Node {
@@ -231,6 +234,9 @@ impl Node {
     }
 
     /// The same, with someone who carries out what the Admin service is asked to change.
+    ///
+    /// # Errors
+    /// As for [`Node::start`].
     pub(crate) async fn start_with(
         config: &Config,
         router: Router,
@@ -268,6 +274,7 @@ impl Node {
         let (stop, stopped) = watch::channel(false);
         let mut background = Vec::new();
         if let Some(tls) = tls.clone() {
+            tls.warn_if_expired();
             background.push(tokio::spawn(tls.watch()));
         }
         let admin = admin::router(
@@ -281,11 +288,12 @@ impl Node {
         let doors = doors(config, &engine, &cores, &health);
         let connections = doors.iter().map(|door| Arc::clone(&door.connections));
         let connections = connections.collect();
+        let limits = Arc::new(ArcSwap::from_pointee(connection_limits(config)));
         let listener = Listener {
             bound: listeners.grpc,
             doors,
             tls,
-            limits: connection_limits(config),
+            limits: Arc::clone(&limits),
             stop: stopped,
         };
         let listener = tokio::spawn(listener.run());
@@ -299,6 +307,7 @@ impl Node {
             background,
             health,
             cores,
+            limits,
         })
     }
 
@@ -382,20 +391,25 @@ pub(crate) fn tls_files(tls: &TlsConfig) -> TlsFiles {
     }
 }
 
-pub(crate) fn engine_config(config: &Config) -> EngineConfig {
+fn engine_limits(config: &Config) -> EngineLimits {
     let limits = &config.limits;
+    EngineLimits {
+        in_flight: limits.in_flight.get(),
+        in_flight_bytes: limits.in_flight_bytes,
+        streams: limits.streams.get(),
+        message_bytes: limits.message_bytes,
+        lane_queue: limits.lane_queue.get(),
+        shard_events: limits.shard_events.get(),
+        shard_bytes: limits.shard_bytes,
+        timeout: limits.timeout,
+        deadline_margin: limits.deadline_margin,
+    }
+}
+
+pub(crate) fn engine_config(config: &Config) -> EngineConfig {
     EngineConfig {
         node: config.node.name.clone(),
-        limits: EngineLimits {
-            in_flight: limits.in_flight.get(),
-            in_flight_bytes: limits.in_flight_bytes,
-            streams: limits.streams.get(),
-            lane_queue: limits.lane_queue.get(),
-            shard_events: limits.shard_events.get(),
-            shard_bytes: limits.shard_bytes,
-            timeout: limits.timeout,
-            deadline_margin: limits.deadline_margin,
-        },
+        limits: engine_limits(config),
         shards_per_core: u16::try_from(config.runtime.shards_per_core.get()).unwrap_or(u16::MAX),
         passivate_after: config.runtime.passivate_after,
         watchdog: config.runtime.watchdog,
@@ -433,10 +447,9 @@ fn doors(
         let health = HealthServer::new(HealthService::from_health_reporter(health.clone()));
         let connections = Arc::clone(&engine.shared.cores[core].connections);
         let engine = engine.clone();
-        let bytes = config.limits.message_bytes;
         CoreDoor {
             handle: handle.clone(),
-            service: GrpcIngress::new(engine, core, auth.clone(), bytes, health),
+            service: GrpcIngress::new(engine, core, auth.clone(), health),
             connections,
         }
     };

@@ -1,9 +1,14 @@
 //! The pipeline: one actor per interceptor and core, and the chains of them that events pass.
 
+mod roster;
+
+pub(crate) use roster::{Lease, Roster};
+
 use crate::engine::flight::Flight;
 use crate::engine::guard::Ended;
 use crate::engine::seat::{Refused, Seat};
 use crate::interceptor::{AnyInterceptor, Flow, HalfSlot};
+use crate::metrics::cells::EventCounts;
 use crate::metrics::stages::{Half, Sampler, StageCounts, Timer};
 use crate::outcome::Unavailable;
 use crate::watchdog::{Activity, Beat};
@@ -70,6 +75,11 @@ impl Stage {
         self.counts.as_ref()
     }
 
+    /// Whether it is this interceptor under this name.
+    pub(crate) fn is(&self, name: &str, interceptor: &Arc<dyn AnyInterceptor>) -> bool {
+        *self.name == *name && Arc::ptr_eq(&self.interceptor, interceptor)
+    }
+
     /// Whether outcomes have to come by.
     pub(crate) const fn has_after(&self) -> bool {
         self.has_after
@@ -94,24 +104,38 @@ impl Stage {
     }
 }
 
-/// The stages of one route on one core, outermost first.
+/// The stages of one route on one core, outermost first, and where that core counts its events. An
+/// event keeps its chain to the end, and the chain keeps its stages running.
 #[derive(Debug, Default)]
-pub(crate) struct Chain(Vec<Arc<Stage>>);
+pub(crate) struct Chain {
+    stages: Vec<(Arc<Stage>, Arc<Lease>)>,
+    counts: Option<Arc<EventCounts>>,
+}
 
 impl Chain {
     /// A chain of these stages.
-    pub(crate) const fn new(stages: Vec<Arc<Stage>>) -> Self {
-        Self(stages)
+    pub(crate) fn new(leases: Vec<Arc<Lease>>, counts: Option<Arc<EventCounts>>) -> Self {
+        let leases = leases.into_iter();
+        let stages = leases.map(|lease| (Arc::clone(lease.stage()), lease));
+        Self {
+            stages: stages.collect(),
+            counts,
+        }
     }
 
     /// Number of stages.
     pub(crate) const fn len(&self) -> usize {
-        self.0.len()
+        self.stages.len()
     }
 
     /// One stage, counted from the outermost.
     pub(crate) fn stage(&self, index: usize) -> &Arc<Stage> {
-        &self.0[index]
+        &self.stages[index].0
+    }
+
+    /// Where its events count, unless nothing is counted.
+    pub(crate) const fn counts(&self) -> Option<&Arc<EventCounts>> {
+        self.counts.as_ref()
     }
 }
 

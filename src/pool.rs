@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::{Handle, Runtime};
+use tokio::task::JoinHandle;
 
 /// A pool of threads for handlers that would hold a core (`Route::on_pool`). Clones share it.
 #[derive(Clone)]
@@ -31,7 +32,16 @@ impl Pool {
     }
 
     /// Starts the threads, unless they run already.
-    pub(crate) fn start(&self) -> std::io::Result<Handle> {
+    pub(crate) fn start(&self) -> std::io::Result<Threads> {
+        let handle = self.handle()?;
+        let pool = self.clone();
+        Ok(Threads {
+            handle,
+            _pool: pool,
+        })
+    }
+
+    fn handle(&self) -> std::io::Result<Handle> {
         let mut runtime = self
             .0
             .runtime
@@ -48,6 +58,20 @@ impl Pool {
         let handle = new.handle().clone();
         *runtime = Some(new);
         Ok(handle)
+    }
+}
+
+/// The running threads of a pool; they end with the last of these and of its clones.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    handle: Handle,
+    _pool: Pool,
+}
+
+impl Threads {
+    /// Runs a task on one of them.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.handle.spawn(task)
     }
 }
 

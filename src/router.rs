@@ -216,6 +216,30 @@ impl Route<()> {
     }
 }
 
+impl Router<()> {
+    /// The same routes and stages once more: handlers, stages and pools are shared, not made anew.
+    pub(crate) fn share(&mut self) -> Self {
+        let route = |route: &mut Route| Route {
+            kind: route.kind,
+            pattern: route.pattern.clone(),
+            key: route.key.clone(),
+            timeout: route.timeout,
+            handler_name: route.handler_name.clone(),
+            stage_names: route.stage_names.clone(),
+            stages: route.stages.clone(),
+            pool: route.pool.clone(),
+            params: route.params,
+            origin: route.origin.clone(),
+            handler: HandlerEntry::Bound(route.handler()),
+        };
+        Self {
+            routes: self.routes.iter_mut().map(route).collect(),
+            stages: self.stages.clone(),
+            config_routes: self.config_routes,
+        }
+    }
+}
+
 /// Stands in for a handler while it is taken out.
 struct Nothing;
 

@@ -3,9 +3,10 @@
 //! A supervisor starts its children and, one for one, starts a failed child again after a pause
 //! that doubles. A child that fails more than five times in ten seconds is parked: its seat refuses
 //! what comes, and it is tried again every thirty seconds. One poisonous event never ends the node.
+//! Children may be added and removed while it runs.
 
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -30,8 +31,13 @@ pub(crate) type Start = Box<
         + Sync,
 >;
 
+/// Tells the children of one supervisor apart; never given twice.
+pub(crate) type ChildId = u64;
+
 /// A child: how it is started, and what its seat is told.
 pub(crate) struct Child {
+    /// Which of the supervisor's children it is.
+    pub(crate) id: ChildId,
     /// For logs.
     pub(crate) name: String,
     /// Starts the actor and seats it.
@@ -86,36 +92,81 @@ impl History {
 /// What a supervisor is sent.
 #[derive(Debug)]
 pub(crate) enum SupervisorMessage {
-    /// Start the child with this index.
-    Start(usize),
+    /// Start this child.
+    Start(ChildId),
+    /// Take a child in and start it; one that is there already stays as it is.
+    Add(Child),
+    /// End this child and forget it.
+    Remove(ChildId),
 }
 
 /// The actor that keeps its children running; see the module's text.
 #[derive(Debug)]
 pub(crate) struct Supervisor;
 
-/// A supervisor's children and their past.
+/// A child and its past.
 #[derive(Debug)]
+struct Kept {
+    child: Child,
+    history: History,
+    running: Option<ActorCell>,
+}
+
+impl Kept {
+    fn new(child: Child) -> Self {
+        Self {
+            child,
+            history: History::default(),
+            running: None,
+        }
+    }
+}
+
+/// A supervisor's children and their past.
+#[derive(Debug, Default)]
 pub(crate) struct SupervisorState {
-    children: Vec<(Child, History, Option<ActorId>)>,
+    children: BTreeMap<ChildId, Kept>,
 }
 
 impl SupervisorState {
-    async fn start(&mut self, myself: &ActorRef<SupervisorMessage>, index: usize) {
-        let Some((child, _, running)) = self.children.get_mut(index) else {
+    async fn start(&mut self, myself: &ActorRef<SupervisorMessage>, id: ChildId) {
+        // One that was removed during its pause is not started again.
+        let Some(kept) = self.children.get_mut(&id) else {
             return;
         };
-        match (child.start)(myself.get_cell()).await {
-            Ok(actor) => *running = Some(actor.get_id()),
+        if kept.running.is_some() {
+            return;
+        }
+        match (kept.child.start)(myself.get_cell()).await {
+            Ok(actor) => kept.running = Some(actor),
             Err(error) => {
-                tracing::error!(child = child.name, %error, "an actor did not start");
-                self.failed(myself, index);
+                tracing::error!(child = kept.child.name, %error, "an actor did not start");
+                self.failed(myself, id);
             }
         }
     }
 
-    fn failed(&mut self, myself: &ActorRef<SupervisorMessage>, index: usize) {
-        let (child, history, running) = &mut self.children[index];
+    async fn add(&mut self, myself: &ActorRef<SupervisorMessage>, child: Child) {
+        let id = child.id;
+        self.children.entry(id).or_insert_with(|| Kept::new(child));
+        self.start(myself, id).await;
+    }
+
+    fn remove(&mut self, id: ChildId) {
+        if let Some(actor) = self.children.remove(&id).and_then(|kept| kept.running) {
+            actor.stop(None);
+        }
+    }
+
+    fn failed(&mut self, myself: &ActorRef<SupervisorMessage>, id: ChildId) {
+        let Some(kept) = self.children.get_mut(&id) else {
+            return;
+        };
+        let Kept {
+            child,
+            history,
+            running,
+        } = kept;
         *running = None;
         let pause = match history.failed(Instant::now()) {
             Decision::Restart(pause) => {
@@ -142,14 +193,15 @@ impl SupervisorState {
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
             // A supervisor that has stopped restarts nobody.
-            drop(myself.cast(SupervisorMessage::Start(index)));
+            drop(myself.cast(SupervisorMessage::Start(id)));
         });
     }
 
-    fn index_of(&self, actor: ActorId) -> Option<usize> {
-        self.children
-            .iter()
-            .position(|(_, _, running)| *running == Some(actor))
+    /// The child that runs as this actor; none if it was removed.
+    fn id_of(&self, actor: ActorId) -> Option<ChildId> {
+        let runs = |kept: &Kept| kept.running.as_ref().map(ActorCell::get_id) == Some(actor);
+        let mut all = self.children.iter();
+        all.find(|(_, kept)| runs(kept)).map(|(id, _)| *id)
     }
 }
 
@@ -163,13 +215,9 @@ impl Actor for Supervisor {
         myself: ActorRef<SupervisorMessage>,
         children: Vec<Child>,
     ) -> Result<SupervisorState, ActorProcessingErr> {
-        let children: Vec<_> = children
-            .into_iter()
-            .map(|child| (child, History::default(), None))
-            .collect();
-        let mut state = SupervisorState { children };
-        for index in 0..state.children.len() {
-            state.start(&myself, index).await;
+        let mut state = SupervisorState::default();
+        for child in children {
+            state.add(&myself, child).await;
         }
         Ok(state)
     }
@@ -181,7 +229,9 @@ impl Actor for Supervisor {
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            SupervisorMessage::Start(index) => state.start(&myself, index).await,
+            SupervisorMessage::Start(id) => state.start(&myself, id).await,
+            SupervisorMessage::Add(child) => state.add(&myself, child).await,
+            SupervisorMessage::Remove(id) => state.remove(id),
         }
         Ok(())
     }
@@ -199,9 +249,11 @@ impl Actor for Supervisor {
                 return Ok(());
             }
         };
-        if let Some(index) = state.index_of(actor.get_id()) {
-            tracing::debug!(child = state.children[index].0.name, why, "an actor ended");
-            state.failed(&myself, index);
+        if let Some(id) = state.id_of(actor.get_id()) {
+            if let Some(kept) = state.children.get(&id) {
+                tracing::debug!(child = kept.child.name, why, "an actor ended");
+            }
+            state.failed(&myself, id);
         }
         Ok(())
     }

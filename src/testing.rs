@@ -135,8 +135,7 @@ impl TestRouter {
         let settings = engine_config(config);
         let engine = Engine::start_with(router, settings, ownership, &cores, publisher).await?;
         let health = HealthServer::new(HealthService::from_health_reporter(HealthReporter::new()));
-        let bytes = config.limits.message_bytes;
-        let ingress = GrpcIngress::new(engine.clone(), 0, None, bytes, health);
+        let ingress = GrpcIngress::new(engine.clone(), 0, None, health);
         Ok(Self {
             ingress,
             engine,

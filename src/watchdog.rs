@@ -17,11 +17,17 @@ pub(crate) struct Activity(u16);
 pub(crate) struct Activities(Mutex<Vec<String>>);
 
 impl Activities {
-    /// Registers a name. Beyond 65,534 of them the last name stands for the rest.
+    /// Registers a name; one that is known keeps its place. Beyond 65,534 of them the rest have
+    /// none.
     pub(crate) fn register(&self, name: String) -> Activity {
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        names.push(name);
-        Activity(u16::try_from(names.len()).unwrap_or(u16::MAX))
+        let known = names.iter().position(|known| *known == name);
+        if known.is_none() && names.len() < usize::from(u16::MAX) - 1 {
+            names.push(name);
+            return Activity(u16::try_from(names.len()).unwrap_or(u16::MAX));
+        }
+        let place = known.and_then(|at| u16::try_from(at + 1).ok());
+        Activity(place.unwrap_or(u16::MAX))
     }
 
     fn name(&self, activity: u16) -> String {
@@ -209,6 +215,16 @@ fn report(finding: &Finding) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_known_keeps_its_place() {
+        let names = Activities::default();
+        let first = names.register("a".to_owned());
+        let other = names.register("b".to_owned());
+        assert_ne!(first, other);
+        assert_eq!(names.register("a".to_owned()), first);
+        assert_eq!(names.name(other.0), "b");
+    }
 
     #[test]
     fn names_the_code_that_holds_a_core_once_and_says_when_it_is_over() {

@@ -15,6 +15,8 @@ mod faults;
 mod handlers;
 #[path = "publisher/real.rs"]
 mod real;
+#[path = "publisher/reconfigured.rs"]
+mod reconfigured;
 #[path = "publisher/relay.rs"]
 mod relay;
 

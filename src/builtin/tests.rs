@@ -48,6 +48,7 @@ impl Running {
                 in_flight: 100,
                 in_flight_bytes: 1 << 24,
                 streams: 10,
+                message_bytes: 1 << 22,
                 lane_queue: 10,
                 shard_events: 100,
                 shard_bytes: 1 << 24,

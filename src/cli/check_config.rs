@@ -4,6 +4,8 @@ use super::error::{CliError, Exit, route_problems, warn};
 use super::{Session, output};
 use crate::app::App;
 use crate::config::{Config, ConfigError, Loaded, Problem};
+use crate::config_routes::{Kept, assemble_again};
+use crate::egress::Publisher;
 use crate::engine::build::Compiled;
 use crate::ingress::tls::TlsAcceptor;
 use crate::node::tls_files;
@@ -65,10 +67,13 @@ fn file(loaded: &Loaded) -> String {
 
 /// The configuration and the number of its routes.
 fn check(session: Session) -> Result<(Loaded, usize), CliError> {
-    let (mut loaded, session) = session.load_with_routes()?;
+    let (mut loaded, mut session) = session.load_with_routes()?;
     let ignored = crate::config_routes::ignored(&loaded.config, &session.app.router);
     loaded.warnings.extend(ignored);
-    let router = judge(session.app, &loaded)?;
+    loaded.warnings.extend(expired(&loaded.config));
+    let router = session.app.router.share();
+    let (router, _) = judge(&session.app, router, &loaded.config, &Kept::default())
+        .map_err(|problems| CliError::problems(problems, &loaded))?;
     let boundary = &loaded.config.channel.namespace_boundary;
     let compiled = Compiled::try_new(router, boundary)
         .map_err(|error| CliError::problems(route_problems(error, &loaded), &loaded))?;
@@ -76,27 +81,52 @@ fn check(session: Session) -> Result<(Loaded, usize), CliError> {
 }
 
 /// The routes that a node would run, if the conditions of the program, the certificates and the
-/// routes are in order; all that is not at once.
-pub(super) fn judge(app: App, loaded: &Loaded) -> Result<Router, CliError> {
-    let mut problems = app.unmet(&loaded.config);
-    problems.extend(certificates(&loaded.config));
-    match crate::config_routes::assemble(&loaded.config, app.router) {
-        Ok(router) if problems.is_empty() => return Ok(router),
+/// routes are in order; all that is not at once. `router` is the program's own, `before` what is kept
+/// of a configuration that runs.
+pub(super) fn judge(
+    app: &App,
+    router: Router,
+    config: &Config,
+    before: &Kept,
+) -> Result<(Router, Kept), Vec<Problem>> {
+    let mut problems = app.unmet(config);
+    problems.extend(certificates(config));
+    match assemble_again(config, router, before) {
+        Ok(assembled) if problems.is_empty() => return Ok(assembled),
         Ok(_) => {}
         Err(more) => problems.extend(more),
     }
-    Err(CliError::problems(problems, loaded))
+    Err(problems)
 }
 
-/// Whether the certificates are some, and fit each other.
-fn certificates(config: &Config) -> Option<Problem> {
+/// Whether the certificates are some, and fit each other; on both sides.
+fn certificates(config: &Config) -> Vec<Problem> {
+    let listener = config.listen.tls.as_ref();
+    let listener = listener.and_then(|tls| TlsAcceptor::try_new(tls_files(tls)).err());
+    let fix = "name PEM files that belong together";
+    let listener = listener.map(|error| of_file("listen.tls", error.to_string(), fix.to_owned()));
+    let publisher = Publisher::check(&config.centrifugo).err();
+    let publisher = publisher.map(|error| {
+        let fix = "name PEM files that can be read and belong together";
+        of_file("centrifugo.tls", error.to_string(), fix.to_owned())
+    });
+    listener.into_iter().chain(publisher).collect()
+}
+
+/// A certificate whose time is over: a node starts with it, and says so.
+pub(super) fn expired(config: &Config) -> Option<Problem> {
     let tls = config.listen.tls.as_ref()?;
-    let error = TlsAcceptor::try_new(tls_files(tls)).err()?;
-    Some(Problem {
-        key: "listen.tls".to_owned(),
+    let expired = TlsAcceptor::try_new(tls_files(tls)).ok()?.expired()?;
+    let fix = expired.help();
+    Some(of_file("listen.tls", expired.to_string(), fix))
+}
+
+fn of_file(key: &str, rule: String, fix: String) -> Problem {
+    Problem {
+        key: key.to_owned(),
         value: None,
-        rule: error.to_string(),
-        fix: "name PEM files that belong together".to_owned(),
+        rule,
+        fix,
         origin: crate::config::Origin::Default,
-    })
+    }
 }

@@ -1,6 +1,7 @@
 //! `serve`: the life of a node, from the configuration to the drain.
 
-mod requests;
+mod level;
+mod operator;
 
 use super::check_config::judge;
 use super::error::{CliError, Exit};
@@ -8,22 +9,27 @@ use super::health::reachable;
 use super::output::shell_word;
 use super::{Session, block_on};
 use crate::config::{Config, ListenAddr, Loaded};
-use crate::control;
+use crate::config_routes::{Kept, ignored};
+use crate::control::{self, Request, Requests};
 use crate::engine::EngineError;
 use crate::event::EventKind;
 use crate::node::{Addresses, BindError, GrpcAddress, Listeners, Node, NodeError};
 use crate::router::Router;
 use crate::telemetry::Telemetry;
 use clap::Args;
+use operator::Operator;
+use std::convert::Infallible;
 use std::fmt::Write;
 use std::io;
 use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Runs until SIGTERM or Ctrl-C, then refuses what is new and finishes what it has within
-limits.shutdown_grace; a second signal ends it at once. It never waits for Centrifugo.
+limits.shutdown_grace; a second signal ends it at once. It never waits for Centrifugo. SIGHUP reads
+the configuration again: what can change does, or all of it is refused; the log says which.
 
 Example:
   centripeta serve --set listen.grpc=127.0.0.1:9000")]
@@ -42,15 +48,21 @@ pub(super) fn run(session: Session, _: &ServeArgs) -> Result<(), CliError> {
 /// Check, bind, build, run, drain.
 async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Result<(), CliError> {
     let config = &loaded.config;
-    let mut signals = Signals::listen().map_err(CliError::internal)?;
+    let Signals { mut ends, mut hup } = Signals::listen().map_err(CliError::internal)?;
+    let options = session.options();
     let Session {
-        app,
+        mut app,
         common,
         program,
     } = session;
     let name = app.name.clone();
+    let mut own = std::mem::take(&mut app.router);
+    if let Some(warning) = ignored(config, &own) {
+        tracing::warn!("{warning}; {}", warning.fix);
+    }
     // What is wrong with the configuration does not depend on who has the ports.
-    let router = judge(app, loaded)?;
+    let judged = judge(&app, own.share(), config, &Kept::default());
+    let (router, kept) = judged.map_err(|problems| CliError::problems(problems, loaded))?;
     let listeners = Listeners::bind(config).await.map_err(|errors| {
         let errors = errors.0.iter().map(taken);
         CliError::Several(errors.collect())
@@ -61,6 +73,15 @@ async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Resul
     let node = Node::start_with(config, router, listeners, Some(control))
         .await
         .map_err(|error| refused(error, loaded))?;
+    let mut operator = Operator {
+        app,
+        router: own,
+        options,
+        config: config.clone(),
+        kept,
+        warnings: loaded.warnings.clone(),
+        telemetry,
+    };
     announce(node.addresses(), loaded, routes);
     if !telemetry.json {
         let hint = Hint {
@@ -79,14 +100,16 @@ async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Resul
             )
         );
     }
-    let first = tokio::select! {
-        signal = signals.next() => signal,
-        never = requests::carry_out(&mut requests, telemetry) => match never {},
+    let first = loop {
+        tokio::select! {
+            signal = ends.next() => break signal,
+            // What it says is in the log.
+            Some(()) = hup.recv() => drop(operator.reload(&node).await),
+            Some(request) = requests.recv() => operator.carry_out(request, &node).await,
+        }
     };
-    // Whoever asks from here on is told that nobody carries it out.
-    drop(requests);
     let (events, streams) = (node.engine().in_flight(), node.engine().open_streams());
-    let grace = config.limits.shutdown_grace;
+    let grace = operator.config.limits.shutdown_grace;
     tracing::info!(signal = first, events, streams, ?grace, "draining");
     tokio::select! {
         cut = node.shutdown(grace) => {
@@ -98,17 +121,39 @@ async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Resul
             }
             Ok(())
         }
-        second = signals.next() => Err(CliError::new(
+        second = ends.next() => Err(CliError::new(
             Exit::Failed,
             "drain",
             format!("ended at once by {second}, before what was in flight had finished"),
             "send one signal, and leave the node `limits.shutdown_grace` to finish",
         )),
+        never = refuse_all(&mut hup, &mut requests) => match never {},
     }
 }
 
-/// SIGTERM and SIGINT.
+/// Refuses what an operator asks of a node that drains.
+async fn refuse_all(hup: &mut Signal, requests: &mut Requests) -> Infallible {
+    loop {
+        tokio::select! {
+            Some(()) = hup.recv() => {
+                let (reply, _nobody) = oneshot::channel();
+                operator::refuse(Request::Reload(reply));
+            }
+            Some(request) = requests.recv() => operator::refuse(request),
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// The signals that a node listens to.
 struct Signals {
+    ends: Ends,
+    /// SIGHUP: read the configuration again.
+    hup: Signal,
+}
+
+/// SIGTERM and SIGINT.
+struct Ends {
     term: Signal,
     int: Signal,
 }
@@ -116,11 +161,16 @@ struct Signals {
 impl Signals {
     fn listen() -> io::Result<Self> {
         Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
+            ends: Ends {
+                term: signal(SignalKind::terminate())?,
+                int: signal(SignalKind::interrupt())?,
+            },
+            hup: signal(SignalKind::hangup())?,
         })
     }
+}
 
+impl Ends {
     /// The name of the next one.
     async fn next(&mut self) -> &'static str {
         tokio::select! {

@@ -7,14 +7,15 @@ use super::error::Error;
 use super::flight::{self, Shared};
 use super::job::{Job, LaneKey, LaneKeys};
 use super::lanes::{Flight, Lanes};
-use super::upstream::Kind;
+use super::upstream::{Keeper, Kind};
+use super::wire::Dialer;
+use crate::config::Endpoint;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How often calls that wait are looked at for their deadline.
@@ -22,14 +23,17 @@ const SWEEP: Duration = Duration::from_millis(20);
 /// Calls taken from the queue at once.
 const INTAKE: usize = 1024;
 
-/// Ends tasks when dropped.
+/// Where calls go and how many leave together; may be replaced while calls wait.
 #[derive(Debug)]
-pub(super) struct Keepers(pub(super) Vec<JoinHandle<()>>);
-
-impl Drop for Keepers {
-    fn drop(&mut self) {
-        self.0.iter().for_each(JoinHandle::abort);
-    }
+pub(super) struct Course {
+    pub(super) api: Vec<Endpoint>,
+    pub(super) dialer: Dialer,
+    /// Batches at an endpoint at once.
+    pub(super) flights: usize,
+    /// Commands in a batch.
+    pub(super) batch: usize,
+    /// Bytes of a batch.
+    pub(super) batch_bytes: usize,
 }
 
 /// The sending side of a publisher.
@@ -38,12 +42,11 @@ pub(super) struct Dispatcher {
     pub(super) inbox: mpsc::UnboundedReceiver<Job>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) shared: Arc<Shared>,
-    /// Commands in a batch.
-    pub(super) batch: usize,
-    /// Bytes of a batch.
-    pub(super) batch_bytes: usize,
+    pub(super) course: Course,
+    /// What replaces it.
+    pub(super) courses: mpsc::UnboundedReceiver<Course>,
     /// The endpoints' keepers, which end with it.
-    pub(super) _keepers: Keepers,
+    pub(super) keepers: Vec<Keeper>,
 }
 
 type Landing = Pin<Box<dyn Future<Output = Vec<LaneKey>> + Send>>;
@@ -82,6 +85,7 @@ impl Dispatcher {
                     let taken = taken.drain(..);
                     taken.for_each(|job| accept(job, &mut lanes, &mut singles));
                 }
+                Some(course) = self.courses.recv() => self.steer(course),
                 _ = changes.changed() => {}
                 _ = sweep.tick(), if waits => {
                     let now = Instant::now();
@@ -100,6 +104,18 @@ impl Dispatcher {
         for job in lanes.clear().into_iter().chain(singles) {
             job.answer(Err(Error::Closed));
         }
+    }
+
+    /// Later flights take this course. A connection stays where its endpoint does, unless it is made
+    /// otherwise now, by another key or other certificates.
+    fn steer(&mut self, course: Course) {
+        let mut known = std::mem::take(&mut self.keepers);
+        if course.dialer != self.course.dialer {
+            known.clear();
+        }
+        let fleet = &self.shared.fleet;
+        self.keepers = fleet.assign(&course.api, course.flights, &course.dialer, known);
+        self.course = course;
     }
 
     /// What can be sent now.
@@ -121,7 +137,7 @@ impl Dispatcher {
             return None;
         }
         let lease = fleet.lease(Kind::Flight)?;
-        let flight = lanes.take(self.batch, self.batch_bytes)?;
+        let flight = lanes.take(self.course.batch, self.course.batch_bytes)?;
         let shared = Arc::clone(&self.shared);
         Some(Box::pin(flight::fly(shared, lease, flight, Kind::Flight)))
     }

@@ -35,8 +35,14 @@ pub(super) struct Shared {
     pub(super) budget: Budget,
     /// The namespace boundary of channels.
     pub(super) boundary: String,
-    /// After how long without an answer an endpoint is suspect.
-    pub(super) patience: Duration,
+    /// After how long without an answer an endpoint is suspect, in milliseconds.
+    pub(super) patience: AtomicU64,
+}
+
+impl Shared {
+    fn patience(&self) -> Duration {
+        Duration::from_millis(self.patience.load(Ordering::Relaxed))
+    }
 }
 
 /// How many retries there may be: one for ten successes, and a few to begin with.
@@ -202,7 +208,7 @@ impl Flying {
         let timeout = last.saturating_duration_since(now);
         let call = lease.connection.call(&method, &message, timeout, transport);
         let mut call = pin!(call);
-        let mut patience = Some(now + shared.patience);
+        let mut patience = Some(now + shared.patience());
         loop {
             let next = self.jobs.iter().flatten().map(|job| job.deadline).min();
             let Some(next) = next else {

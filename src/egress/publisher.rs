@@ -1,9 +1,10 @@
 //! The publisher itself: checks, encodes and queues calls, and gives their answers.
 
 use super::batch;
+use super::dispatcher::Course;
 use super::error::{self, Error, MethodName, Refusal};
 use super::job::{Fence, Job, LaneKeys};
-use super::live::Live;
+use super::live::{self, Live};
 use super::methods::{self, BATCH, MethodInfo, Request};
 use super::pending::Pending;
 use super::recorder::Recorder;
@@ -65,6 +66,32 @@ impl Publisher {
     pub fn connect(config: &CentrifugoConfig, namespace_boundary: &str) -> Result<Self, TlsError> {
         let live = Live::connect(config, namespace_boundary)?;
         Ok(Self::new(Backend::Live(Arc::new(live))))
+    }
+
+    /// Sends later calls by another configuration: other endpoints, another key, other limits. Order
+    /// per channel and what waits stay; calls under way are answered where they are.
+    ///
+    /// # Errors
+    /// As for [`Publisher::connect`]; nothing has changed then.
+    pub fn reconfigure(&self, config: &CentrifugoConfig) -> Result<(), TlsError> {
+        self.prepare(config).map(Reconfigured::apply)
+    }
+
+    /// Whether a configuration could be connected by, without doing it.
+    ///
+    /// # Errors
+    /// As for [`Publisher::connect`].
+    pub(crate) fn check(config: &CentrifugoConfig) -> Result<(), TlsError> {
+        live::course(config).map(drop)
+    }
+
+    /// Makes another configuration ready, for [`Reconfigured::apply`].
+    pub(crate) fn prepare(&self, config: &CentrifugoConfig) -> Result<Reconfigured, TlsError> {
+        Ok(Reconfigured {
+            publisher: self.clone(),
+            config: config.clone(),
+            course: live::course(config)?,
+        })
     }
 
     /// A publisher that keeps what is called and sends nothing.
@@ -310,17 +337,18 @@ impl Publisher {
             }
             Backend::Closed => return Err(Error::Closed),
         };
-        if payload.len() > live.message_bytes {
+        let limits = live.limits.load();
+        if payload.len() > limits.message_bytes {
             return Err(Error::Refused {
                 method: method.name,
                 refusal: Refusal::TooLarge {
                     bytes: payload.len(),
-                    limit: live.message_bytes,
+                    limit: limits.message_bytes,
                 },
             });
         }
         let place = live.place(payload.len())?;
-        let timeout = self.timeout.unwrap_or(live.timeout).min(LONGEST);
+        let timeout = self.timeout.unwrap_or(limits.timeout).min(LONGEST);
         let job = Job {
             method,
             payload,
@@ -334,6 +362,23 @@ impl Publisher {
             place,
         };
         live.inbox.send(job).map_err(|_| Error::Closed)
+    }
+}
+
+/// Another configuration of a publisher, ready to be used.
+#[derive(Debug)]
+pub(crate) struct Reconfigured {
+    publisher: Publisher,
+    config: CentrifugoConfig,
+    course: Course,
+}
+
+impl Reconfigured {
+    /// Uses it for later calls.
+    pub(crate) fn apply(self) {
+        if let Backend::Live(live) = &self.publisher.backend {
+            live.reconfigure(&self.config, self.course);
+        }
     }
 }
 

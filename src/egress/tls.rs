@@ -21,7 +21,7 @@ const SYSTEM: [&str; 4] = [
 ];
 
 /// How connections are secured.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ClientTls(pub(crate) ClientTlsConfig);
 
 impl ClientTls {

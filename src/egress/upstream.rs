@@ -9,6 +9,7 @@
 use super::stats::EndpointStats;
 use super::wire::{CallError, Connection, Dialer};
 use crate::config::Endpoint;
+use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -110,64 +111,97 @@ impl Drop for Lease {
 /// All endpoints.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    upstreams: Vec<Arc<Upstream>>,
+    upstreams: ArcSwap<Vec<Arc<Upstream>>>,
     next: AtomicUsize,
-    flights: usize,
+    flights: AtomicUsize,
     singles: usize,
     /// Counts changes of health.
     pub(super) changes: watch::Sender<u64>,
 }
 
+/// Keeps an endpoint connected until it is dropped; calls under way are answered all the same.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    upstream: Arc<Upstream>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 impl Fleet {
-    /// Endpoints that each take so many flights and single calls at once.
-    pub(super) fn new(addresses: &[Endpoint], flights: usize, singles: usize) -> Self {
-        let upstream = |address: &Endpoint| {
-            Arc::new(Upstream {
-                address: address.clone(),
-                state: Mutex::new(State {
-                    health: Health::Down,
-                    connection: None,
-                    why: format!("{address}: not connected yet"),
-                }),
-                flights: AtomicUsize::new(0),
-                singles: AtomicUsize::new(0),
-                doubt: Notify::new(),
-            })
-        };
+    /// Endpoints, none yet, that each take so many flights and single calls at once.
+    pub(super) fn new(flights: usize, singles: usize) -> Self {
         Self {
-            upstreams: addresses.iter().map(upstream).collect(),
+            upstreams: ArcSwap::default(),
             next: AtomicUsize::new(0),
-            flights,
+            flights: AtomicUsize::new(flights),
             singles,
             changes: watch::Sender::new(0),
         }
     }
 
-    /// Starts a keeper for each endpoint.
-    pub(super) fn keep(self: &Arc<Self>, dialer: &Dialer) -> Vec<JoinHandle<()>> {
-        let keeper = |upstream: &Arc<Upstream>| {
-            let (fleet, upstream) = (Arc::clone(self), Arc::clone(upstream));
-            tokio::spawn(keep(fleet, upstream, dialer.clone()))
+    /// These are the endpoints from now on. One that is among `known` keeps its connection; whose
+    /// keeper is not given back gets no more calls.
+    pub(super) fn assign(
+        self: &Arc<Self>,
+        addresses: &[Endpoint],
+        flights: usize,
+        dialer: &Dialer,
+        mut known: Vec<Keeper>,
+    ) -> Vec<Keeper> {
+        let keeper = |address: &Endpoint| {
+            let is_known = |keeper: &Keeper| keeper.upstream.address == *address;
+            match known.iter().position(is_known) {
+                Some(at) => known.swap_remove(at),
+                None => self.keeper(address, dialer),
+            }
         };
-        self.upstreams.iter().map(keeper).collect()
+        let keepers: Vec<Keeper> = addresses.iter().map(keeper).collect();
+        let upstreams = keepers.iter().map(|keeper| Arc::clone(&keeper.upstream));
+        self.upstreams.store(Arc::new(upstreams.collect()));
+        self.flights.store(flights, Ordering::Relaxed);
+        self.changes.send_modify(|count| *count += 1);
+        keepers
+    }
+
+    /// Starts a keeper for a new endpoint.
+    fn keeper(self: &Arc<Self>, address: &Endpoint, dialer: &Dialer) -> Keeper {
+        let upstream = Arc::new(Upstream {
+            address: address.clone(),
+            state: Mutex::new(State {
+                health: Health::Down,
+                connection: None,
+                why: format!("{address}: not connected yet"),
+            }),
+            flights: AtomicUsize::new(0),
+            singles: AtomicUsize::new(0),
+            doubt: Notify::new(),
+        });
+        let task = keep(Arc::clone(self), Arc::clone(&upstream), dialer.clone());
+        Keeper {
+            upstream,
+            task: tokio::spawn(task),
+        }
     }
 
     /// How many endpoints there are.
-    pub(super) const fn len(&self) -> usize {
-        self.upstreams.len()
+    pub(super) fn len(&self) -> usize {
+        self.upstreams.load().len()
     }
 
     /// A place for a call, if an endpoint has one: of those that are well the one with the fewest;
     /// if none is well, of those that are suspect.
     pub(super) fn lease(&self, kind: Kind) -> Option<Lease> {
         let limit = match kind {
-            Kind::Flight => self.flights,
+            Kind::Flight => self.flights.load(Ordering::Relaxed),
             Kind::Single => self.singles,
         };
-        let has_well = self
-            .upstreams
-            .iter()
-            .any(|it| it.state().health == Health::Up);
+        let upstreams = self.upstreams.load();
+        let has_well = upstreams.iter().any(|it| it.state().health == Health::Up);
         self.pick(kind, limit, has_well, None)
     }
 
@@ -182,12 +216,13 @@ impl Fleet {
     }
 
     fn pick(&self, kind: Kind, limit: usize, well: bool, avoid: Option<usize>) -> Option<Lease> {
-        let count = self.upstreams.len();
+        let upstreams = self.upstreams.load();
+        let count = upstreams.len();
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         let mut best: Option<(usize, usize, Connection)> = None;
         for offset in 0..count {
             let index = start.wrapping_add(offset) % count;
-            let upstream = &self.upstreams[index];
+            let upstream = &upstreams[index];
             let load = upstream.load(kind).load(Ordering::Relaxed);
             let is_better = best.as_ref().is_none_or(|(_, least, _)| load < *least);
             if avoid == Some(index) || load >= limit || !is_better {
@@ -200,7 +235,7 @@ impl Fleet {
             }
         }
         let (index, _, connection) = best?;
-        let upstream = Arc::clone(&self.upstreams[index]);
+        let upstream = Arc::clone(&upstreams[index]);
         upstream.load(kind).fetch_add(1, Ordering::Relaxed);
         Some(Lease {
             upstream,
@@ -212,7 +247,8 @@ impl Fleet {
 
     /// What is wrong with the endpoints that are not well.
     pub(super) fn why(&self) -> String {
-        let whys = self.upstreams.iter().filter_map(|upstream| {
+        let upstreams = self.upstreams.load();
+        let whys = upstreams.iter().filter_map(|upstream| {
             let state = upstream.state();
             (state.health != Health::Up).then(|| state.why.clone())
         });
@@ -230,7 +266,7 @@ impl Fleet {
                 why: (!is_up).then(|| state.why.clone()),
             }
         };
-        self.upstreams.iter().map(stats).collect()
+        self.upstreams.load().iter().map(stats).collect()
     }
 
     fn set(&self, upstream: &Upstream, health: Health, connection: Option<&Connection>, why: &str) {

@@ -71,7 +71,7 @@ pub(super) struct Connection {
 }
 
 /// How connections are made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Dialer {
     /// Certificates of `grpcs://` endpoints.
     pub(super) tls: ClientTls,

@@ -164,7 +164,7 @@ impl Flight {
     /// Context and limits for an `after` half.
     pub(crate) fn after_parts(&mut self) -> (&Cx, AfterLimits) {
         let inner = self.inner();
-        let limit = inner.call.deadline.max(Instant::now()) + inner.shared.after_grace;
+        let limit = inner.call.deadline.max(Instant::now()) + inner.shared.limits.after_grace();
         (&inner.cx, AfterLimits(limit))
     }
 

@@ -1,9 +1,10 @@
-//! Routes and chains as the engine runs them: compiled once, looked up for every event.
+//! Routes and chains as the engine runs them: looked up for every event, replaced as a whole.
 
 use crate::egress::Egress;
 use crate::event::EventKind;
 use crate::handler::AnyHandler;
-use crate::pipeline::{Chain, Stage};
+use crate::pipeline::{Chain, Lease};
+use crate::pool::Threads;
 use crate::routing::key::KeySpec;
 use crate::routing::pattern::{Captures, Pattern};
 use crate::routing::table::RouteTable;
@@ -46,7 +47,7 @@ pub(crate) struct Route {
     /// Runs its events.
     pub(crate) handler: Arc<dyn AnyHandler>,
     /// Where they run, if not on the cores.
-    pub(crate) pool: Option<tokio::runtime::Handle>,
+    pub(crate) pool: Option<Threads>,
     /// Its name for the watchdog.
     pub(crate) activity: Activity,
 }
@@ -70,7 +71,7 @@ impl fmt::Debug for Route {
 #[derive(Debug)]
 pub(crate) struct CoreChains {
     /// Every stage, in file order.
-    pub(crate) stages: Vec<Arc<Stage>>,
+    pub(crate) stages: Vec<Arc<Lease>>,
     /// By route.
     pub(crate) routed: Vec<Arc<Chain>>,
     /// By kind, for events without a route.

@@ -1,45 +1,25 @@
 //! What every flight, stage and shard of an engine shares.
 
+use crate::egress::Egress;
 use crate::engine::faults::Faults;
+use crate::engine::limits::Limits;
 use crate::engine::plan::Plan;
 use crate::ingress::listener::Connections;
 use crate::metrics::Metrics;
 use crate::metrics::cells::Counter;
 use crate::outcome::Overloaded;
+use crate::pipeline::Roster;
 use crate::region::Shard;
 use crate::store::MemoryStore;
-#[cfg(test)]
-use crate::watchdog::Activities;
-use crate::watchdog::Beat;
+use crate::watchdog::{Activities, Beat};
+use arc_swap::ArcSwap;
 use centripeta_cluster::{Ownership, ShardLayout};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 /// A core: a current-thread runtime with its own pipeline and region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CoreId(pub(crate) usize);
-
-/// Admission limits of the engine; each refusal is an `Overloaded`.
-#[derive(Debug, Clone)]
-pub struct EngineLimits {
-    /// Events in flight on this node.
-    pub in_flight: usize,
-    /// Bytes of their requests.
-    pub in_flight_bytes: usize,
-    /// Accepted subscription streams.
-    pub streams: usize,
-    /// Events that wait for one key.
-    pub lane_queue: usize,
-    /// Events that wait in one shard.
-    pub shard_events: usize,
-    /// Bytes of their requests.
-    pub shard_bytes: usize,
-    /// Where neither the caller nor the route sets a time.
-    pub timeout: Duration,
-    /// Of the caller's time kept back for the way home, at most 10 % of it.
-    pub deadline_margin: Duration,
-}
 
 /// Counters with a limit.
 #[derive(Debug, Default)]
@@ -83,13 +63,19 @@ pub(crate) struct Core {
     pub(crate) stuck: Counter,
     /// Its connections of the event listener.
     pub(crate) connections: Arc<Connections>,
+    /// The stages that it runs.
+    pub(crate) roster: Arc<Roster>,
 }
 
 /// What every flight, stage and shard of an engine shares.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Routes and chains.
-    pub(crate) plan: Plan,
+    /// Routes and chains for events that come in from now on; those that are in keep what they got.
+    pub(crate) plan: ArcSwap<Plan>,
+    /// The namespace boundary of channels.
+    pub(crate) boundary: String,
+    /// What handlers publish by.
+    pub(crate) egress: Arc<Egress>,
     /// Slots to shards to cores.
     pub(crate) layout: ShardLayout,
     /// Who acts for a slot.
@@ -101,7 +87,7 @@ pub(crate) struct Shared {
     /// Values of keys, beside the lanes.
     pub(crate) store: Arc<MemoryStore>,
     /// Admission.
-    pub(crate) limits: EngineLimits,
+    pub(crate) limits: Limits,
     /// Events in flight.
     pub(crate) in_flight: Gauge,
     /// Their bytes.
@@ -113,10 +99,7 @@ pub(crate) struct Shared {
     /// What goes wrong, for the log.
     pub(crate) faults: Faults,
     /// Names for the watchdog.
-    #[cfg(test)]
     pub(crate) activities: Arc<Activities>,
-    /// How long an `after` half may run past the deadline.
-    pub(crate) after_grace: Duration,
     /// The node's name.
     pub(crate) node: Arc<str>,
     /// Whether new events are refused.
@@ -147,12 +130,12 @@ pub(crate) struct Permit {
 impl Permit {
     /// A place for an event of so many bytes.
     pub(crate) fn acquire(shared: &Arc<Shared>, bytes: usize) -> Result<Self, Overloaded> {
-        if !shared.in_flight.try_add(1, shared.limits.in_flight) {
+        if !shared.in_flight.try_add(1, shared.limits.in_flight()) {
             return Err(Overloaded::InFlight);
         }
         if !shared
             .in_flight_bytes
-            .try_add(bytes, shared.limits.in_flight_bytes)
+            .try_add(bytes, shared.limits.in_flight_bytes())
         {
             shared.in_flight.sub(1);
             return Err(Overloaded::InFlightBytes);
@@ -173,7 +156,7 @@ impl Permit {
     /// Makes the place one for an event of so many bytes, if it is smaller.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), Overloaded> {
         let more = bytes.saturating_sub(self.bytes);
-        let limit = self.shared.limits.in_flight_bytes;
+        let limit = self.shared.limits.in_flight_bytes();
         if !self.shared.in_flight_bytes.try_add(more, limit) {
             return Err(Overloaded::InFlightBytes);
         }
@@ -196,7 +179,7 @@ pub(crate) struct StreamPermit(Arc<Shared>);
 impl StreamPermit {
     /// A place for a stream.
     pub(crate) fn acquire(shared: &Arc<Shared>) -> Result<Self, Overloaded> {
-        if shared.streams.try_add(1, shared.limits.streams) {
+        if shared.streams.try_add(1, shared.limits.streams()) {
             Ok(Self(Arc::clone(shared)))
         } else {
             Err(Overloaded::Streams)

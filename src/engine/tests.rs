@@ -6,6 +6,7 @@ mod crashes;
 mod lanes;
 mod limits;
 mod pools;
+mod reload;
 mod shutdown;
 mod stages;
 mod stages_failing;

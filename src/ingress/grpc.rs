@@ -51,7 +51,6 @@ struct Inner {
     engine: Engine,
     core: usize,
     auth: Option<CallerAuth>,
-    message_bytes: usize,
     health: Health,
 }
 
@@ -69,14 +68,12 @@ impl GrpcIngress {
         engine: Engine,
         core: usize,
         auth: Option<CallerAuth>,
-        message_bytes: usize,
         health: Health,
     ) -> Self {
         Self(Arc::new(Inner {
             engine,
             core,
             auth,
-            message_bytes,
             health,
         }))
     }
@@ -201,12 +198,12 @@ impl GrpcIngress {
 
     /// The largest message.
     pub(super) fn message_bytes(&self) -> usize {
-        self.0.message_bytes
+        self.0.engine.shared.limits.message_bytes()
     }
 
     /// How long an event may take where the caller does not say.
     pub(super) fn timeout(&self) -> Duration {
-        self.0.engine.shared.limits.timeout
+        self.0.engine.shared.limits.timeout()
     }
 
     fn grpc(&self, codec: BytesCodec) -> Grpc<BytesCodec> {
@@ -214,7 +211,7 @@ impl GrpcIngress {
         accepted.enable(CompressionEncoding::Gzip);
         Grpc::new(codec)
             .apply_compression_config(accepted, EnabledCompressionEncodings::default())
-            .apply_max_message_size_config(Some(self.0.message_bytes), Some(MAX_REPLY_BYTES))
+            .apply_max_message_size_config(Some(self.message_bytes()), Some(MAX_REPLY_BYTES))
     }
 
     /// Health checks, and nothing else.

@@ -4,6 +4,7 @@
 
 use crate::ingress::grpc::GrpcIngress;
 use crate::ingress::tls::TlsAcceptor;
+use arc_swap::ArcSwap;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::io;
@@ -89,8 +90,8 @@ pub(crate) struct Listener {
     pub(crate) doors: Vec<CoreDoor>,
     /// Encryption, if there is any.
     pub(crate) tls: Option<TlsAcceptor>,
-    /// Limits.
-    pub(crate) limits: ConnectionLimits,
+    /// Limits of the connections that come in from now on; those that are open keep theirs.
+    pub(crate) limits: Arc<ArcSwap<ConnectionLimits>>,
     /// Turns true when the node drains.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -150,7 +151,7 @@ async fn accept_failed(error: &io::Error) {
 struct Dealer {
     doors: Vec<CoreDoor>,
     tls: Option<TlsAcceptor>,
-    limits: ConnectionLimits,
+    limits: Arc<ArcSwap<ConnectionLimits>>,
     stop: watch::Receiver<bool>,
 }
 
@@ -180,7 +181,7 @@ impl Dealer {
         let Some(door) = fewest else { return };
         let open = OpenConnection::new(&door.connections);
         let (service, tls) = (door.service.clone(), self.tls.clone());
-        let (limits, stop) = (self.limits.clone(), self.stop.clone());
+        let (limits, stop) = (self.limits.load_full(), self.stop.clone());
         door.handle.spawn(async move {
             let _open = open;
             let socket = match socket() {

@@ -1,5 +1,9 @@
 //! TLS of a listener; certificates are read again when their files change.
 
+mod expiry;
+
+pub(crate) use expiry::Expired;
+
 use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -71,6 +75,21 @@ impl TlsAcceptor {
         })
     }
 
+    /// Whether the certificate that the files hold now has expired.
+    pub(crate) fn expired(&self) -> Option<Expired> {
+        let path = &self.files.cert;
+        let chain = certificates(path).ok()?;
+        Expired::of(path, chain.first()?, SystemTime::now())
+    }
+
+    /// Says so in the log if the certificate has expired: callers will refuse it.
+    pub(crate) fn warn_if_expired(&self) {
+        if let Some(expired) = self.expired() {
+            let help = expired.help();
+            tracing::warn!(help, "`listen.tls`: {expired}");
+        }
+    }
+
     /// A handshake with the current certificates.
     pub(crate) async fn accept<S>(&self, socket: S) -> io::Result<TlsStream<S>>
     where
@@ -97,6 +116,7 @@ impl TlsAcceptor {
                 Ok(config) => {
                     self.current.store(Arc::new(config));
                     tracing::info!(cert = %self.files.cert.display(), "certificates read again");
+                    self.warn_if_expired();
                 }
                 Err(error) => tracing::error!(
                     %error,

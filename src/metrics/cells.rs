@@ -3,6 +3,7 @@
 //! Nothing here allocates, locks or waits after it is made. Each core has cells of its own, on
 //! cache lines of their own, so that adding is an instruction on memory that the core has at hand.
 
+use super::labels::{End, OUTCOMES};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -102,6 +103,29 @@ impl Histogram {
             *total += bucket.load(Ordering::Relaxed);
         }
         totals.nanos += u128::from(self.nanos.load(Ordering::Relaxed));
+    }
+}
+
+/// The events of a route, or of a kind without one, on one core, which writes them alone.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct EventCounts([Histogram; OUTCOMES.len()]);
+
+impl Default for EventCounts {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Histogram::new(&EVENT_BOUNDS)))
+    }
+}
+
+impl EventCounts {
+    /// An event has ended, after this time.
+    pub(super) fn record(&self, end: End, took: Duration) {
+        self.0[end.outcome].record(took);
+    }
+
+    /// Those of one outcome.
+    pub(super) const fn of(&self, outcome: usize) -> &Histogram {
+        &self.0[outcome]
     }
 }
 

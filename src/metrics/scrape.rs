@@ -2,15 +2,16 @@
 //!
 //! A part that counts for itself (such as the publisher) gets a function here, called by [`page`].
 
-use super::cells::{EVENT_BOUNDS, HALF_BOUNDS, Totals};
+use super::cells::{EVENT_BOUNDS, EventCounts, HALF_BOUNDS, Totals};
 use super::labels::{OUTCOMES, REASONS, STREAM_ENDS};
 use super::page::Page;
+use super::register::StageSeries;
 use super::stages::{Half, RESULTS, StageCounts};
-use super::{ChildKind, Metrics, Series, names};
+use super::{ChildKind, Metrics, names};
 use crate::engine::Engine;
 use crate::engine::shared::Shared;
 use crate::event::EventKind;
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Results that a half's series have from the start.
 const USUAL: [&[&str]; 2] = [&["next", "answered"], &["done"]];
@@ -42,37 +43,64 @@ fn node(page: &mut Page, engine: &Engine) {
     page.metric(&names::READY).value(&[], ready);
 }
 
-/// The labels of a series of events, but for the outcome.
-type EventLabels<'a> = (EventKind, &'a str, &'a str);
+/// A series of events without its outcome: its labels and its cells by core.
+struct Series<'a> {
+    kind: EventKind,
+    route: &'a str,
+    handler: &'a str,
+    cores: &'a [Arc<EventCounts>],
+    is_routed: bool,
+}
+
+impl Series<'_> {
+    fn totals(&self, outcome: usize) -> Totals {
+        let mut totals = Totals::new(&EVENT_BOUNDS);
+        for core in self.cores {
+            core.of(outcome).add_to(&mut totals);
+        }
+        totals
+    }
+}
 
 fn events(page: &mut Page, metrics: &Metrics) {
-    let routes = metrics
-        .routes
-        .iter()
-        .map(|route| (route.kind, route.route.as_str(), route.handler.as_str()));
-    let unrouted = EventKind::ALL.map(|kind| (kind, "", ""));
-    let all: Vec<EventLabels<'_>> = routes.chain(unrouted).collect();
+    let routes = metrics.register.routes();
+    let routed = routes.iter().map(|series| Series {
+        kind: series.labels.kind,
+        route: &series.labels.route,
+        handler: &series.labels.handler,
+        cores: &series.cores,
+        is_routed: true,
+    });
+    let unrouted = EventKind::ALL.iter().map(|kind| Series {
+        kind: *kind,
+        route: "",
+        handler: "",
+        cores: metrics.of_unrouted(*kind),
+        is_routed: false,
+    });
+    let all: Vec<Series<'_>> = routed.chain(unrouted).collect();
     let mut samples = page.metric(&names::EVENTS);
-    for (index, labels) in all.iter().enumerate() {
-        let is_routed = index < metrics.routes.len();
+    for series in &all {
         for (at, outcome) in OUTCOMES.iter().enumerate() {
-            let mut count = metrics.totals(Series(index), at).count();
-            if !is_routed {
-                let kind = labels.0 as usize;
+            let mut count = series.totals(at).count();
+            if !series.is_routed {
+                let kind = series.kind as usize;
                 let cells = metrics.cores.iter().map(|core| &core.turned_away[kind][at]);
                 count += cells.map(super::Counter::get).sum::<u64>();
             }
-            if count > 0 || (is_routed && at == 0) {
-                samples.value(&[labels.0.name(), labels.1, labels.2, outcome], count);
+            if count > 0 || (series.is_routed && at == 0) {
+                let kind = series.kind.name();
+                samples.value(&[kind, series.route, series.handler, outcome], count);
             }
         }
     }
     let mut samples = page.metric(&names::DURATIONS);
-    for (index, (kind, route, handler)) in all.iter().enumerate() {
+    for series in &all {
         for (at, outcome) in OUTCOMES.iter().enumerate() {
-            let totals = metrics.totals(Series(index), at);
+            let totals = series.totals(at);
             if totals.count() > 0 {
-                samples.histogram(&[kind.name(), route, handler, outcome], &totals);
+                let kind = series.kind.name();
+                samples.histogram(&[kind, series.route, series.handler, outcome], &totals);
             }
         }
     }
@@ -83,16 +111,6 @@ fn events(page: &mut Page, metrics: &Metrics) {
     }
 }
 
-impl Metrics {
-    fn totals(&self, series: Series, outcome: usize) -> Totals {
-        let mut totals = Totals::new(&EVENT_BOUNDS);
-        for core in &self.cores {
-            core.ended[series.0 * OUTCOMES.len() + outcome].add_to(&mut totals);
-        }
-        totals
-    }
-}
-
 fn admission(page: &mut Page, shared: &Shared) {
     let events = shared.in_flight.get();
     page.metric(&names::IN_FLIGHT).value(&[], events);
@@ -100,15 +118,15 @@ fn admission(page: &mut Page, shared: &Shared) {
     page.metric(&names::IN_FLIGHT_BYTES).value(&[], bytes);
     let limits = &shared.limits;
     page.metric(&names::LIMIT)
-        .value(&["in_flight"], limits.in_flight)
-        .value(&["in_flight_bytes"], limits.in_flight_bytes)
-        .value(&["streams"], limits.streams)
-        .value(&["lane_queue"], limits.lane_queue)
-        .value(&["shard_events"], limits.shard_events)
-        .value(&["shard_bytes"], limits.shard_bytes);
+        .value(&["in_flight"], limits.in_flight())
+        .value(&["in_flight_bytes"], limits.in_flight_bytes())
+        .value(&["streams"], limits.streams())
+        .value(&["lane_queue"], limits.lane_queue())
+        .value(&["shard_events"], limits.shard_events())
+        .value(&["shard_bytes"], limits.shard_bytes());
 }
 
-/// An interceptor of all cores. Routes may have interceptors of their own that share a name.
+/// An interceptor of all cores.
 struct StageTotals {
     ended: [[u64; RESULTS.len()]; 2],
     took: [Totals; 2],
@@ -116,7 +134,7 @@ struct StageTotals {
 }
 
 impl StageTotals {
-    fn add(&mut self, counts: &StageCounts, has_after: bool) {
+    fn add(&mut self, counts: &StageCounts) {
         for half in Half::ALL {
             let sums = &mut self.ended[half as usize];
             for (sum, count) in sums.iter_mut().zip(counts.ended(half)) {
@@ -124,25 +142,21 @@ impl StageTotals {
             }
             counts.took(half).add_to(&mut self.took[half as usize]);
         }
-        self.has_after |= has_after;
     }
 }
 
 fn stages(page: &mut Page, shared: &Shared) {
-    let mut totals: BTreeMap<&str, StageTotals> = BTreeMap::new();
-    let all = shared.plan.chains.iter().flat_map(|core| &core.stages);
-    for stage in all {
-        let Some(counts) = stage.counts() else {
-            continue;
-        };
-        let none = || StageTotals {
+    let all = shared.metrics.register.stages();
+    let totals = |(name, series): (String, StageSeries)| {
+        let mut totals = StageTotals {
             ended: Default::default(),
             took: [Totals::new(&HALF_BOUNDS), Totals::new(&HALF_BOUNDS)],
-            has_after: false,
+            has_after: series.has_after,
         };
-        let entry = totals.entry(stage.name()).or_insert_with(none);
-        entry.add(counts, stage.has_after());
-    }
+        series.cores.iter().for_each(|counts| totals.add(counts));
+        (name, totals)
+    };
+    let totals: Vec<(String, StageTotals)> = all.into_iter().map(totals).collect();
     let halves = |stage: &StageTotals| match stage.has_after {
         true => &Half::ALL[..],
         false => &Half::ALL[..1],
@@ -214,8 +228,8 @@ fn actors(page: &mut Page, shared: &Shared) {
         samples.value(&[child.label()], metrics.parks[child as usize].get());
     }
     let shards = shared.shards.iter().filter(|it| it.seat.is_parked());
-    let stages = shared.plan.chains.iter().flat_map(|core| &core.stages);
-    let stages = stages.filter(|stage| stage.seat.is_parked());
+    let stages = shared.cores.iter().flat_map(|core| core.roster.stages());
+    let stages = stages.filter(|(_, stage)| stage.seat.is_parked());
     page.metric(&names::PARKED)
         .value(&[ChildKind::Shard.label()], shards.count())
         .value(&[ChildKind::Interceptor.label()], stages.count());

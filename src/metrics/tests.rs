@@ -315,7 +315,8 @@ async fn nothing_is_counted_and_there_is_no_page_when_metrics_are_switched_off()
     let router = TestRouter::with_config(router, &config).await.unwrap();
     router.rpc(rpc("a")).await;
     assert_eq!(page(router.engine()), None);
-    let stage = &router.engine().shared.plan.chains[0].stages[0];
+    let plan = router.engine().shared.plan.load_full();
+    let stage = plan.chains[0].stages[0].stage();
     assert!(stage.counts().is_none());
 }
 

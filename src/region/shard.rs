@@ -101,10 +101,10 @@ impl Shard {
 
     /// A place among the events that wait here.
     pub(crate) fn admit(self: &Arc<Self>, bytes: usize, shared: &Arc<Shared>) -> Option<Waiting> {
-        if !self.events.try_add(1, shared.limits.shard_events) {
+        if !self.events.try_add(1, shared.limits.shard_events()) {
             return None;
         }
-        if !self.bytes.try_add(bytes, shared.limits.shard_bytes) {
+        if !self.bytes.try_add(bytes, shared.limits.shard_bytes()) {
             self.events.sub(1);
             return None;
         }
@@ -326,7 +326,7 @@ impl ShardState {
             return;
         };
         let deadline = work.deadline();
-        match lane.wait(work, self.shared.limits.lane_queue) {
+        match lane.wait(work, self.shared.limits.lane_queue()) {
             Ok(is_first) => {
                 // Events have a deadline, publications of a stream have none.
                 self.waiting_in_lanes += usize::from(deadline.is_some());

@@ -4,6 +4,10 @@
     clippy::disallowed_methods,
     reason = "it waits for other processes, to which no paused clock applies"
 )]
+#![allow(
+    dead_code,
+    reason = "each test target uses the part of it that it needs"
+)]
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
@@ -101,6 +105,11 @@ impl Running {
         listen(child.stdout.take().unwrap(), &lines);
         listen(child.stderr.take().unwrap(), &lines);
         Self { child, lines }
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Everything said so far, on stdout and stderr.

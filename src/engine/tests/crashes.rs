@@ -220,7 +220,8 @@ async fn a_killed_stage_loses_no_event_and_is_restarted() {
     let router = timed(&Trace::default()).intercept_all("spy", trace.spy("spy"));
     let router = start(router).await;
     let shared = Arc::clone(&router.engine().shared);
-    let stage = &shared.plan.chains[0].stages[0];
+    let plan = shared.plan.load_full();
+    let stage = plan.chains[0].stages[0].stage();
     let mut calls = Vec::new();
     for _ in 0..10 {
         let mut call = router.publish(publish("a", "1")).into_future();
@@ -246,7 +247,8 @@ async fn a_parked_stage_refuses_on_the_way_in_and_is_passed_by_on_the_way_out() 
     let router = timed(&Trace::default()).intercept_all("spy", trace.spy("spy"));
     let router = start(router).await;
     let shared = Arc::clone(&router.engine().shared);
-    let stage = &shared.plan.chains[0].stages[0];
+    let plan = shared.plan.load_full();
+    let stage = plan.chains[0].stages[0].stage();
     let under_way = launch(router.publish(publish("a", "2000")));
     eventually("it has passed the stage", || trace.len() == 1).await;
     for _ in 0..5 {

@@ -1,29 +1,14 @@
-//! What an operator asks of the running node, carried out one after the other.
+//! The level of the log of a running node.
 
 use crate::config::check_level;
-use crate::control::{Refused, Request, Requests, Wrong};
+use crate::control::{Refused, Wrong};
 use crate::telemetry::Telemetry;
-use std::convert::Infallible;
 
 /// The longest directives, in bytes: each of them costs at every place that logs.
 const LEVEL_BYTES: usize = 1024;
 
-/// Carries out requests for as long as it is polled. Whoever has gone away does not mind: what was
-/// asked is done all the same.
-pub(super) async fn carry_out(requests: &mut Requests, telemetry: &Telemetry) -> Infallible {
-    while let Some(request) = requests.recv().await {
-        match request {
-            // Nobody answers: the caller is told that it is not carried out.
-            Request::Reload(reply) => drop(reply),
-            Request::Level(reply) => drop(reply.send(telemetry.level())),
-            Request::SetLevel(level, reply) => drop(reply.send(set_level(&level, telemetry))),
-        }
-    }
-    std::future::pending().await
-}
-
 /// Changes which lines are logged; answers what was logged before.
-fn set_level(level: &str, telemetry: &Telemetry) -> Result<String, Refused> {
+pub(super) fn set(level: &str, telemetry: &Telemetry) -> Result<String, Refused> {
     let refused = |what: String, help: String| Refused {
         problems: vec![Wrong { what, help }],
     };

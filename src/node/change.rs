@@ -1,0 +1,51 @@
+//! Another configuration for a node that runs: made ready as a whole, then applied as a whole.
+
+use super::{Node, NodeError, connection_limits, engine_limits};
+use crate::config::Config;
+use crate::egress::Reconfigured;
+use crate::engine::replace::Prepared;
+use crate::engine::{Engine, EngineLimits};
+use crate::ingress::listener::ConnectionLimits;
+use crate::router::Router;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+
+/// A configuration that a node could run, and does not run yet; dropped it leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct Change {
+    engine: Engine,
+    limits: EngineLimits,
+    plan: Prepared,
+    publisher: Reconfigured,
+    connections: ConnectionLimits,
+    current: Arc<ArcSwap<ConnectionLimits>>,
+}
+
+impl Node {
+    /// Makes ready what another configuration changes, without touching what runs: routes, stages
+    /// and handlers (those of `router`), limits, and the publisher. Of the rest nothing is looked at.
+    ///
+    /// # Errors
+    /// The router contradicts itself, threads can't be started, certificates can't be read.
+    pub(crate) fn prepare(&self, config: &Config, router: Router) -> Result<Change, NodeError> {
+        let publisher = self.publisher.prepare(&config.centrifugo);
+        Ok(Change {
+            engine: self.engine.clone(),
+            limits: engine_limits(config),
+            plan: self.engine.prepare(router)?,
+            publisher: publisher.map_err(NodeError::Centrifugo)?,
+            connections: connection_limits(config),
+            current: Arc::clone(&self.limits),
+        })
+    }
+}
+
+impl Change {
+    /// Runs it. Nothing can fail any more; events that are in go on as they came in.
+    pub(crate) fn apply(self) {
+        self.engine.set_limits(&self.limits);
+        self.current.store(Arc::new(self.connections));
+        self.publisher.apply();
+        self.plan.run();
+    }
+}

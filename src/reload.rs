@@ -1,0 +1,256 @@
+//! A configuration that was read again, held against the one that runs: what changes now, what waits
+//! for a restart, and what runs from then on. Pure; nothing is touched, no secret is shown.
+//!
+//! Every key is in one of the two lists: the sections are taken apart without a rest, so that a new
+//! key does not compile before it is decided what a reload does with it.
+
+mod routes;
+#[cfg(test)]
+mod tests;
+
+use crate::config::{
+    AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, LimitsConfig,
+    ListenConfig, LogConfig, MetricsConfig, NodeConfig, RuntimeConfig, TlsConfig,
+};
+use std::fmt::Display;
+use std::time::Duration;
+
+/// What a reload is about to do.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    /// What runs from now on: the new configuration, but for the keys that wait for a restart.
+    pub(crate) effective: Config,
+    /// What runs otherwise then, one entry each; empty if nothing does.
+    pub(crate) changed: Vec<String>,
+    /// Keys whose new value waits for a restart.
+    pub(crate) needs_restart: Vec<String>,
+}
+
+/// Holds a configuration against the one that runs. A program that does not take the routes of the
+/// configuration (`takes_routes`) has no changes in them.
+pub(crate) fn compare(running: &Config, read: &Config, takes_routes: bool) -> Comparison {
+    let mut found = Found::default();
+    found.restarts(running, read);
+    found.centrifugo(&running.centrifugo, &read.centrifugo);
+    found.limits(&running.limits, &read.limits);
+    found.show("log.level", &running.log.level, &read.log.level, "");
+    let age = |config: &Config| time(config.listen.max_connection_age);
+    let (was, is) = (age(running), age(read));
+    found.show("listen.max_connection_age", &was, &is, NEW_CONNECTIONS);
+    if takes_routes {
+        routes::compare(running, read, &mut found.changed);
+    }
+    let effective = Config {
+        node: running.node.clone(),
+        listen: ListenConfig {
+            max_connection_age: read.listen.max_connection_age,
+            ..running.listen.clone()
+        },
+        channel: running.channel.clone(),
+        log: LogConfig {
+            level: read.log.level.clone(),
+            ..running.log.clone()
+        },
+        runtime: running.runtime.clone(),
+        metrics: running.metrics.clone(),
+        ..read.clone()
+    };
+    Comparison {
+        effective,
+        changed: found.changed,
+        needs_restart: found.needs_restart,
+    }
+}
+
+/// What is fixed for a connection when it is opened.
+const NEW_CONNECTIONS: &str = " (for connections that are opened from now on)";
+
+#[derive(Debug, Default)]
+struct Found {
+    changed: Vec<String>,
+    needs_restart: Vec<String>,
+}
+
+impl Found {
+    /// A value that applies at once.
+    fn show<T: PartialEq + Display>(&mut self, key: &str, was: &T, is: &T, remark: &str) {
+        if was != is {
+            self.changed.push(format!("{key}: {was} -> {is}{remark}"));
+        }
+    }
+
+    /// A value that applies at once and is not shown.
+    fn hide<T: PartialEq>(&mut self, key: &str, was: &T, is: &T) {
+        if was != is {
+            self.changed.push(format!("{key}: another one"));
+        }
+    }
+
+    /// A value that waits for a restart.
+    fn wait<T: PartialEq>(&mut self, key: &str, was: &T, is: &T) {
+        if was != is {
+            self.needs_restart.push(key.to_owned());
+        }
+    }
+
+    fn restarts(&mut self, running: &Config, read: &Config) {
+        let NodeConfig { name } = &read.node;
+        self.wait("node.name", &running.node.name, name);
+        self.listen(&running.listen, &read.listen);
+        let ChannelConfig { namespace_boundary } = &read.channel;
+        let was = &running.channel.namespace_boundary;
+        self.wait("channel.namespace_boundary", was, namespace_boundary);
+        let LogConfig { format, level: _ } = &read.log;
+        self.wait("log.format", &running.log.format, format);
+        let RuntimeConfig {
+            cores,
+            shards_per_core,
+            passivate_after,
+            watchdog,
+        } = &read.runtime;
+        let was = &running.runtime;
+        self.wait("runtime.cores", &was.cores, cores);
+        let shards = "runtime.shards_per_core";
+        self.wait(shards, &was.shards_per_core, shards_per_core);
+        let passivate = "runtime.passivate_after";
+        self.wait(passivate, &was.passivate_after, passivate_after);
+        self.wait("runtime.watchdog", &was.watchdog, watchdog);
+        let MetricsConfig { enabled } = &read.metrics;
+        self.wait("metrics.enabled", &running.metrics.enabled, enabled);
+    }
+
+    fn listen(&mut self, was: &ListenConfig, is: &ListenConfig) {
+        let ListenConfig {
+            grpc,
+            admin,
+            auth,
+            tls,
+            admin_token,
+            allow_open,
+            max_connection_age: _,
+        } = is;
+        self.wait("listen.grpc", &was.grpc, grpc);
+        self.wait("listen.admin", &was.admin, admin);
+        match (&was.auth, auth) {
+            (Some(was), Some(AuthConfig { metadata, value })) => {
+                self.wait("listen.auth.metadata", &was.metadata, metadata);
+                self.wait("listen.auth.value", &was.value, value);
+            }
+            (was, is) => self.wait("listen.auth", was, is),
+        }
+        match (&was.tls, tls) {
+            (
+                Some(was),
+                Some(TlsConfig {
+                    cert,
+                    key,
+                    client_ca,
+                }),
+            ) => {
+                self.wait("listen.tls.cert", &was.cert, cert);
+                self.wait("listen.tls.key", &was.key, key);
+                self.wait("listen.tls.client_ca", &was.client_ca, client_ca);
+            }
+            (was, is) => self.wait("listen.tls", was, is),
+        }
+        self.wait("listen.admin_token", &was.admin_token, admin_token);
+        self.wait("listen.allow_open", &was.allow_open, allow_open);
+    }
+
+    fn centrifugo(&mut self, was: &CentrifugoConfig, is: &CentrifugoConfig) {
+        let CentrifugoConfig {
+            api,
+            key,
+            timeout,
+            queue,
+            queue_bytes,
+            batch,
+            flights,
+            message_bytes,
+            tls: ClientTlsConfig { ca, identity },
+            client,
+        } = is;
+        let list = |api: &[crate::config::Endpoint]| {
+            let api: Vec<String> = api.iter().map(ToString::to_string).collect();
+            format!("[{}]", api.join(", "))
+        };
+        self.show("centrifugo.api", &list(&was.api), &list(api), "");
+        self.hide("centrifugo.key", &was.key, key);
+        let timeouts = (time(was.timeout), time(*timeout));
+        self.show("centrifugo.timeout", &timeouts.0, &timeouts.1, "");
+        self.show("centrifugo.queue", &was.queue, queue, "");
+        let sizes = (size(was.queue_bytes), size(*queue_bytes));
+        self.show("centrifugo.queue_bytes", &sizes.0, &sizes.1, "");
+        self.show("centrifugo.batch", &was.batch, batch, "");
+        self.show("centrifugo.flights", &was.flights, flights, "");
+        let sizes = (size(was.message_bytes), size(*message_bytes));
+        self.show("centrifugo.message_bytes", &sizes.0, &sizes.1, "");
+        self.hide("centrifugo.tls.ca", &was.tls.ca, ca);
+        self.hide("centrifugo.tls.cert", &was.tls.identity, identity);
+        self.show("centrifugo.client", &was.client, client, "");
+    }
+
+    fn limits(&mut self, was: &LimitsConfig, is: &LimitsConfig) {
+        let LimitsConfig {
+            in_flight,
+            in_flight_bytes,
+            streams,
+            message_bytes,
+            header_bytes,
+            timeout,
+            deadline_margin,
+            lane_queue,
+            shard_events,
+            shard_bytes,
+            shutdown_grace,
+        } = is;
+        self.show("limits.in_flight", &was.in_flight, in_flight, "");
+        self.show("limits.streams", &was.streams, streams, "");
+        self.show("limits.lane_queue", &was.lane_queue, lane_queue, "");
+        self.show("limits.shard_events", &was.shard_events, shard_events, "");
+        for (key, was, is, remark) in [
+            (
+                "limits.in_flight_bytes",
+                was.in_flight_bytes,
+                in_flight_bytes,
+                "",
+            ),
+            ("limits.message_bytes", was.message_bytes, message_bytes, ""),
+            (
+                "limits.header_bytes",
+                was.header_bytes,
+                header_bytes,
+                NEW_CONNECTIONS,
+            ),
+            ("limits.shard_bytes", was.shard_bytes, shard_bytes, ""),
+        ] {
+            self.show(key, &size(was), &size(*is), remark);
+        }
+        for (key, was, is) in [
+            ("limits.timeout", was.timeout, timeout),
+            (
+                "limits.deadline_margin",
+                was.deadline_margin,
+                deadline_margin,
+            ),
+            ("limits.shutdown_grace", was.shutdown_grace, shutdown_grace),
+        ] {
+            self.show(key, &time(was), &time(*is), "");
+        }
+    }
+}
+
+/// A duration as `node.toml` has it.
+fn time(time: Duration) -> String {
+    humantime::format_duration(time).to_string()
+}
+
+/// A size as `node.toml` has it; exact, so that different ones look different.
+fn size(bytes: usize) -> String {
+    for (unit, name) in [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
+        if bytes >= unit && bytes.is_multiple_of(unit) {
+            return format!("{}{name}", bytes / unit);
+        }
+    }
+    format!("{bytes}B")
+}

@@ -1,0 +1,146 @@
+//! What is said of two configurations.
+
+#![allow(clippy::unwrap_used)]
+
+use super::compare;
+use crate::config::{Config, fuzz_load};
+
+fn config(toml: &str) -> Config {
+    fuzz_load(toml.as_bytes()).unwrap().config
+}
+
+/// What changes and what waits between two files.
+fn between(was: &str, is: &str) -> (Vec<String>, Vec<String>) {
+    let found = compare(&config(was), &config(is), true);
+    (found.changed, found.needs_restart)
+}
+
+#[test]
+fn the_same_configuration_changes_nothing_wherever_its_lines_stand() {
+    let was = "[[route]]\non = \"rpc\"\nmatch = \"a\"\nhandler = \"echo\"\n";
+    let is = format!("# moved\n\n{was}");
+    assert_eq!(between(was, &is), (vec![], vec![]));
+}
+
+#[test]
+fn limits_level_and_centrifugo_apply_at_once_and_are_shown_with_both_values() {
+    let (changed, needs_restart) = between(
+        "",
+        "[limits]\nin_flight = 100\nmessage_bytes = \"1MiB\"\ntimeout = \"1500ms\"\n\
+         header_bytes = \"32KiB\"\n\
+         [log]\nlevel = \"debug\"\n[centrifugo]\napi = [\"grpc://10.0.0.1:10000\"]\n\
+         [listen]\nmax_connection_age = \"1h\"\n",
+    );
+    assert_eq!(
+        changed,
+        [
+            "centrifugo.api: [grpc://127.0.0.1:10000] -> [grpc://10.0.0.1:10000]",
+            "limits.in_flight: 4096 -> 100",
+            "limits.message_bytes: 4MiB -> 1MiB",
+            "limits.header_bytes: 64KiB -> 32KiB (for connections that are opened from now on)",
+            "limits.timeout: 3s -> 1s 500ms",
+            "log.level: info -> debug",
+            "listen.max_connection_age: 10m -> 1h (for connections that are opened from now on)",
+        ]
+    );
+    assert!(needs_restart.is_empty(), "{needs_restart:?}");
+}
+
+#[test]
+fn what_is_fixed_at_the_start_waits_and_the_running_value_stays() {
+    let was = config("[listen]\nauth = { metadata = \"x-key\", value = \"one\" }\n");
+    let is = config(
+        "[node]\nname = \"b\"\n[listen]\ngrpc = \"127.0.0.1:9\"\nadmin_token = \"t\"\n\
+         auth = { metadata = \"x-key\", value = \"two\" }\n[runtime]\ncores = 3\n\
+         [metrics]\nenabled = false\n[log]\nformat = \"json\"\n\
+         [channel]\nnamespace_boundary = \"/\"\n[limits]\nin_flight = 7\n",
+    );
+    let found = compare(&was, &is, true);
+    assert_eq!(
+        found.needs_restart,
+        [
+            "node.name",
+            "listen.grpc",
+            "listen.auth.value",
+            "listen.admin_token",
+            "channel.namespace_boundary",
+            "log.format",
+            "runtime.cores",
+            "metrics.enabled",
+        ]
+    );
+    assert_eq!(found.changed, ["limits.in_flight: 4096 -> 7"]);
+    let expected = Config {
+        limits: is.limits,
+        ..was
+    };
+    assert_eq!(found.effective, expected);
+}
+
+#[test]
+fn routes_are_told_by_event_and_pattern_with_what_changes_in_them() {
+    let (changed, _) = between(
+        "[[route]]\non = [\"subscribe\", \"publish\"]\nmatch = \"chat:{room}\"\nhandler = \"allow\"\n\
+         [[route]]\non = \"rpc\"\nmatch = \"a\"\nhandler = \"echo\"\n",
+        "[[route]]\non = \"subscribe\"\nmatch = \"chat:{room}\"\nhandler = \"deny\"\ntimeout = \"1s\"\n\
+         [[route]]\non = \"rpc\"\nmatch = \"a\"\nhandler = \"echo\"\nkey = \"user\"\n\
+         [[route]]\non = \"refresh\"\nhandler = \"allow\"\n",
+    );
+    assert_eq!(
+        changed,
+        [
+            "route subscribe \"chat:{room}\": handler allow -> deny, timeout none -> 1s",
+            "route rpc \"a\": key none -> user",
+            "route refresh: new",
+            "route publish \"chat:{room}\": gone",
+        ]
+    );
+}
+
+#[test]
+fn interceptors_and_handlers_are_told_by_name() {
+    let limit = |name: &str, rate: u32| {
+        format!("[[interceptor]]\nname = \"{name}\"\non = \"*\"\nkind = \"limit\"\nrate = {rate}\n")
+    };
+    let welcome = |user: &str| {
+        format!("[handler.{user}]\nkind = \"static\"\nreply = {{ user = \"{user}\" }}\n")
+    };
+    let was = [limit("a", 1), limit("b", 1), limit("c", 1), welcome("x")].concat();
+    let is = [limit("b", 1), limit("a", 2), limit("d", 1), welcome("y")].concat();
+    let (changed, _) = between(&was, &is);
+    assert_eq!(
+        changed,
+        [
+            "interceptor a: rate 1 -> 2, burst 1 -> 2",
+            "interceptor d: new",
+            "interceptor c: gone",
+            "interceptors: another order",
+            "handler y: new",
+            "handler x: gone",
+        ]
+    );
+}
+
+#[test]
+fn no_secret_is_shown_in_what_changes() {
+    let file = |key: &str| {
+        format!(
+            "[centrifugo]\nkey = \"{key}\"\n[[interceptor]]\nname = \"auth\"\non = \"*\"\n\
+             kind = \"header-auth\"\nheader = \"x-key\"\nvalue = \"{key}\"\n"
+        )
+    };
+    let (changed, _) = between(&file("hunter-one"), &file("hunter-two"));
+    assert_eq!(
+        changed,
+        [
+            "centrifugo.key: another one",
+            "interceptor auth: value: another one",
+        ]
+    );
+}
+
+#[test]
+fn a_program_with_routes_of_its_own_has_no_changes_in_those_of_the_file() {
+    let is = config("[[route]]\non = \"rpc\"\nmatch = \"a\"\nhandler = \"echo\"\n");
+    assert!(compare(&config(""), &is, false).changed.is_empty());
+}
