@@ -5,6 +5,7 @@
 
 mod centrifugo_config;
 mod check_config;
+mod descriptors;
 mod error;
 mod event;
 mod explain;

@@ -9,6 +9,7 @@ use crate::config::{Config, ListenAddr, Loaded};
 use crate::engine::EngineError;
 use crate::event::EventKind;
 use crate::node::{Addresses, BindError, GrpcAddress, Listeners, Node, NodeError};
+use crate::notify::Notify;
 use crate::router::Router;
 use crate::telemetry::Telemetry;
 use clap::Args;
@@ -32,6 +33,7 @@ pub(super) fn run(session: Session, _: &ServeArgs) -> Result<(), CliError> {
     for warning in &loaded.warnings {
         tracing::warn!(help = warning.fix, "{warning}");
     }
+    super::descriptors::provide(&loaded.config);
     let life = live(session, &loaded, &telemetry);
     block_on(life).inspect_err(|error| log_refusal(error, &telemetry))
 }
@@ -75,10 +77,15 @@ async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Resul
             )
         );
     }
+    let notify = Notify::from_env();
+    notify.ready(&status(node.addresses(), routes)).await;
+    let _alive = notify.keep_alive(&node);
     let first = signals.next().await;
     let (events, streams) = (node.engine().in_flight(), node.engine().open_streams());
     let grace = config.limits.shutdown_grace;
     tracing::info!(signal = first, events, streams, ?grace, "draining");
+    let last = format!("draining: {events} events and {streams} streams in flight");
+    notify.stopping(&last, grace).await;
     tokio::select! {
         cut = node.shutdown(grace) => {
             match cut {
@@ -167,6 +174,12 @@ fn log_refusal(error: &CliError, telemetry: &Telemetry) {
         }
         CliError::Said(_) => {}
     }
+}
+
+/// What the service manager shows of a node.
+fn status(addresses: &Addresses, routes: usize) -> String {
+    let Addresses { grpc, admin } = addresses;
+    format!("events on {grpc}, admin on {admin}, {routes} routes")
 }
 
 fn announce(addresses: &Addresses, loaded: &Loaded, routes: usize) {
