@@ -206,7 +206,11 @@ fn a_manager_that_is_not_there_is_one_warning_and_no_more() {
 fn limited(dir: &Path, ulimit: &str) -> Running {
     let mut shell = Command::new("sh");
     shell
-        .args(["-c", &format!("{ulimit}; echo \"id $$\"; exec \"$@\""), "sh"])
+        .args([
+            "-c",
+            &format!("{ulimit}; echo \"id $$\"; exec \"$@\""),
+            "sh",
+        ])
         .arg(env!("CARGO_BIN_EXE_centripeta"))
         .args(FREE)
         .current_dir(dir);
