@@ -8,6 +8,8 @@
 )]
 #[path = "cli/process.rs"]
 mod process;
+#[path = "deploy/together.rs"]
+mod together;
 
 use centripeta::config::{Config, ListenAddr, LoadOptions, load};
 use process::{Running, run, stock};
