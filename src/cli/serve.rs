@@ -84,7 +84,7 @@ async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Resul
     let (events, streams) = (node.engine().in_flight(), node.engine().open_streams());
     let grace = config.limits.shutdown_grace;
     tracing::info!(signal = first, events, streams, ?grace, "draining");
-    let last = format!("draining: {events} events and {streams} streams in flight");
+    let last = format!("draining, in flight: events {events}, streams {streams}");
     notify.stopping(&last, grace).await;
     tokio::select! {
         cut = node.shutdown(grace) => {
