@@ -6,6 +6,7 @@
 mod admin;
 mod centrifugo_config;
 mod check_config;
+mod descriptors;
 mod doctor;
 mod error;
 mod event;

@@ -23,6 +23,7 @@ pub mod interceptor;
 pub mod json;
 pub mod metrics;
 mod node;
+pub mod notify;
 pub mod outcome;
 mod pipeline;
 mod pool;

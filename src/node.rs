@@ -316,6 +316,11 @@ impl Node {
         &self.addresses
     }
 
+    /// A way to ask whether its cores still run.
+    pub(crate) fn pulse(&self) -> Pulse {
+        Pulse(self.cores.handles().to_vec())
+    }
+
     /// The engine.
     pub const fn engine(&self) -> &Engine {
         &self.engine
@@ -357,6 +362,23 @@ impl Node {
             .for_each(tokio::task::JoinHandle::abort);
         self.cores.stop();
         (events, streams)
+    }
+}
+
+/// Tells a node that lives from one that hangs.
+#[derive(Debug, Clone)]
+pub(crate) struct Pulse(Vec<tokio::runtime::Handle>);
+
+impl Pulse {
+    /// Waits until every core has run a task of ours; `false` if one is gone.
+    pub(crate) async fn felt(&self) -> bool {
+        let beats: Vec<_> = self.0.iter().map(|core| core.spawn(async {})).collect();
+        for beat in beats {
+            if beat.await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 }
 

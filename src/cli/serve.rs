@@ -14,6 +14,7 @@ use crate::control::{self, Request, Requests};
 use crate::engine::EngineError;
 use crate::event::EventKind;
 use crate::node::{Addresses, BindError, GrpcAddress, Listeners, Node, NodeError};
+use crate::notify::Notify;
 use crate::router::Router;
 use crate::telemetry::Telemetry;
 use clap::Args;
@@ -41,6 +42,7 @@ pub(super) fn run(session: Session, _: &ServeArgs) -> Result<(), CliError> {
     for warning in &loaded.warnings {
         tracing::warn!(help = warning.fix, "{warning}");
     }
+    super::descriptors::provide(&loaded.config);
     let life = live(session, &loaded, &telemetry);
     block_on(life).inspect_err(|error| log_refusal(error, &telemetry))
 }
@@ -100,17 +102,27 @@ async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Resul
             )
         );
     }
+    let notify = Notify::from_env();
+    notify.ready(&status(node.addresses(), routes)).await;
+    let _alive = notify.keep_alive(&node);
     let first = loop {
         tokio::select! {
             signal = ends.next() => break signal,
-            // What it says is in the log.
-            Some(()) = hup.recv() => drop(operator.reload(&node).await),
+            Some(()) = hup.recv() => {
+                notify.reloading().await;
+                // What it says is in the log.
+                drop(operator.reload(&node).await);
+                let routes = node.engine().route_count();
+                notify.ready(&status(node.addresses(), routes)).await;
+            }
             Some(request) = requests.recv() => operator.carry_out(request, &node).await,
         }
     };
     let (events, streams) = (node.engine().in_flight(), node.engine().open_streams());
     let grace = operator.config.limits.shutdown_grace;
     tracing::info!(signal = first, events, streams, ?grace, "draining");
+    let last = format!("draining, in flight: events {events}, streams {streams}");
+    notify.stopping(&last, grace).await;
     tokio::select! {
         cut = node.shutdown(grace) => {
             match cut {
@@ -226,6 +238,12 @@ fn log_refusal(error: &CliError, telemetry: &Telemetry) {
         }
         CliError::Said(_) => {}
     }
+}
+
+/// What the service manager shows of a node.
+fn status(addresses: &Addresses, routes: usize) -> String {
+    let Addresses { grpc, admin } = addresses;
+    format!("events on {grpc}, admin on {admin}, {routes} routes")
 }
 
 fn announce(addresses: &Addresses, loaded: &Loaded, routes: usize) {
