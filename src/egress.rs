@@ -54,6 +54,7 @@ mod recorder;
 mod rules;
 mod scan;
 mod stats;
+pub(crate) mod tally;
 mod tls;
 mod upstream;
 mod wire;

@@ -9,6 +9,7 @@ use super::pending::Pending;
 use super::recorder::Recorder;
 use super::rules::{Inside, Ruled, Rules};
 use super::stats::{Counters, Stats};
+use super::tally::Tally;
 use crate::config::CentrifugoConfig;
 use crate::ingress::tls::TlsError;
 use crate::proto::api;
@@ -168,7 +169,7 @@ impl Publisher {
     ) -> Pending<api::PublishResult> {
         match publication(channel.into(), value) {
             Ok(request) => self.publish(request),
-            Err(error) => Pending::failed(error),
+            Err(error) => self.refused(&api::PublishRequest::INFO, error),
         }
     }
 
@@ -181,7 +182,9 @@ impl Publisher {
         channel: impl Into<String>,
         value: &T,
     ) -> Result<(), Error> {
-        self.cast(publication(channel.into(), value)?)
+        let publication = publication(channel.into(), value);
+        let counted = |error: &Error| self.count_refused(&api::PublishRequest::INFO, error);
+        self.cast(publication.inspect_err(counted)?)
     }
 
     /// Publishes a value as JSON into several channels. Each has an answer of its own, see
@@ -197,7 +200,7 @@ impl Publisher {
                 data,
                 ..Default::default()
             }),
-            Err(error) => Pending::failed(error),
+            Err(error) => self.refused(&api::BroadcastRequest::INFO, error),
         }
     }
 
@@ -215,7 +218,7 @@ impl Publisher {
                 methods::fill_key(command);
             }
             if let Err(error) = methods::check(command, &rules) {
-                return Pending::failed(error);
+                return self.refused(&BATCH, error);
             }
         }
         let is_safe = commands.iter_mut().all(methods::is_safe);
@@ -233,15 +236,16 @@ impl Publisher {
     /// answer is the encoded response, which may hold an error. Nothing of it is checked.
     pub fn raw(&self, method: &str, message: impl Into<Bytes>) -> Pending<Bytes> {
         let name = MethodName::Owned(method.to_owned());
+        let info = MethodInfo { name, ..BATCH };
         if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Pending::failed(Error::Refused {
-                method: name,
+            let error = Error::Refused {
+                method: info.name.clone(),
                 refusal: Refusal::BadMethod,
-            });
+            };
+            return self.refused(&info, error);
         }
-        let method = MethodInfo { name, ..BATCH };
         let (reply, answer) = oneshot::channel();
-        match self.send(method, message.into(), LaneKeys::None, false, Some(reply)) {
+        match self.send(info, message.into(), LaneKeys::None, false, Some(reply)) {
             Ok(()) => Pending::plain(answer, Ok),
             Err(error) => Pending::failed(error),
         }
@@ -264,6 +268,34 @@ impl Publisher {
         }
     }
 
+    /// What `/metrics` says of its calls; nothing unless it is connected.
+    pub(crate) fn tally(&self) -> Option<&Tally> {
+        match &self.backend {
+            Backend::Live(live) => Some(&live.counters.tally),
+            Backend::Recorder(_) | Backend::Closed => None,
+        }
+    }
+
+    /// How many calls and how many of their bytes may wait; 0 unless it is connected.
+    pub(crate) fn limits(&self) -> (usize, usize) {
+        match &self.backend {
+            Backend::Live(live) => (live.queue, live.queue_bytes),
+            Backend::Recorder(_) | Backend::Closed => (0, 0),
+        }
+    }
+
+    /// Counts a call that ends before it is queued.
+    fn count_refused(&self, method: &MethodInfo, error: &Error) {
+        if let Some(tally) = self.tally() {
+            tally.refused(method, error);
+        }
+    }
+
+    fn refused<T>(&self, method: &MethodInfo, error: Error) -> Pending<T> {
+        self.count_refused(method, &error);
+        Pending::failed(error)
+    }
+
     fn rules(&self) -> Rules<'_> {
         Rules {
             binary: self.flags.binary,
@@ -277,7 +309,8 @@ impl Publisher {
             method: R::INFO.name,
             refusal,
         };
-        request.check(&self.rules()).map_err(refused)?;
+        let checked = request.check(&self.rules()).map_err(refused);
+        checked.inspect_err(|error| self.count_refused(&R::INFO, error))?;
         if self.flags.idempotent {
             fill_key(&mut request);
         }
@@ -287,9 +320,25 @@ impl Publisher {
         self.send(R::INFO, payload, lanes, is_safe, reply)
     }
 
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "callers make it for this call"
+    )]
     fn send(
         &self,
         method: MethodInfo,
+        payload: Bytes,
+        lanes: LaneKeys,
+        is_safe: bool,
+        reply: Option<Answer>,
+    ) -> Result<(), Error> {
+        let sent = self.try_send(&method, payload, lanes, is_safe, reply);
+        sent.inspect_err(|error| self.count_refused(&method, error))
+    }
+
+    fn try_send(
+        &self,
+        method: &MethodInfo,
         payload: Bytes,
         lanes: LaneKeys,
         is_safe: bool,
@@ -312,7 +361,7 @@ impl Publisher {
         };
         if payload.len() > live.message_bytes {
             return Err(Error::Refused {
-                method: method.name,
+                method: method.name.clone(),
                 refusal: Refusal::TooLarge {
                     bytes: payload.len(),
                     limit: live.message_bytes,
@@ -322,7 +371,7 @@ impl Publisher {
         let place = live.place(payload.len())?;
         let timeout = self.timeout.unwrap_or(live.timeout).min(LONGEST);
         let job = Job {
-            method,
+            method: method.clone(),
             payload,
             lanes,
             timeout,

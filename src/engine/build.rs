@@ -363,6 +363,7 @@ impl Engine {
             in_flight_bytes: Gauge::default(),
             streams: Gauge::default(),
             metrics,
+            egress,
             faults: Faults::default(),
             #[cfg(test)]
             activities: Arc::clone(&activities),

@@ -1,5 +1,6 @@
 //! What every flight, stage and shard of an engine shares.
 
+use crate::egress::Egress;
 use crate::engine::faults::Faults;
 use crate::engine::plan::Plan;
 use crate::ingress::listener::Connections;
@@ -110,6 +111,8 @@ pub(crate) struct Shared {
     pub(crate) streams: Gauge,
     /// What is counted of events, streams and actors.
     pub(crate) metrics: Metrics,
+    /// By which handlers publish.
+    pub(crate) egress: Arc<Egress>,
     /// What goes wrong, for the log.
     pub(crate) faults: Faults,
     /// Names for the watchdog.

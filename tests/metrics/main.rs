@@ -2,7 +2,11 @@
 //! dashboard and the alerts name.
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "other tests need the rest of it")]
+#[path = "../publisher/double.rs"]
+mod double;
 mod exposition;
+mod publisher;
 
 use centripeta::config::{Config, LoadOptions, load};
 use centripeta::event::{EventKind, SERVICE_PATH};
