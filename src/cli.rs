@@ -5,15 +5,18 @@
 
 mod centrifugo_config;
 mod check_config;
+mod completion;
 mod error;
 mod event;
 mod explain;
 mod fire;
 mod health;
+mod load;
 mod meaning;
 mod output;
 mod print_config;
 mod serve;
+mod tally;
 
 use crate::app::App;
 use crate::config::{LoadOptions, Loaded, load, load_parts, process_env};
@@ -72,12 +75,16 @@ enum Command {
     PrintConfig(print_config::PrintConfigArgs),
     /// Sends events as Centrifugo would and says what Centrifugo would make of the reply
     Fire(Box<fire::FireArgs>),
+    /// Sends events at a rate, or so many at once, and says how they fared
+    Load(Box<load::LoadArgs>),
     /// Shows the way of an event through this configuration, without a running node
     Explain(Box<explain::ExplainArgs>),
     /// Prints a configuration of Centrifugo 6.9 that sends the routed events here
     CentrifugoConfig(centrifugo_config::CentrifugoConfigArgs),
     /// Asks a running node whether it is alive, or ready
     Health(health::HealthArgs),
+    /// Prints what a shell needs to complete this command line
+    Completion(completion::CompletionArgs),
 }
 
 /// A program and what every command takes.
@@ -150,9 +157,11 @@ fn dispatch(session: Session, command: Command) -> Result<(), CliError> {
         Command::CheckConfig(args) => check_config::run(session, &args),
         Command::PrintConfig(args) => print_config::run(&session, &args),
         Command::Fire(args) => fire::run(&session, &args),
+        Command::Load(args) => load::run(&session, &args),
         Command::Explain(args) => explain::run(session, &args),
         Command::CentrifugoConfig(args) => centrifugo_config::run(session, &args),
         Command::Health(args) => health::run(&session, &args),
+        Command::Completion(args) => completion::run(&session, &args),
     }
 }
 

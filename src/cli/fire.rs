@@ -1,8 +1,8 @@
 //! `fire`: events as Centrifugo would send them, and what it would make of the replies.
 
-mod client;
+pub(super) mod client;
 mod load;
-mod stream;
+pub(super) mod stream;
 
 use super::error::{CliError, Exit};
 use super::event::{EventArgs, FiredEvent};
@@ -58,7 +58,7 @@ pub(super) struct FireArgs {
 
 /// Whom to call.
 #[derive(Debug, Clone, Args)]
-struct TargetArgs {
+pub(super) struct TargetArgs {
     /// Where to send: HOST:PORT, grpc://HOST:PORT, tls://HOST:PORT or unix:///PATH
     /// [default: listen.grpc]
     #[arg(long, value_name = "ADDRESS")]
@@ -77,7 +77,7 @@ struct TargetArgs {
     tls_key: Option<PathBuf>,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let longest = Duration::from_secs(24 * 3600);
     match humantime::parse_duration(text) {
         Ok(duration) if duration.is_zero() => Err("must be more than 0".to_owned()),

@@ -75,7 +75,6 @@ async fn calls_to_centrifugo_count_by_method_and_by_how_they_ended() {
     assert_eq!(unknown.code(), Some(102));
     let presence = api::PresenceRequest {
         channel: format!("plain:{HUSH}"),
-        ..Default::default()
     };
     assert_eq!(
         publisher.presence(presence).await.unwrap_err().code(),

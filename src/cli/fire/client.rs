@@ -30,7 +30,7 @@ const REPLY_BYTES: usize = 4 * 1024 * 1024;
 const USER_AGENT: &str = "grpc-go/1.82.0";
 
 /// Whom to call and with which credential.
-pub(super) struct Target {
+pub(in crate::cli) struct Target {
     address: String,
     endpoint: Endpoint,
     auth: Option<(HeaderName, HeaderValue)>,
@@ -38,7 +38,7 @@ pub(super) struct Target {
 
 impl Target {
     /// The node of a configuration, or whom the arguments name.
-    pub(super) fn of(config: &Config, args: &TargetArgs) -> Result<Self, CliError> {
+    pub(in crate::cli) fn of(config: &Config, args: &TargetArgs) -> Result<Self, CliError> {
         let own = args.to.is_none();
         let address = match &args.to {
             Some(address) => address.clone(),
@@ -87,6 +87,26 @@ impl Target {
             endpoint,
             auth,
         })
+    }
+}
+
+impl Target {
+    /// Whether it is this machine.
+    pub(in crate::cli) fn is_local(&self) -> bool {
+        let (uri, _) = uri(&self.address);
+        if uri.starts_with("unix:") {
+            return true;
+        }
+        let uri = uri.parse::<http::Uri>().ok();
+        let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let ip = host.parse::<std::net::IpAddr>();
+        ip.map_or_else(|_| host == "localhost", |ip| ip.is_loopback())
+    }
+
+    /// Its address as it was written.
+    pub(in crate::cli) fn address(&self) -> &str {
+        &self.address
     }
 }
 
@@ -152,7 +172,7 @@ fn tls_config(args: &TargetArgs, ca: Option<&Path>) -> Result<ClientTlsConfig, C
 }
 
 /// Why a call has no message.
-pub(super) enum Failed {
+pub(in crate::cli) enum Failed {
     /// The node, or the deadline, answered with a status.
     Status(Status),
     /// The connection broke, or never was one.
@@ -161,7 +181,7 @@ pub(super) enum Failed {
 
 /// A connection to a node; clones share it.
 #[derive(Clone)]
-pub(super) struct Client {
+pub(in crate::cli) struct Client {
     address: String,
     channel: Channel,
     auth: Option<(HeaderName, HeaderValue)>,
@@ -172,7 +192,7 @@ impl Client {
     ///
     /// # Errors
     /// Nobody listens there.
-    pub(super) async fn connect(target: &Target) -> Result<Self, CliError> {
+    pub(in crate::cli) async fn connect(target: &Target) -> Result<Self, CliError> {
         let dialled = tokio::time::timeout(DIAL_TIMEOUT, target.endpoint.connect()).await;
         let channel = match dialled {
             Ok(Ok(channel)) => channel,
@@ -190,12 +210,12 @@ impl Client {
     }
 
     /// Whom it calls.
-    pub(super) fn address(&self) -> &str {
+    pub(in crate::cli) fn address(&self) -> &str {
         &self.address
     }
 
     /// Sends one event and waits for its reply, as long as Centrifugo would.
-    pub(super) async fn call(
+    pub(in crate::cli) async fn call(
         &mut self,
         event: &FiredEvent,
         timeout: Duration,
@@ -223,7 +243,7 @@ impl Client {
     }
 
     /// Opens a stream; streams carry no `grpc-timeout`.
-    pub(super) async fn open(
+    pub(in crate::cli) async fn open(
         &mut self,
         event: &FiredEvent,
         messages: impl Stream<Item = Bytes> + Send + 'static,
@@ -259,7 +279,7 @@ impl Client {
     }
 
     /// Tells a status that the node sent from one that our own transport made up.
-    pub(super) fn failed(&self, status: Status) -> Failed {
+    pub(in crate::cli) fn failed(&self, status: Status) -> Failed {
         let mut cause = status.source();
         while let Some(error) = cause {
             if error.is::<tonic::TimeoutExpired>() {
