@@ -49,6 +49,7 @@ fn an_open_loop_sends_what_is_due_within_its_time_and_no_more() {
     let times = ["min", "p50", "p90", "p99", "p99_9", "max"];
     let times = times.map(|name| number(&told, &format!("/latency_ms/{name}")));
     assert!(times.is_sorted() && times[0] > 0.0, "{told}");
+    assert!(number(&told, "/send_lag_ms/max") > 0.0, "{told}");
     let mean = number(&told, "/latency_ms/mean");
     assert!(times[0] <= mean && mean <= times[5], "{told}");
 }

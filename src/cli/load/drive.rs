@@ -38,6 +38,8 @@ pub(super) struct Counts {
     pub(super) tally: Tally,
     /// Times of the last second, where it is told of.
     pub(super) recent: Times,
+    /// How late this program sent what was due, which is part of the latencies.
+    pub(super) lag: Times,
     /// Events that were due and not sent.
     pub(super) missed: u64,
     /// Events given up unanswered, by a second Ctrl-C.
@@ -229,6 +231,7 @@ impl Load {
 
     /// Sends one event and counts how it ended, timed from when it was due.
     async fn one(&self, number: u64, due: Instant) -> Result<Ending, CliError> {
+        let lag = due.elapsed();
         let event = self.event.numbered(number)?.build()?;
         let connection = usize::try_from(number).unwrap_or(0) % self.clients.len();
         let mut client = self.clients[connection].clone();
@@ -242,6 +245,7 @@ impl Load {
         let ending = Ending::of(event.kind, &outcome);
         let mut counts = self.counts();
         counts.tally.count(ending, took);
+        counts.lag.record(lag);
         if ending != Ending::Unreachable {
             counts.recent.record(took);
         }

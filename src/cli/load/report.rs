@@ -154,14 +154,17 @@ fn say(load: &Load, kind: EventKind, elapsed: Duration) {
         output::say(&format!("given up {} unanswered", counts.abandoned));
     }
     output::say(&format!("latency  {}", latency(&tally.times)));
-    output::say(match load.pace {
-        Pace::Open { .. } => {
-            "         from when each event was due: what had to wait for a stall counts, and so does up to \
-             1 ms of this program's timer"
-        }
+    output::say(&match load.pace {
+        Pace::Open { .. } => format!(
+            "         from when each event was due, so what had to wait for a stall counts; of it p99 \
+             {}, max {} are this program's own lateness",
+            output::time(counts.lag.quantile(0.99)),
+            output::time(counts.lag.max()),
+        ),
         Pace::Closed(_) => {
             "         of the answers alone: what would have come during a stall was never sent, so \
              under overload this understates what clients wait; see --rate"
+                .to_owned()
         }
     });
 }
@@ -202,6 +205,10 @@ fn object(load: &Load, kind: EventKind, elapsed: Duration) -> Value {
             object["rate_asked"] = json!(rate);
             object["max_in_flight"] = json!(most);
             object["latency_from"] = json!("due");
+            object["send_lag_ms"] = json!({
+                "p99": output::milliseconds(counts.lag.quantile(0.99)),
+                "max": output::milliseconds(counts.lag.max()),
+            });
         }
         Pace::Closed(concurrency) => {
             object["mode"] = json!("closed");
