@@ -6,6 +6,7 @@
 mod admin;
 mod centrifugo_config;
 mod check_config;
+mod completion;
 mod descriptors;
 mod doctor;
 mod error;
@@ -13,12 +14,14 @@ mod event;
 mod explain;
 mod fire;
 mod health;
+mod load;
 mod log_level;
 mod meaning;
 mod output;
 mod print_config;
 mod reload;
 mod serve;
+mod tally;
 
 use crate::app::App;
 use crate::config::{LoadOptions, Loaded, load, load_parts, process_env};
@@ -77,6 +80,8 @@ enum Command {
     PrintConfig(print_config::PrintConfigArgs),
     /// Sends events as Centrifugo would and says what Centrifugo would make of the reply
     Fire(Box<fire::FireArgs>),
+    /// Sends events at a rate, or so many at once, and says how they fared
+    Load(Box<load::LoadArgs>),
     /// Shows the way of an event through this configuration, without a running node
     Explain(Box<explain::ExplainArgs>),
     /// Prints a configuration of Centrifugo 6.9 that sends the routed events here
@@ -89,6 +94,8 @@ enum Command {
     Reload(reload::ReloadArgs),
     /// Prints or changes what a running node logs
     LogLevel(log_level::LogLevelArgs),
+    /// Prints what a shell needs to complete this command line
+    Completion(completion::CompletionArgs),
 }
 
 /// A program and what every command takes.
@@ -161,12 +168,14 @@ fn dispatch(session: Session, command: Command) -> Result<(), CliError> {
         Command::CheckConfig(args) => check_config::run(session, &args),
         Command::PrintConfig(args) => print_config::run(&session, &args),
         Command::Fire(args) => fire::run(&session, &args),
+        Command::Load(args) => load::run(&session, &args),
         Command::Explain(args) => explain::run(session, &args),
         Command::CentrifugoConfig(args) => centrifugo_config::run(session, &args),
         Command::Doctor(args) => doctor::run(session, &args),
         Command::Health(args) => health::run(&session, &args),
         Command::Reload(args) => reload::run(&session, &args),
         Command::LogLevel(args) => log_level::run(&session, &args),
+        Command::Completion(args) => completion::run(&session, &args),
     }
 }
 

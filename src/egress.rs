@@ -54,6 +54,7 @@ mod recorder;
 mod rules;
 mod scan;
 mod stats;
+pub(crate) mod tally;
 pub(crate) mod tls;
 mod upstream;
 mod wire;

@@ -208,15 +208,20 @@ pub fn documentation() -> String {
         words.join(", ")
     };
     let kinds: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.name()).collect();
+    let results: Vec<&str> = crate::egress::tally::results().collect();
     let _infallible = write!(
         text,
         "\n## Values of labels\n\n\
          `kind` of an event: {}.\n\n\
+         `result` of a call to Centrifugo: {}.\n\
+         `error_…` are what Centrifugo refused, by its code; `invalid`, `fenced` and `overloaded` were \
+         not sent; after `timeout`, `lost` and `status` a call may have been done.\n\n\
          `outcome`: {}. What a client sees in each is in the table of answers: `ok` and `rejected` \
          are what handlers and interceptors meant, the others are failures.\n\n\
          Series of `centripeta_events_total` are there from the start for each route with the \
          outcome `ok`, the others from the first such event.\n",
         list(&kinds),
+        list(&results),
         list(&OUTCOMES),
     );
     text

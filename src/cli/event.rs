@@ -354,5 +354,6 @@ fn read(path: &str) -> Result<Vec<u8>, CliError> {
     fs::read(path).map_err(|why| wrong(&why))
 }
 
+mod template;
 #[cfg(test)]
 mod tests;

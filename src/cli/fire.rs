@@ -2,7 +2,7 @@
 
 pub(super) mod client;
 mod load;
-mod stream;
+pub(super) mod stream;
 
 use super::error::{CliError, Exit};
 use super::event::{EventArgs, FiredEvent};
@@ -77,7 +77,7 @@ pub(super) struct TargetArgs {
     tls_key: Option<PathBuf>,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let longest = Duration::from_secs(24 * 3600);
     match humantime::parse_duration(text) {
         Ok(duration) if duration.is_zero() => Err("must be more than 0".to_owned()),

@@ -205,6 +205,7 @@ impl Flying {
             }
         };
         shared.counters.sent.fetch_add(1, Ordering::Relaxed);
+        shared.counters.tally.sent(self.jobs.len());
         let timeout = last.saturating_duration_since(now);
         let call = lease.connection.call(&method, &message, timeout, transport);
         let mut call = pin!(call);

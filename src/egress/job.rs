@@ -143,6 +143,11 @@ impl Job {
     /// Ends the call.
     pub(super) fn answer(mut self, result: Result<Bytes, Error>) {
         let counters = &self.place.counters;
+        // The call was made `timeout` before its deadline.
+        let took = (Instant::now() + self.timeout).saturating_duration_since(self.deadline);
+        counters
+            .tally
+            .ended(&self.method, result.as_ref().err(), took);
         counters.answered.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = &result {
             counters.failed.fetch_add(1, Ordering::Relaxed);

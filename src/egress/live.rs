@@ -36,8 +36,8 @@ pub(super) struct Live {
 /// What a call is held against before it is queued.
 #[derive(Debug)]
 pub(super) struct Limits {
-    queue: usize,
-    queue_bytes: usize,
+    pub(super) queue: usize,
+    pub(super) queue_bytes: usize,
     pub(super) message_bytes: usize,
     pub(super) timeout: Duration,
 }

@@ -91,7 +91,6 @@ macro_rules! methods {
         }
 
         /// The names of all methods but `Batch`.
-        #[cfg(test)]
         pub(super) const NAMES: &[&str] = &[$($name),*];
 
         /// The method of a command; empty if none is set.

@@ -10,6 +10,7 @@ use super::pending::Pending;
 use super::recorder::Recorder;
 use super::rules::{Inside, Ruled, Rules};
 use super::stats::{Counters, Stats};
+use super::tally::Tally;
 use crate::config::CentrifugoConfig;
 use crate::ingress::tls::TlsError;
 use crate::proto::api;
@@ -195,7 +196,7 @@ impl Publisher {
     ) -> Pending<api::PublishResult> {
         match publication(channel.into(), value) {
             Ok(request) => self.publish(request),
-            Err(error) => Pending::failed(error),
+            Err(error) => self.refused(&api::PublishRequest::INFO, error),
         }
     }
 
@@ -208,7 +209,9 @@ impl Publisher {
         channel: impl Into<String>,
         value: &T,
     ) -> Result<(), Error> {
-        self.cast(publication(channel.into(), value)?)
+        let publication = publication(channel.into(), value);
+        let counted = |error: &Error| self.count_refused(&api::PublishRequest::INFO, error);
+        self.cast(publication.inspect_err(counted)?)
     }
 
     /// Publishes a value as JSON into several channels. Each has an answer of its own, see
@@ -224,7 +227,7 @@ impl Publisher {
                 data,
                 ..Default::default()
             }),
-            Err(error) => Pending::failed(error),
+            Err(error) => self.refused(&api::BroadcastRequest::INFO, error),
         }
     }
 
@@ -242,7 +245,7 @@ impl Publisher {
                 methods::fill_key(command);
             }
             if let Err(error) = methods::check(command, &rules) {
-                return Pending::failed(error);
+                return self.refused(&BATCH, error);
             }
         }
         let is_safe = commands.iter_mut().all(methods::is_safe);
@@ -260,15 +263,16 @@ impl Publisher {
     /// answer is the encoded response, which may hold an error. Nothing of it is checked.
     pub fn raw(&self, method: &str, message: impl Into<Bytes>) -> Pending<Bytes> {
         let name = MethodName::Owned(method.to_owned());
+        let info = MethodInfo { name, ..BATCH };
         if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Pending::failed(Error::Refused {
-                method: name,
+            let error = Error::Refused {
+                method: info.name.clone(),
                 refusal: Refusal::BadMethod,
-            });
+            };
+            return self.refused(&info, error);
         }
-        let method = MethodInfo { name, ..BATCH };
         let (reply, answer) = oneshot::channel();
-        match self.send(method, message.into(), LaneKeys::None, false, Some(reply)) {
+        match self.send(info, message.into(), LaneKeys::None, false, Some(reply)) {
             Ok(()) => Pending::plain(answer, Ok),
             Err(error) => Pending::failed(error),
         }
@@ -291,6 +295,37 @@ impl Publisher {
         }
     }
 
+    /// What `/metrics` says of its calls; nothing unless it is connected.
+    pub(crate) fn tally(&self) -> Option<&Tally> {
+        match &self.backend {
+            Backend::Live(live) => Some(&live.counters.tally),
+            Backend::Recorder(_) | Backend::Closed => None,
+        }
+    }
+
+    /// How many calls and how many of their bytes may wait; 0 unless it is connected.
+    pub(crate) fn limits(&self) -> (usize, usize) {
+        match &self.backend {
+            Backend::Live(live) => {
+                let limits = live.limits.load();
+                (limits.queue, limits.queue_bytes)
+            }
+            Backend::Recorder(_) | Backend::Closed => (0, 0),
+        }
+    }
+
+    /// Counts a call that ends before it is queued.
+    fn count_refused(&self, method: &MethodInfo, error: &Error) {
+        if let Some(tally) = self.tally() {
+            tally.refused(method, error);
+        }
+    }
+
+    fn refused<T>(&self, method: &MethodInfo, error: Error) -> Pending<T> {
+        self.count_refused(method, &error);
+        Pending::failed(error)
+    }
+
     fn rules(&self) -> Rules<'_> {
         Rules {
             binary: self.flags.binary,
@@ -304,7 +339,8 @@ impl Publisher {
             method: R::INFO.name,
             refusal,
         };
-        request.check(&self.rules()).map_err(refused)?;
+        let checked = request.check(&self.rules()).map_err(refused);
+        checked.inspect_err(|error| self.count_refused(&R::INFO, error))?;
         if self.flags.idempotent {
             fill_key(&mut request);
         }
@@ -314,9 +350,25 @@ impl Publisher {
         self.send(R::INFO, payload, lanes, is_safe, reply)
     }
 
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "callers make it for this call"
+    )]
     fn send(
         &self,
         method: MethodInfo,
+        payload: Bytes,
+        lanes: LaneKeys,
+        is_safe: bool,
+        reply: Option<Answer>,
+    ) -> Result<(), Error> {
+        let sent = self.try_send(&method, payload, lanes, is_safe, reply);
+        sent.inspect_err(|error| self.count_refused(&method, error))
+    }
+
+    fn try_send(
+        &self,
+        method: &MethodInfo,
         payload: Bytes,
         lanes: LaneKeys,
         is_safe: bool,
@@ -340,7 +392,7 @@ impl Publisher {
         let limits = live.limits.load();
         if payload.len() > limits.message_bytes {
             return Err(Error::Refused {
-                method: method.name,
+                method: method.name.clone(),
                 refusal: Refusal::TooLarge {
                     bytes: payload.len(),
                     limit: limits.message_bytes,
@@ -350,7 +402,7 @@ impl Publisher {
         let place = live.place(payload.len())?;
         let timeout = self.timeout.unwrap_or(limits.timeout).min(LONGEST);
         let job = Job {
-            method,
+            method: method.clone(),
             payload,
             lanes,
             timeout,

@@ -1,6 +1,7 @@
 //! What a publisher counts.
 
 use super::error::Error;
+use super::tally::Tally;
 use crate::config::Endpoint;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -61,6 +62,8 @@ pub(super) struct Counters {
     pub(super) batches: AtomicU64,
     pub(super) batched: AtomicU64,
     pub(super) retries: AtomicU64,
+    /// The same in detail, for `/metrics`.
+    pub(super) tally: Tally,
     casts: Mutex<Casts>,
 }
 

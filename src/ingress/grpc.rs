@@ -24,6 +24,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tonic::Status;
@@ -143,13 +144,15 @@ impl GrpcIngress {
     where
         B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError> + Send> + Send + 'static,
     {
+        let is_read = AtomicBool::new(false);
         let call = Call {
             ingress: &self,
             kind,
             method,
             timeout,
+            is_read: &is_read,
         };
-        match kind {
+        let response = match kind {
             EventKind::Stream => {
                 self.grpc(BytesCodec::stream())
                     .server_streaming(call, request)
@@ -162,7 +165,14 @@ impl GrpcIngress {
                     .await
             }
             _ => self.grpc(BytesCodec::unary()).unary(call, request).await,
+        };
+        // A message that can't be decompressed was answered on the way.
+        if !is_read.load(Ordering::Relaxed)
+            && let Some(status) = Status::from_header_map(response.headers())
+        {
+            self.malformed(kind, &status);
         }
+        response
     }
 
     /// Logs and counts a call whose head or message is none.
@@ -269,10 +279,13 @@ struct Call<'a> {
     kind: EventKind,
     method: String,
     timeout: Option<Duration>,
+    /// Set once the call is here; of others than two-way streams, once its message is.
+    is_read: &'a AtomicBool,
 }
 
 impl Call<'_> {
     fn incoming(&mut self, request: tonic::Request<Bytes>) -> Incoming {
+        self.is_read.store(true, Ordering::Relaxed);
         let (metadata, _, raw) = request.into_parts();
         Incoming {
             kind: self.kind,
@@ -343,6 +356,7 @@ impl<'a> StreamingService<Bytes> for Call<'a> {
 
     fn call(&mut self, request: tonic::Request<Streaming<Bytes>>) -> Self::Future {
         let (ingress, kind, timeout) = (self.ingress, self.kind, self.timeout);
+        self.is_read.store(true, Ordering::Relaxed);
         Box::pin(async move {
             let (metadata, _, mut messages) = request.into_parts();
             let longest = ingress.timeout();

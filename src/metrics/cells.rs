@@ -69,13 +69,17 @@ pub(crate) static HALF_BOUNDS: Bounds = [
     2_500 * MS,
 ];
 
-/// Times in buckets with fixed bounds, the last of which is open.
+/// For commands in one call to Centrifugo's API.
+pub(crate) static COMMAND_BOUNDS: Bounds =
+    [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512];
+
+/// Times, or other numbers, in buckets with fixed bounds, the last of which is open.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Histogram {
     bounds: &'static Bounds,
     buckets: [AtomicU64; 17],
-    nanos: AtomicU64,
+    sum: AtomicU64,
 }
 
 impl Histogram {
@@ -84,17 +88,21 @@ impl Histogram {
         Self {
             bounds,
             buckets: [const { AtomicU64::new(0) }; 17],
-            nanos: AtomicU64::new(0),
+            sum: AtomicU64::new(0),
         }
     }
 
     /// Counts a time.
     pub(crate) fn record(&self, time: Duration) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        // A time that is equal to a bound belongs below it.
-        let bucket = self.bounds.partition_point(|bound| *bound < nanos);
+        self.record_count(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Counts a number.
+    pub(crate) fn record_count(&self, number: u64) {
+        // A number that is equal to a bound belongs below it.
+        let bucket = self.bounds.partition_point(|bound| *bound < number);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+        self.sum.fetch_add(number, Ordering::Relaxed);
     }
 
     /// Adds what was counted to a sum over the cores.
@@ -102,7 +110,7 @@ impl Histogram {
         for (total, bucket) in totals.buckets.iter_mut().zip(&self.buckets) {
             *total += bucket.load(Ordering::Relaxed);
         }
-        totals.nanos += u128::from(self.nanos.load(Ordering::Relaxed));
+        totals.sum += u128::from(self.sum.load(Ordering::Relaxed));
     }
 }
 
@@ -134,30 +142,41 @@ impl EventCounts {
 pub(crate) struct Totals {
     bounds: &'static Bounds,
     buckets: [u64; 17],
-    nanos: u128,
+    sum: u128,
+    /// What one of the page's unit is.
+    unit: f64,
 }
 
 impl Totals {
-    /// Nothing yet.
+    /// No times yet.
     pub(crate) const fn new(bounds: &'static Bounds) -> Self {
         Self {
             bounds,
             buckets: [0; 17],
-            nanos: 0,
+            sum: 0,
+            unit: 1e9,
         }
     }
 
-    /// How many times were counted.
+    /// No numbers yet.
+    pub(crate) const fn of_numbers(bounds: &'static Bounds) -> Self {
+        Self {
+            unit: 1.0,
+            ..Self::new(bounds)
+        }
+    }
+
+    /// How many were counted.
     pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// All times together, in seconds.
-    pub(crate) fn seconds(&self) -> f64 {
-        self.nanos as f64 / 1e9
+    /// All together; times in seconds.
+    pub(crate) fn sum(&self) -> f64 {
+        self.sum as f64 / self.unit
     }
 
-    /// For each bound, in seconds, how many times were not above it; what was above all of them is
+    /// For each bound, of times in seconds, how many were not above it; what was above all of them is
     /// in [`Totals::count`] alone.
     pub(crate) fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
         let mut below = 0;
@@ -166,7 +185,7 @@ impl Totals {
             .zip(&self.buckets)
             .map(move |(bound, bucket)| {
                 below += bucket;
-                (*bound as f64 / 1e9, below)
+                (*bound as f64 / self.unit, below)
             })
     }
 }
@@ -198,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_sum_of_the_times_is_in_seconds() {
-        assert!((totals(&[1_500_000_000, 500_000_000]).seconds() - 2.0).abs() < 1e-12);
+        assert!((totals(&[1_500_000_000, 500_000_000]).sum() - 2.0).abs() < 1e-12);
     }
 
     #[test]
@@ -220,7 +239,7 @@ mod tests {
         let mut totals = Totals::new(&EVENT_BOUNDS);
         cores.iter().for_each(|core| core.add_to(&mut totals));
         assert_eq!(totals.count(), 2);
-        assert!((totals.seconds() - 0.006).abs() < 1e-12);
+        assert!((totals.sum() - 0.006).abs() < 1e-12);
     }
 
     #[test]
@@ -242,8 +261,23 @@ mod tests {
     }
 
     #[test]
+    fn numbers_keep_their_unit() {
+        let histogram = Histogram::new(&COMMAND_BOUNDS);
+        [1, 5, 600]
+            .iter()
+            .for_each(|it| histogram.record_count(*it));
+        let mut totals = Totals::of_numbers(&COMMAND_BOUNDS);
+        histogram.add_to(&mut totals);
+        let cumulative: Vec<(f64, u64)> = totals.cumulative().collect();
+        assert_eq!(cumulative[0], (1.0, 1));
+        assert_eq!(cumulative[4], (6.0, 2));
+        assert_eq!(cumulative[15], (512.0, 2));
+        assert_eq!((totals.count(), totals.sum()), (3, 606.0));
+    }
+
+    #[test]
     fn bounds_ascend() {
-        for bounds in [&EVENT_BOUNDS, &HALF_BOUNDS] {
+        for bounds in [&EVENT_BOUNDS, &HALF_BOUNDS, &COMMAND_BOUNDS] {
             assert!(bounds.is_sorted_by(|a, b| a < b));
         }
     }

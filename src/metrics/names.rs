@@ -8,7 +8,7 @@ pub(super) enum Kind {
     Counter,
     /// The value at the moment of the scrape.
     Gauge,
-    /// Times in buckets, with their number and their sum.
+    /// Times or sizes in buckets, with their number and their sum.
     Histogram,
 }
 
@@ -102,6 +102,22 @@ metrics! {
         "Open connections of the event listener.";
     ACCEPTED = Counter "centripeta_connections_accepted_total" ["core"]
         "Connections that the event listener accepted.";
+    CALLS = Counter "centripeta_publisher_calls_total" ["api", "result"]
+        "Calls of handlers to Centrifugo's server API, by method (`Batch`: batches that a program made itself; `raw`: methods that it names itself, as one) and by how they ended.";
+    CALL_DURATIONS = Histogram "centripeta_publisher_call_duration_seconds" ["api"]
+        "Time from a call to its answer, the wait in the queue and all attempts with it, however it ended. Calls that were refused at once took no time and are not here.";
+    COMMANDS = Histogram "centripeta_publisher_batch_commands" []
+        "Commands in each gRPC call to Centrifugo: 1 for a call that left alone, more for those that left as one batch. Every attempt counts.";
+    RETRIES = Counter "centripeta_publisher_retries_total" []
+        "Attempts after the first of gRPC calls that had been sent.";
+    QUEUED = Gauge "centripeta_publisher_queued_calls" []
+        "Calls that wait for Centrifugo, on their way or for it.";
+    QUEUED_BYTES = Gauge "centripeta_publisher_queued_bytes" []
+        "Bytes of their requests.";
+    PUBLISHER_LIMIT = Gauge "centripeta_publisher_limit" ["limit"]
+        "The limits of the queue, by their key under `centrifugo` in `node.toml`.";
+    ENDPOINT_UP = Gauge "centripeta_publisher_endpoint_up" ["endpoint"]
+        "1 while calls go to this endpoint of `centrifugo.api`; 0 while it is unreachable or lets calls wait.";
 }
 
 #[cfg(test)]
@@ -115,7 +131,8 @@ mod tests {
             assert!(name.starts_with("centripeta_"), "{name}");
             assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}");
             if *kind == Kind::Histogram {
-                assert!(name.ends_with("_seconds"), "{name}");
+                let units = ["_seconds", "_commands"];
+                assert!(units.iter().any(|unit| name.ends_with(unit)), "{name}");
             }
             let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
             assert!(name.chars().all(legal), "{name}");

@@ -54,7 +54,7 @@ impl Samples<'_> {
         }
         let count = totals.count();
         self.sample("_bucket", labels, Some(&"+Inf"), count)
-            .sample("_sum", labels, None, totals.seconds())
+            .sample("_sum", labels, None, totals.sum())
             .sample("_count", labels, None, count)
     }
 

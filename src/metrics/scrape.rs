@@ -2,15 +2,17 @@
 //!
 //! A part that counts for itself (such as the publisher) gets a function here, called by [`page`].
 
-use super::cells::{EVENT_BOUNDS, EventCounts, HALF_BOUNDS, Totals};
+use super::cells::{COMMAND_BOUNDS, EVENT_BOUNDS, EventCounts, HALF_BOUNDS, Totals};
 use super::labels::{OUTCOMES, REASONS, STREAM_ENDS};
 use super::page::Page;
 use super::register::StageSeries;
 use super::stages::{Half, RESULTS, StageCounts};
 use super::{ChildKind, Metrics, names};
+use crate::egress::{Publisher, tally};
 use crate::engine::Engine;
 use crate::engine::shared::Shared;
 use crate::event::EventKind;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Results that a half's series have from the start.
@@ -31,6 +33,7 @@ pub(crate) fn page(engine: &Engine) -> Option<String> {
     actors(&mut page, shared);
     streams(&mut page, shared);
     cores(&mut page, shared);
+    publisher(&mut page, &shared.egress.publisher);
     Some(page.into_text())
 }
 
@@ -261,5 +264,54 @@ fn cores(page: &mut Page, shared: &Shared) {
     let mut samples = page.metric(&names::ACCEPTED);
     for (index, core) in shared.cores.iter().enumerate() {
         samples.value(&[&index.to_string()], core.connections.accepted());
+    }
+}
+
+fn publisher(page: &mut Page, publisher: &Publisher) {
+    let calls = publisher.tally();
+    let mut samples = page.metric(&names::CALLS);
+    for (at, method) in tally::methods().enumerate() {
+        let counts = calls.into_iter().flat_map(|calls| calls.of_method(at));
+        for (result, count) in tally::results().zip(counts) {
+            if count > 0 || (at == 0 && result == "ok") {
+                samples.value(&[method, result], count);
+            }
+        }
+    }
+    let mut samples = page.metric(&names::CALL_DURATIONS);
+    for (at, method) in tally::methods().enumerate() {
+        let mut totals = Totals::new(&EVENT_BOUNDS);
+        if let Some(took) = calls.and_then(|calls| calls.took(at)) {
+            took.add_to(&mut totals);
+        }
+        if totals.count() > 0 || at == 0 {
+            samples.histogram(&[method], &totals);
+        }
+    }
+    let mut sizes = Totals::of_numbers(&COMMAND_BOUNDS);
+    if let Some(calls) = calls {
+        calls.sizes().add_to(&mut sizes);
+    }
+    page.metric(&names::COMMANDS).histogram(&[], &sizes);
+    let stats = publisher.stats();
+    page.metric(&names::RETRIES).value(&[], stats.retries);
+    page.metric(&names::QUEUED).value(&[], stats.queued);
+    let bytes = stats.queued_bytes;
+    page.metric(&names::QUEUED_BYTES).value(&[], bytes);
+    let (queue, queue_bytes) = publisher.limits();
+    page.metric(&names::PUBLISHER_LIMIT)
+        .value(&["queue"], queue)
+        .value(&["queue_bytes"], queue_bytes);
+    // An address may be listed twice, and a series only once.
+    let mut endpoints: BTreeMap<String, bool> = BTreeMap::new();
+    for endpoint in stats.endpoints {
+        let is_up = endpoints
+            .entry(endpoint.address.to_string())
+            .or_insert(true);
+        *is_up &= endpoint.is_up;
+    }
+    let mut samples = page.metric(&names::ENDPOINT_UP);
+    for (address, is_up) in &endpoints {
+        samples.value(&[address], u8::from(*is_up));
     }
 }

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod centrifugo;
+mod completion;
 mod configuration;
+mod load;
 mod node;
 mod process;
 mod program;
@@ -28,11 +30,14 @@ fn alone_it_prints_help_and_every_command_tells_the_version() {
         "check-config",
         "print-config",
         "fire",
+        "load",
         "explain",
         "centrifugo-config",
+        "doctor",
         "health",
         "reload",
         "log-level",
+        "completion",
     ] {
         assert!(alone.out.contains(command), "{}", alone.out);
         let version = run(stock(dir.path(), [command, "--version"]));
@@ -56,6 +61,23 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         &["fire", "stream", "--channel", "a", "--count", "2"],
         &["explain", "connect", "--channel", "a"],
         &["centrifugo-config", "--split", "nope=h:1"],
+        &["completion", "no-such-shell"],
+        &["load", "connect"],
+        &["load", "connect", "--rate", "1", "--concurrency", "1"],
+        &["load", "connect", "--rate", "0"],
+        &["load", "connect", "--concurrency", "0"],
+        &["load", "connect", "--rate", "1", "--for", "2h"],
+        &[
+            "load",
+            "connect",
+            "--concurrency",
+            "1",
+            "--max-in-flight",
+            "1",
+        ],
+        &["load", "subscribe", "--rate", "1"],
+        &["load", "subscribe", "--rate", "1", "--channel", "a{n%0}"],
+        &["load", "rpc", "--rate", "1", "--data", "@nowhere"],
     ] {
         let ended = run(stock(dir.path(), args));
         assert_eq!(ended.code, 2, "{args:?} {ended:?}");

@@ -14,14 +14,14 @@ const FREE: [&str; 4] = [
 ];
 
 /// A node of the program under test on free ports.
-struct Node {
+pub(crate) struct Node {
     process: Running,
-    grpc: String,
+    pub(crate) grpc: String,
     admin: String,
 }
 
 impl Node {
-    fn start(dir: &Path, more: &[&str]) -> Self {
+    pub(crate) fn start(dir: &Path, more: &[&str]) -> Self {
         Self::of(probe(dir, [&["serve"][..], &FREE, more].concat()))
     }
 
@@ -36,7 +36,7 @@ impl Node {
         }
     }
 
-    fn fire(&self, dir: &Path, args: &[&str]) -> Ended {
+    pub(crate) fn fire(&self, dir: &Path, args: &[&str]) -> Ended {
         run(stock(
             dir,
             [&["fire"][..], args, &["--to", &self.grpc]].concat(),

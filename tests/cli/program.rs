@@ -1,13 +1,17 @@
 //! A user's own program: a router, a condition of its own, and every command by one call.
 
+use centripeta::event::Rpc;
 use centripeta::proto::proxy::Publication;
 use centripeta::{
-    App, ConnectReply, Data, Inbound, Interceptor, Json, RefreshReply, Reject, Reply, Router,
-    RpcReply, StreamReply, SubscribeReply, User,
+    App, ConnectReply, Data, Inbound, Interceptor, Json, RefreshReply, Reject, Reply, Route,
+    Router, RpcReply, StreamReply, SubscribeReply, User,
 };
 use futures_util::stream;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A stage that lets everything pass.
@@ -28,6 +32,10 @@ fn router() -> Router {
         })
         .rpc("slow", slow)
         .rpc("boom", boom)
+        .route(Route::of::<Rpc, _, _>(stall).matching("stall").key("user"))
+        .rpc("crowd", crowd)
+        .rpc("most", async || Json(MOST.load(Ordering::Relaxed)))
+        .rpc("distinct", distinct)
         .stream("feed:{name}", async || {
             let publications = ["1", "2"].map(|data| Publication {
                 data: data.into(),
@@ -55,6 +63,34 @@ async fn slow(Data(gate): Data<String>) -> Json<&'static str> {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     Json("finished")
+}
+
+/// One of them takes a while, and the others of its key with it.
+async fn stall(Data(number): Data<u64>) -> Json<u64> {
+    if number == 20 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    Json(number)
+}
+
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts how many of it run at once.
+async fn crowd() -> Json<usize> {
+    let now = NOW.fetch_add(1, Ordering::Relaxed) + 1;
+    MOST.fetch_max(now, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    NOW.fetch_sub(1, Ordering::Relaxed);
+    Json(now)
+}
+
+/// How many different numbers it has seen.
+async fn distinct(Data(number): Data<u64>) -> Json<usize> {
+    static SEEN: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+    let mut seen = SEEN.lock().unwrap();
+    seen.insert(number);
+    Json(seen.len())
 }
 
 /// Runs the program and ends the process with its code.

@@ -2,7 +2,11 @@
 //! dashboard and the alerts name.
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "other tests need the rest of it")]
+#[path = "../publisher/double.rs"]
+mod double;
 mod exposition;
+mod publisher;
 
 use centripeta::config::{Config, LoadOptions, load};
 use centripeta::event::{EventKind, SERVICE_PATH};
@@ -281,6 +285,38 @@ impl World {
         let messages = authorized(futures_util::stream::iter(messages));
         let stream = client.subscribe_bidirectional(messages).await?;
         Ok(stream.into_inner())
+    }
+
+    /// A call written by hand, on a connection of its own: the head of its answer.
+    async fn by_hand(
+        &self,
+        kind: EventKind,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        is_whole: bool,
+    ) -> http::HeaderMap {
+        let GrpcAddress::Tcp(address) = self.node.addresses().grpc else {
+            panic!("the node listens on a path");
+        };
+        let socket = TcpStream::connect(address).await.unwrap();
+        let (send, connection) = h2::client::handshake(socket).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut send = send.ready().await.unwrap();
+        let url = format!("http://a{SERVICE_PATH}{}", kind.method());
+        let mut request = http::Request::post(url)
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("x-router-key", "right");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).unwrap();
+        let (response, mut sender) = send.send_request(request, false).unwrap();
+        let body = bytes::Bytes::copy_from_slice(body);
+        sender.send_data(body, is_whole).unwrap();
+        let head = timeout(LIMIT, response).await.unwrap().unwrap();
+        connection.abort();
+        head.headers().clone()
     }
 
     async fn open_a_stream(&self) {
@@ -633,32 +669,42 @@ fn labels_of(expression: &str) -> Vec<&str> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_that_never_arrive_count_as_timeouts() {
     let world = World::start(&[]).await;
-    let centripeta::GrpcAddress::Tcp(address) = world.node.addresses().grpc.clone() else {
-        panic!("the node listens on a path");
-    };
-    let socket = tokio::net::TcpStream::connect(address).await.unwrap();
-    let (send, connection) = h2::client::handshake(socket).await.unwrap();
-    let connection = tokio::spawn(connection);
-    let mut send = send.ready().await.unwrap();
     for kind in [EventKind::Rpc, EventKind::StreamBidirectional] {
-        let url = format!("http://a{SERVICE_PATH}{}", kind.method());
-        let request = http::Request::post(url)
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .header("x-router-key", "right")
-            .header("grpc-timeout", "50m");
-        let (response, mut body) = send.send_request(request.body(()).unwrap(), false).unwrap();
         // Four bytes of the five before a message.
-        body.send_data(bytes::Bytes::from_static(&[0; 4]), false)
-            .unwrap();
-        let head = response.await.unwrap();
-        assert_eq!(head.headers()["grpc-status"], "4", "{kind}");
+        let head = world
+            .by_hand(kind, &[("grpc-timeout", "50m")], &[0; 4], false)
+            .await;
+        assert_eq!(head["grpc-status"], "4", "{kind}");
     }
     let page = parse(&world.page().await);
     let late = |kind: EventKind| ([kind.name(), "", "", "timeout"].map(str::to_owned), 1);
     let expected = [late(EventKind::Rpc), late(EventKind::StreamBidirectional)];
     assert_eq!(events(&page), BTreeMap::from(expected));
-    drop(send);
-    connection.abort();
+    world.node.shutdown(LIMIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_cannot_be_decompressed_count_as_undecodable() {
+    let world = World::start(&[]).await;
+    let kinds = [
+        EventKind::Rpc,
+        EventKind::Stream,
+        EventKind::StreamBidirectional,
+    ];
+    let mut garbage = vec![1, 0, 0, 0, 9];
+    garbage.extend(b"not gzip!");
+    for kind in kinds {
+        for encoding in ["gzip", "br"] {
+            let head = world
+                .by_hand(kind, &[("grpc-encoding", encoding)], &garbage, true)
+                .await;
+            assert_ne!(head["grpc-status"], "0", "{kind} {encoding}");
+        }
+    }
+    let page = parse(&world.page().await);
+    let two = kinds.map(|kind| ([kind.name(), "", "", "undecodable"].map(str::to_owned), 2));
+    assert_eq!(events(&page), BTreeMap::from(two));
+    let reason = [("reason", "undecodable")];
+    assert_eq!(number(&page, "centripeta_refused_total", &reason), 6.0);
     world.node.shutdown(LIMIT).await;
 }

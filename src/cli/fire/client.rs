@@ -104,6 +104,21 @@ impl Target {
     }
 }
 
+impl Target {
+    /// Whether it is this machine.
+    pub(in crate::cli) fn is_local(&self) -> bool {
+        let (uri, _) = uri(&self.address);
+        if uri.starts_with("unix:") {
+            return true;
+        }
+        let uri = uri.parse::<http::Uri>().ok();
+        let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let ip = host.parse::<std::net::IpAddr>();
+        ip.map_or_else(|_| host == "localhost", |ip| ip.is_loopback())
+    }
+}
+
 /// The address under which the node's own listener is reached.
 fn listener(config: &Config) -> Result<String, CliError> {
     let scheme = if config.listen.tls.is_some() {

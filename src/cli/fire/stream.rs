@@ -10,6 +10,7 @@ use crate::json::{request_from_json, response_to_json};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
+use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::codec::Streaming;
@@ -19,31 +20,19 @@ pub(super) async fn run(
     event: &FiredEvent,
     args: &FireArgs,
 ) -> Result<(), CliError> {
-    let mut messages = vec![event.message.clone()];
+    let mut sent = Vec::new();
     for text in &args.send {
         let data = raw("--send", text)?;
         let frame = format!("{{\"publication\":{{\"data\":{data}}}}}");
         let frame = request_from_json(event.kind, &frame).map_err(CliError::internal)?;
-        messages.push(frame);
+        sent.push(frame);
     }
-    // Centrifugo never closes its half.
-    let messages: stream::BoxStream<'static, Bytes> = match event.kind {
-        EventKind::StreamBidirectional => stream::iter(messages).chain(stream::pending()).boxed(),
-        _ => stream::iter(messages).boxed(),
-    };
     let begun = Instant::now();
-    let opened = async {
-        let mut replies = client.open(event, messages).await?;
-        let first = replies.message().await?;
-        let ended = || Status::internal("the stream ended before its first message");
-        Ok::<_, Status>((first.ok_or_else(ended)?, replies))
-    };
-    let opened = tokio::time::timeout(args.timeout, opened).await;
-    let opened = opened.unwrap_or_else(|_| Err(Status::deadline_exceeded("no message in time")));
+    let opened = open(client, event, sent, args.timeout).await;
     let took = begun.elapsed();
     let (first, replies) = match opened {
         Ok((first, replies)) => (Ok(first), Some(replies)),
-        Err(status) => (Err(client.failed(status)), None),
+        Err(failed) => (Err(failed), None),
     };
     let shown = Shown::of(event.kind, first)?;
     if args.json {
@@ -67,6 +56,31 @@ pub(super) async fn run(
         Some(replies) if accepted => follow(client, event.kind, replies, args).await,
         _ => Ok(()),
     }
+}
+
+/// Opens a stream, sends these messages behind the one that opens it, and waits for the first
+/// message of the other side.
+pub(in crate::cli) async fn open(
+    client: &mut Client,
+    event: &FiredEvent,
+    sent: Vec<Bytes>,
+    timeout: Duration,
+) -> Result<(Bytes, Streaming<Bytes>), Failed> {
+    let messages = stream::iter(std::iter::once(event.message.clone()).chain(sent));
+    // Centrifugo never closes its half.
+    let messages: stream::BoxStream<'static, Bytes> = match event.kind {
+        EventKind::StreamBidirectional => messages.chain(stream::pending()).boxed(),
+        _ => messages.boxed(),
+    };
+    let opened = async {
+        let mut replies = client.open(event, messages).await?;
+        let first = replies.message().await?;
+        let ended = || Status::internal("the stream ended before its first message");
+        Ok::<_, Status>((first.ok_or_else(ended)?, replies))
+    };
+    let opened = tokio::time::timeout(timeout, opened).await;
+    let opened = opened.unwrap_or_else(|_| Err(Status::deadline_exceeded("no message in time")));
+    opened.map_err(|status| client.failed(status))
 }
 
 impl Shown {
