@@ -45,9 +45,10 @@ pub use print::{EXAMPLE_MARK, effective_json, print_defaults, print_docs, print_
 pub use problem::{ConfigError, Origin, Problem};
 pub use secret::{REDACTED, Secret};
 pub use types::{
-    AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, Endpoint, HandlerConfig,
-    InterceptorConfig, InterceptorKind, LimitsConfig, ListenAddr, ListenConfig, LogConfig,
-    LogFormat, MetricsConfig, NodeConfig, On, RouteConfig, RuntimeConfig, StaticAnswer, TlsConfig,
+    AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Collector, Config, Endpoint,
+    HandlerConfig, InterceptorConfig, InterceptorKind, LimitsConfig, ListenAddr, ListenConfig,
+    LogConfig, LogFormat, MetricsConfig, NodeConfig, On, OtlpConfig, RouteConfig, RuntimeConfig,
+    StaticAnswer, TlsConfig,
 };
 
 use layers::{FILE_BYTES, World};

@@ -170,9 +170,11 @@ mod tests {
 
     #[test]
     fn a_level_that_is_none_is_refused_and_the_one_before_stays() {
-        let level = "info".to_owned();
-        let format = LogFormat::Json;
-        let telemetry = Telemetry::start(&LogConfig { format, level }).expect("a fit level");
+        let config = LogConfig {
+            format: LogFormat::Json,
+            ..crate::config::Config::default().log
+        };
+        let telemetry = Telemetry::start(&config).expect("a fit level");
         assert!(telemetry.set_level("debug").is_ok());
         assert!(telemetry.set_level("a=b=c").is_err());
     }
