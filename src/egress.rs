@@ -66,3 +66,4 @@ pub use recorder::{RecordedCall, Recorder};
 pub use stats::{EndpointStats, Stats};
 
 pub(crate) use bound::Egress;
+pub(crate) use tls::ClientTls;

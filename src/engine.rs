@@ -23,6 +23,7 @@ use crate::inbound::InboundSource;
 use crate::metrics::{End, Series};
 use crate::outcome::{Failure, Unavailable};
 use crate::supervision::SupervisorMessage;
+use crate::trace::Trace;
 use bytes::Bytes;
 use flight::{Flight, Landed};
 use http::HeaderMap;
@@ -194,12 +195,14 @@ impl Engine {
         };
         let deadline = now + limit;
         let json_client = envelope.is_json_client();
+        let trace = Trace::begin(&self.shared.tracer, envelope.metadata(), now);
         let chain = self
             .shared
             .plan
             .chain(core, kind, found.as_ref().map(|(route, _)| &**route));
         let mut cx = Cx::new(envelope.due(deadline), found);
         cx.inbound = inbound;
+        cx.trace = trace;
         let (reply, landed) = oneshot::channel();
         Flight::launch(
             cx,

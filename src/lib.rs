@@ -36,6 +36,7 @@ mod store;
 mod supervision;
 mod telemetry;
 pub mod testing;
+pub mod trace;
 mod watchdog;
 
 pub use app::{App, Refusal, run};
@@ -59,3 +60,4 @@ pub use pool::Pool;
 pub use reject::Reject;
 pub use reply::Reply;
 pub use router::{On, Route, Router};
+pub use trace::TraceContext;

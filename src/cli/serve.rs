@@ -38,7 +38,10 @@ pub(super) fn run(session: Session, _: &ServeArgs) -> Result<(), CliError> {
 
 /// Check, bind, build, run, drain.
 async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Result<(), CliError> {
-    let config = &loaded.config;
+    let mut config = loaded.config.clone();
+    let service = &session.app.name;
+    config.log.service.get_or_insert_with(|| service.clone());
+    let config = &config;
     let mut signals = Signals::listen().map_err(CliError::internal)?;
     let Session {
         app,

@@ -36,7 +36,7 @@ pub(super) struct Live {
 impl Live {
     /// Starts the sending side on the current runtime.
     pub(super) fn connect(config: &CentrifugoConfig, boundary: &str) -> Result<Self, TlsError> {
-        let tls = ClientTls(config.tls.clone());
+        let tls = ClientTls::new(config.tls.clone());
         if config.api.iter().any(|endpoint| endpoint.tls) {
             tls.config()?;
         }

@@ -12,6 +12,7 @@ use super::stats::{Counters, Stats};
 use crate::config::CentrifugoConfig;
 use crate::ingress::tls::TlsError;
 use crate::proto::api;
+use crate::trace::call::Caller;
 use bytes::Bytes;
 use prost::Message;
 use serde::Serialize;
@@ -38,6 +39,8 @@ pub struct Publisher {
     pub(super) fence: Option<Fence>,
     /// The subscribe whose handler calls.
     pub(super) inside: Option<Arc<Inside>>,
+    /// The trace of the event whose handler calls.
+    pub(super) caller: Option<Caller>,
 }
 
 #[derive(Debug, Clone)]
@@ -89,6 +92,7 @@ impl Publisher {
             timeout: None,
             fence: None,
             inside: None,
+            caller: None,
         }
     }
 
@@ -319,7 +323,16 @@ impl Publisher {
                 },
             });
         }
-        let place = live.place(payload.len())?;
+        let trace = self.caller.as_ref().map(Caller::call);
+        let place = match live.place(payload.len()) {
+            Ok(place) => place,
+            Err(error) => {
+                if let Some(trace) = trace {
+                    trace.ended(&method.name, || None, Some(&error));
+                }
+                return Err(error);
+            }
+        };
         let timeout = self.timeout.unwrap_or(live.timeout).min(LONGEST);
         let job = Job {
             method,
@@ -330,6 +343,7 @@ impl Publisher {
             is_safe,
             transport_errors: self.flags.transport_errors,
             fence: self.fence.clone(),
+            trace,
             reply,
             place,
         };

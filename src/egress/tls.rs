@@ -1,4 +1,4 @@
-//! TLS towards `grpcs://` endpoints. Files are read at every connection, so that new certificates
+//! TLS towards `grpcs://` endpoints and the collector of traces. Files are read at every connection, so that new certificates
 //! are used from the next one on.
 
 use crate::ingress::tls::{TlsError, certificates, file};
@@ -22,11 +22,16 @@ const SYSTEM: [&str; 4] = [
 
 /// How connections are secured.
 #[derive(Debug, Clone)]
-pub(super) struct ClientTls(pub(super) ClientTlsConfig);
+pub(crate) struct ClientTls(ClientTlsConfig);
 
 impl ClientTls {
+    /// Secured by these files.
+    pub(crate) const fn new(files: ClientTlsConfig) -> Self {
+        Self(files)
+    }
+
     /// Secures a connection to a host.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         host: &str,
         socket: TcpStream,
@@ -43,7 +48,7 @@ impl ClientTls {
     ///
     /// # Errors
     /// One is missing, is not PEM, or does not fit the others.
-    pub(super) fn config(&self) -> Result<ClientConfig, TlsError> {
+    pub(crate) fn config(&self) -> Result<ClientConfig, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -75,7 +80,7 @@ impl ClientTls {
         let system = system.ok_or_else(|| {
             file(
                 Path::new(SYSTEM[0]),
-                &"the system has no list of authorities: set `centrifugo.tls.ca`",
+                &"the system has no list of authorities: name one (`centrifugo.tls.ca`, `log.otlp_ca`)",
             )
         })?;
         // Systems trust some that are malformed to others.

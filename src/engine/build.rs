@@ -15,6 +15,7 @@ use crate::routing::pattern::{Pattern, PatternError};
 use crate::routing::table::{RouteError, RouteRule, RouteTable};
 use crate::store::MemoryStore;
 use crate::supervision::{Child, Supervisor};
+use crate::trace::Tracer;
 use crate::watchdog::{self, Activities, Activity};
 use centripeta_cluster::{Ownership, ShardLayout};
 use ractor::{Actor, ActorCell, SpawnErr};
@@ -42,6 +43,8 @@ pub struct EngineConfig {
     pub namespace_boundary: String,
     /// Whether events are counted for `/metrics`.
     pub metrics: bool,
+    /// Who records what happens to events.
+    pub tracer: Tracer,
 }
 
 /// Everything that is wrong with a router, at once.
@@ -363,6 +366,7 @@ impl Engine {
             in_flight_bytes: Gauge::default(),
             streams: Gauge::default(),
             metrics,
+            tracer: config.tracer,
             faults: Faults::default(),
             #[cfg(test)]
             activities: Arc::clone(&activities),

@@ -8,6 +8,7 @@ use crate::metrics::cells::Counter;
 use crate::outcome::Overloaded;
 use crate::region::Shard;
 use crate::store::MemoryStore;
+use crate::trace::Tracer;
 #[cfg(test)]
 use crate::watchdog::Activities;
 use crate::watchdog::Beat;
@@ -108,6 +109,8 @@ pub(crate) struct Shared {
     pub(crate) in_flight_bytes: Gauge,
     /// Accepted streams.
     pub(crate) streams: Gauge,
+    /// What is recorded of events.
+    pub(crate) tracer: Tracer,
     /// What is counted of events, streams and actors.
     pub(crate) metrics: Metrics,
     /// What goes wrong, for the log.

@@ -102,6 +102,8 @@ metrics! {
         "Open connections of the event listener.";
     ACCEPTED = Counter "centripeta_connections_accepted_total" ["core"]
         "Connections that the event listener accepted.";
+    TRACE_SPANS = Counter "centripeta_trace_spans_total" ["result"]
+        "Spans of traces (`log.otlp`), by what became of them: `exported`; `dropped`, since the collector is slower than they come or the node ended; `failed`, since the collector was not there or did not take them.";
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ pub(crate) fn page(engine: &Engine) -> Option<String> {
     actors(&mut page, shared);
     streams(&mut page, shared);
     cores(&mut page, shared);
+    traces(&mut page, shared);
     Some(page.into_text())
 }
 
@@ -233,6 +234,14 @@ fn streams(page: &mut Page, shared: &Shared) {
             samples.value(&[kind.name(), reason], count);
         }
     }
+}
+
+fn traces(page: &mut Page, shared: &Shared) {
+    let spans = shared.tracer.counts();
+    page.metric(&names::TRACE_SPANS)
+        .value(&["exported"], spans.exported)
+        .value(&["dropped"], spans.dropped)
+        .value(&["failed"], spans.failed);
 }
 
 fn cores(page: &mut Page, shared: &Shared) {
