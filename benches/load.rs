@@ -14,6 +14,7 @@ mod load {
     pub(crate) mod child;
     pub(crate) mod cli;
     pub(crate) mod client;
+    pub(crate) mod collector;
     pub(crate) mod contenders;
     pub(crate) mod guard;
     pub(crate) mod lanes;

@@ -155,6 +155,22 @@ pub(crate) fn client_code(kind: EventKind, outcome: &Outcome) -> Option<u32> {
     }
 }
 
+/// The gRPC status that the caller gets with an outcome; of a stream, the one at its end.
+pub(crate) fn status(kind: EventKind, outcome: &Outcome) -> Code {
+    let answer = match outcome {
+        Outcome::Reply(_) | Outcome::Stream(_) => return Code::Ok,
+        Outcome::StreamEnd(end) => {
+            return stream_status(&end.reason).map_or(Code::Ok, |(code, _)| code);
+        }
+        Outcome::Reject(reject) => rejected(kind, reject),
+        Outcome::Failure(failure) => failed(kind, failure),
+    };
+    match answer {
+        Answer::Status { code, .. } => code,
+        Answer::Message(_) | Answer::Open(_) => Code::Ok,
+    }
+}
+
 /// How an accepted stream ends on the wire; `None` is the clean end, after which the client does not
 /// come back by itself.
 pub fn stream_status(reason: &StreamEndReason) -> Option<(Code, &'static str)> {

@@ -48,9 +48,10 @@ pub use reference::{keys, print_docs};
 pub use schema::needs_restart;
 pub use secret::{REDACTED, Secret};
 pub use types::{
-    AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, Endpoint, HandlerConfig,
-    InterceptorConfig, InterceptorKind, LimitsConfig, ListenAddr, ListenConfig, LogConfig,
-    LogFormat, MetricsConfig, NodeConfig, On, RouteConfig, RuntimeConfig, StaticAnswer, TlsConfig,
+    AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Collector, Config, Endpoint,
+    HandlerConfig, InterceptorConfig, InterceptorKind, LimitsConfig, ListenAddr, ListenConfig,
+    LogConfig, LogFormat, MetricsConfig, NodeConfig, On, OtlpConfig, RouteConfig, RuntimeConfig,
+    StaticAnswer, TlsConfig,
 };
 
 use layers::{FILE_BYTES, World};

@@ -7,6 +7,7 @@ use crate::inbound::InboundSource;
 use crate::region::{LaneState, LaneView};
 use crate::routing::key::KeySource;
 use crate::routing::pattern::Captures;
+use crate::trace::Trace;
 use bytes::Bytes;
 use http::Extensions;
 use std::ops::Deref;
@@ -26,6 +27,8 @@ pub struct Cx {
     pub(crate) lane_state: Option<LaneState>,
     /// Publications of the client, for a two-way stream.
     pub(crate) inbound: Option<InboundSource>,
+    /// The trace that it belongs to.
+    pub(crate) trace: Trace,
 }
 
 impl Cx {
@@ -39,6 +42,7 @@ impl Cx {
             lane: None,
             lane_state: None,
             inbound: None,
+            trace: Trace::default(),
         }
     }
 

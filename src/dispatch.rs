@@ -48,6 +48,7 @@ pub(crate) fn dispatch(mut flight: Flight) {
     let Some(waiting) = shard.admit(flight.cx().raw().len(), &shared) else {
         return flight.finish(Failure::Overloaded(Overloaded::Shard).into());
     };
+    flight.cx_mut().trace.waits();
     let (message, why) = match shard.seat.cast(ShardMessage::Run {
         flight,
         route,

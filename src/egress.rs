@@ -68,3 +68,4 @@ pub use stats::{EndpointStats, Stats};
 
 pub(crate) use bound::Egress;
 pub(crate) use publisher::Reconfigured;
+pub(crate) use tls::ClientTls;

@@ -27,6 +27,7 @@ use crate::metrics::End;
 use crate::metrics::cells::EventCounts;
 use crate::outcome::{Failure, Unavailable};
 use crate::supervision::SupervisorMessage;
+use crate::trace::Trace;
 use bytes::Bytes;
 use flight::{Flight, Landed};
 use http::HeaderMap;
@@ -211,8 +212,10 @@ impl Engine {
         };
         let deadline = now + limit;
         let json_client = envelope.is_json_client();
+        let trace = Trace::begin(&self.shared.tracer, envelope.metadata(), now);
         let mut cx = Cx::new(envelope.due(deadline), found);
         cx.inbound = inbound;
+        cx.trace = trace;
         let (reply, landed) = oneshot::channel();
         Flight::launch(
             cx,

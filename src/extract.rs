@@ -11,6 +11,7 @@
 //! | [`Attribute<T>`] | what a stage has set | absent: a failure of ours |
 //! | [`Headers`], [`Raw`], [`Request<E>`] | metadata, request bytes, typed request | never |
 //! | [`Deadline`] | when the answer is due | never |
+//! | [`TraceContext`](crate::TraceContext) | the trace, for calls of the handler's own | never |
 //! | [`Publisher`](crate::Publisher) | a client of Centrifugo's API, bound to the event's key | never |
 //! | [`Inbound`] | the client's publications | only on two-way streams |
 //!
@@ -67,7 +68,8 @@ impl From<Rejection> for Outcome {
     label = "can't be an argument of this handler",
     note = "extractors are `Data<T>` (T: Deserialize), `Param<T>` (T: FromStr), `User`, `Client`, \
             `Channel`, `Method`, `Meta<T>`, `State<T>`, `Attribute<T>`, `Headers`, `Raw`, \
-            `Request<E>`, `Deadline`, `Publisher`, on two-way streams `Inbound`, and `Option` of each"
+            `Request<E>`, `Deadline`, `Publisher`, `TraceContext`, on two-way streams `Inbound`, and \
+            `Option` of each"
 )]
 pub trait FromEvent<E: Event, S>: Sized + Send {
     /// Parameters of the pattern that it takes.

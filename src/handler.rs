@@ -20,8 +20,8 @@ pub type HandlerFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
     label = "not a handler of `{E}`",
     note = "a handler is an async function of at most eight extractors: `Data<T>` (T: Deserialize), \
             `Param<T>` (T: FromStr), `User`, `Client`, `Channel`, `Method`, `Meta<T>`, `State<T>`, \
-            `Attribute<T>`, `Headers`, `Raw`, `Request<E>`, `Deadline`, on two-way streams `Inbound`, \
-            and `Option` of each",
+            `Attribute<T>`, `Headers`, `Raw`, `Request<E>`, `Deadline`, `Publisher`, `TraceContext`, \
+            on two-way streams `Inbound`, and `Option` of each",
     note = "it returns the reply of its own event (`ConnectReply`, `SubscribeReply`, `PublishReply`, \
             `RpcReply` or `Json<T>`, `RefreshReply`, `SubRefreshReply`, `StreamReply`, …), `Reply`, \
             `Reject`, or a `Result` of them; `()` is no answer: `Reply::empty()` says that an empty \

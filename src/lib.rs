@@ -38,6 +38,7 @@ mod store;
 mod supervision;
 mod telemetry;
 pub mod testing;
+pub mod trace;
 mod watchdog;
 
 pub use app::{App, Refusal, run};
@@ -61,3 +62,4 @@ pub use pool::Pool;
 pub use reject::Reject;
 pub use reply::Reply;
 pub use router::{On, Route, Router};
+pub use trace::TraceContext;

@@ -14,6 +14,8 @@ use crate::ingress::grpc::GrpcIngress;
 use crate::ingress::listener::{Bound, ConnectionLimits, Connections, CoreDoor, Listener};
 use crate::ingress::tls::{TlsAcceptor, TlsError, TlsFiles};
 use crate::router::Router;
+use crate::trace::Tracer;
+use crate::trace::export::Exporter;
 use arc_swap::ArcSwap;
 use centripeta_cluster::LocalOwnership;
 use cores::Cores;
@@ -34,6 +36,9 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 /// How long the last publications have where events have used up the grace.
 const LAST_CALLS: Duration = Duration::from_millis(500);
+
+/// How long the collector has for the last spans, at most.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// An address that can't be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +108,9 @@ pub enum NodeError {
     /// The certificates towards Centrifugo.
     #[error("`centrifugo.tls`: {0}")]
     Centrifugo(#[source] TlsError),
+    /// The certificates towards the collector of traces.
+    #[error("`log.otlp`: {0}")]
+    Collector(#[source] TlsError),
     /// Threads.
     #[error("can't start threads: {0}")]
     Threads(#[from] io::Error),
@@ -209,6 +217,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Node {
     engine: Engine,
     publisher: Publisher,
+    exporter: Option<Exporter>,
     addresses: Addresses,
     connections: Vec<Arc<Connections>>,
     stop: watch::Sender<bool>,
@@ -254,9 +263,22 @@ impl Node {
         let boundary = &config.channel.namespace_boundary;
         let publisher = Publisher::connect(&config.centrifugo, boundary);
         let publisher = publisher.map_err(NodeError::Centrifugo)?;
+        let (tracer, exporter) = match &config.log.otlp {
+            Some(otlp) => {
+                let service = config.log.service.as_deref().unwrap_or("centripeta");
+                let sampling = config.log.sampling;
+                let started = Exporter::start(otlp, sampling, service, &config.node.name);
+                let (tracer, exporter) = started.map_err(NodeError::Collector)?;
+                (tracer, Some(exporter))
+            }
+            None => (Tracer::off(), None),
+        };
         let engine = Engine::start_with(
             router,
-            engine_config(config),
+            EngineConfig {
+                tracer,
+                ..engine_config(config)
+            },
             ownership,
             cores.handles(),
             publisher.clone(),
@@ -300,6 +322,7 @@ impl Node {
         Ok(Self {
             engine,
             publisher,
+            exporter,
             addresses,
             connections,
             stop,
@@ -348,6 +371,10 @@ impl Node {
                 lost,
                 "the node ended before centrifugo took every publication"
             );
+        }
+        if let Some(exporter) = self.exporter {
+            let left = end.saturating_duration_since(Instant::now());
+            exporter.shutdown(left.clamp(LAST_CALLS, LAST_SPANS)).await;
         }
         let unsent = flushed(&self.connections, end.max(Instant::now() + FLUSH_TIMEOUT)).await;
         if unsent > 0 {
@@ -437,6 +464,7 @@ pub(crate) fn engine_config(config: &Config) -> EngineConfig {
         watchdog: config.runtime.watchdog,
         namespace_boundary: config.channel.namespace_boundary.clone(),
         metrics: config.metrics.enabled,
+        tracer: Tracer::off(),
     }
 }
 

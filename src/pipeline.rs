@@ -215,7 +215,8 @@ impl StageState {
         let activity = self.stage.activity;
         let _busy = self.beat.enter(activity);
         match message {
-            StageMessage::Before(flight) => {
+            StageMessage::Before(mut flight) => {
+                flight.half_begins(&self.stage.name, Half::Before);
                 let timer = self.sampler.start(self.stage.counts(), Half::Before);
                 interceptor.before(flight, &mut self.before);
                 run(
@@ -227,7 +228,8 @@ impl StageState {
                     activity,
                 );
             }
-            StageMessage::After(flight) => {
+            StageMessage::After(mut flight) => {
+                flight.half_begins(&self.stage.name, Half::After);
                 let timer = self.sampler.start(self.stage.counts(), Half::After);
                 interceptor.after(flight, &mut self.after);
                 run(

@@ -34,6 +34,8 @@ pub(crate) fn compare(running: &Config, read: &Config, takes_routes: bool) -> Co
     found.centrifugo(&running.centrifugo, &read.centrifugo);
     found.limits(&running.limits, &read.limits);
     found.show("log.level", &running.log.level, &read.log.level, "");
+    let (was, is) = (running.log.sampling, read.log.sampling);
+    found.show("log.sampling", &was, &is, "");
     let age = |config: &Config| time(config.listen.max_connection_age);
     let (was, is) = (age(running), age(read));
     found.show("listen.max_connection_age", &was, &is, NEW_CONNECTIONS);
@@ -49,6 +51,7 @@ pub(crate) fn compare(running: &Config, read: &Config, takes_routes: bool) -> Co
         channel: running.channel.clone(),
         log: LogConfig {
             level: read.log.level.clone(),
+            sampling: read.log.sampling,
             ..running.log.clone()
         },
         runtime: running.runtime.clone(),
@@ -100,8 +103,16 @@ impl Found {
         let ChannelConfig { namespace_boundary } = &read.channel;
         let was = &running.channel.namespace_boundary;
         self.wait("channel.namespace_boundary", was, namespace_boundary);
-        let LogConfig { format, level: _ } = &read.log;
+        let LogConfig {
+            format,
+            level: _,
+            otlp,
+            sampling: _,
+            service,
+        } = &read.log;
         self.wait("log.format", &running.log.format, format);
+        self.wait("log.otlp", &running.log.otlp, otlp);
+        self.wait("log.service", &running.log.service, service);
         let RuntimeConfig {
             cores,
             shards_per_core,

@@ -197,15 +197,17 @@ mod tests {
 
     #[test]
     fn a_level_that_is_none_is_refused_and_the_one_before_stays() {
-        let level = "info".to_owned();
-        let format = LogFormat::Json;
-        let telemetry = Telemetry::start(&LogConfig { format, level }).expect("a fit level");
+        let logging = |level: &str| LogConfig {
+            format: LogFormat::Json,
+            level: level.to_owned(),
+            ..crate::config::Config::default().log
+        };
+        let telemetry = Telemetry::start(&logging("info")).expect("a fit level");
         assert_eq!(telemetry.set_level("debug").ok().as_deref(), Some("info"));
         assert!(telemetry.set_level("a=b=c").is_err());
         assert_eq!(telemetry.level(), "debug");
         // The process has one log; another can't be changed by us.
-        let level = "warn".to_owned();
-        let second = Telemetry::start(&LogConfig { format, level }).expect("a fit level");
+        let second = Telemetry::start(&logging("warn")).expect("a fit level");
         assert!(matches!(
             second.set_level("debug"),
             Err(TelemetryError::Foreign)

@@ -46,7 +46,7 @@ pub use stream::{TestStream, TestStreamCall};
 
 use crate::config::Config;
 use crate::egress::{Publisher, Recorder};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineConfig, EngineError};
 use crate::event::{
     CacheEmpty, ChannelState, Connect, EventKind, Gated, MapPublish, MapRemove, Publish, Raw,
     Refresh, Rpc, SERVICE_PATH, SharedPollRefresh, SubRefresh, Subscribe,
@@ -131,8 +131,17 @@ impl TestRouter {
         publisher: Publisher,
         ownership: Arc<dyn Ownership>,
     ) -> Result<Self, EngineError> {
+        Self::with_settings(router, engine_config(config), publisher, ownership).await
+    }
+
+    /// The same with these settings of the engine.
+    pub(crate) async fn with_settings(
+        router: Router,
+        settings: EngineConfig,
+        publisher: Publisher,
+        ownership: Arc<dyn Ownership>,
+    ) -> Result<Self, EngineError> {
         let cores = [Handle::current()];
-        let settings = engine_config(config);
         let engine = Engine::start_with(router, settings, ownership, &cores, publisher).await?;
         let health = HealthServer::new(HealthService::from_health_reporter(HealthReporter::new()));
         let ingress = GrpcIngress::new(engine.clone(), 0, None, health);

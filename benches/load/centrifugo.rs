@@ -84,7 +84,7 @@ pub(crate) async fn measure(program: &Path, plan: &Plan) -> anyhow::Result<Centr
     Ok(CentrifugoReport {
         clients: CLIENTS,
         in_flight: IN_FLIGHT,
-        comparisons: Comparison::of_neighbours(&contenders, &figures(), &rounds),
+        comparisons: Comparison::of_each(&contenders, &figures(), &rounds),
     })
 }
 

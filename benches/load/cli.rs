@@ -41,6 +41,10 @@ struct Arguments {
     /// Also measure ours without metrics; ours is then compared with that.
     #[arg(long)]
     no_metrics: bool,
+    /// Also measure ours with a collector of traces, sampling 0, 0.01 and 1, each against ours (shapes
+    /// only).
+    #[arg(long)]
+    traces: bool,
     /// Instead: time from start to ready, over this many starts.
     #[arg(long, value_name = "STARTS", num_args = 0..=1, default_missing_value = "20")]
     start: Option<u16>,
@@ -76,6 +80,7 @@ impl Arguments {
             load_threads: self.load_threads.into(),
             access_log: self.access_log,
             no_metrics: self.no_metrics,
+            traces: self.traces,
         })
     }
 

@@ -5,13 +5,15 @@ use std::net::SocketAddr;
 use anyhow::Context;
 
 use super::child::RoleProcess;
-use super::role::{ServerKind, ServerOptions};
+use super::role::{ServerKind, ServerOptions, Traces};
 
 /// A server with the name that the report gives it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Contender {
     /// Name in the report.
     pub(crate) name: &'static str,
+    /// The place of the one that it is compared with.
+    pub(crate) base: usize,
     kind: ServerKind,
     options: ServerOptions,
 }
@@ -26,33 +28,46 @@ impl Contender {
 }
 
 /// The bare server first, since the ratios are over it; then ours, without metrics before if that is
-/// asked for; then ours with its access log.
+/// asked for; then ours with its access log, and with traces. Each is compared with the one before
+/// it, those with traces with ours.
 pub(crate) fn contenders(options: ServerOptions) -> Vec<Contender> {
     let quiet = ServerOptions {
         access_log: false,
         no_metrics: false,
+        traces: None,
         ..options
     };
-    let contender = |name, kind, options| Contender {
+    let contender = |base, name, kind, options| Contender {
         name,
+        base,
         kind,
         options,
     };
-    let mut contenders = vec![contender("bare", ServerKind::Bare, quiet)];
+    let mut contenders = vec![contender(0, "bare", ServerKind::Bare, quiet)];
     if options.no_metrics {
         let uncounted = ServerOptions {
             no_metrics: true,
             ..quiet
         };
-        contenders.push(contender("unmetered", ServerKind::Ours, uncounted));
+        contenders.push(contender(0, "unmetered", ServerKind::Ours, uncounted));
     }
-    contenders.push(contender("ours", ServerKind::Ours, quiet));
+    let ours = contenders.len();
+    contenders.push(contender(ours - 1, "ours", ServerKind::Ours, quiet));
     if options.access_log {
         let logging = ServerOptions {
             access_log: true,
             ..quiet
         };
-        contenders.push(contender("ours+log", ServerKind::Ours, logging));
+        contenders.push(contender(ours, "ours+log", ServerKind::Ours, logging));
+    }
+    if let Some(traces) = options.traces {
+        for (name, percent) in [("traced 0%", 0), ("traced 1%", 1), ("traced 100%", 100)] {
+            let traced = ServerOptions {
+                traces: Some(Traces { percent, ..traces }),
+                ..quiet
+            };
+            contenders.push(contender(ours, name, ServerKind::Ours, traced));
+        }
     }
     contenders
 }

@@ -59,6 +59,12 @@ fn config(asked: &ServerOptions) -> anyhow::Result<Config> {
         r#"route=[{on="rpc",match="bench.count",key="{data.room}",handler="counter"}]"#.into(),
         format!("metrics.enabled={}", !asked.no_metrics),
     ];
+    if let Some(traces) = asked.traces {
+        options.sets.extend([
+            format!("log.otlp=http://{}", traces.collector),
+            format!("log.sampling={}", f64::from(traces.percent) / 100.0),
+        ]);
+    }
     Ok(load(&options)?.config)
 }
 

@@ -111,7 +111,7 @@ fn absolute(value: f64) -> String {
     }
 }
 
-/// A server beside the one before it in the list.
+/// A server beside the one that it is compared with.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Comparison {
     base: &'static str,
@@ -120,17 +120,17 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// Compares neighbours: the second server with the first, the third with the second.
+    /// Compares each server but the first with its base.
     ///
     /// `rounds` holds for each round what each of them showed.
-    pub(crate) fn of_neighbours(
+    pub(crate) fn of_each(
         contenders: &[Contender],
         figures: &[Figure],
         rounds: &[Vec<Tally>],
     ) -> Vec<Self> {
         (1..contenders.len())
             .map(|server| Self {
-                base: contenders[server - 1].name,
+                base: contenders[contenders[server].base].name,
                 name: contenders[server].name,
                 figures: figures
                     .iter()
@@ -141,7 +141,8 @@ impl Comparison {
                                 .map(|round| (figure.of)(&round[server]))
                                 .collect()
                         };
-                        Summary::of(*figure, &values(server - 1), &values(server))
+                        let base = contenders[server].base;
+                        Summary::of(*figure, &values(base), &values(server))
                     })
                     .collect(),
             })

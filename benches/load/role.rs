@@ -1,4 +1,5 @@
-//! What a child does: the executable starts itself again as `role=bare`, `role=ours` or `role=guard`.
+//! What a child does: the executable starts itself again as `role=bare`, `role=ours`, `role=collector`
+//! or `role=guard`.
 //!
 //! A server binds a free port of the loopback, prints the address as the only line it owes to stdout,
 //! and runs until its stdin closes, so that it can't outlive the process that started it. A guard does
@@ -7,12 +8,13 @@
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use tokio::sync::oneshot;
 
 use super::burn::Burn;
-use super::{bare, guard, ours};
+use super::{bare, collector, guard, ours};
 
 /// What a server is told; the same for both kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +25,35 @@ pub(crate) struct ServerOptions {
     pub(crate) access_log: bool,
     /// Whether the node counts nothing for `/metrics`; the bare server never does.
     pub(crate) no_metrics: bool,
+    /// How the node exports traces, if it does; the bare server has none.
+    pub(crate) traces: Option<Traces>,
+}
+
+/// Where traces go, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Traces {
+    /// Of a hundred events, so many are recorded.
+    pub(crate) percent: u8,
+    /// The collector.
+    pub(crate) collector: SocketAddr,
+}
+
+impl fmt::Display for Traces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.percent, self.collector)
+    }
+}
+
+impl FromStr for Traces {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let (percent, collector) = text.split_once('@').context("no `@`")?;
+        Ok(Self {
+            percent: percent.parse()?,
+            collector: collector.parse()?,
+        })
+    }
 }
 
 /// Which server a child runs.
@@ -39,6 +70,8 @@ pub(crate) enum ServerKind {
 pub(crate) enum Role {
     /// Serves events.
     Server(ServerKind, ServerOptions),
+    /// Takes traces.
+    Collector,
     /// Runs a program with its arguments, ended together with the guard.
     Guard(Vec<String>),
 }
@@ -48,6 +81,7 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Self::Server(ServerKind::Bare, _) => "bare",
             Self::Server(ServerKind::Ours, _) => "ours",
+            Self::Collector => "collector",
             Self::Guard(_) => "guard",
         })
     }
@@ -58,11 +92,16 @@ impl Role {
     pub(crate) fn arguments(&self) -> Vec<String> {
         let mut arguments = vec![format!("role={self}")];
         match self {
-            Self::Server(_, options) => arguments.extend([
-                format!("burn={}", options.burn.iterations),
-                format!("access-log={}", options.access_log),
-                format!("no-metrics={}", options.no_metrics),
-            ]),
+            Self::Server(_, options) => {
+                arguments.extend([
+                    format!("burn={}", options.burn.iterations),
+                    format!("access-log={}", options.access_log),
+                    format!("no-metrics={}", options.no_metrics),
+                ]);
+                let traces = options.traces.map(|traces| format!("traces={traces}"));
+                arguments.extend(traces);
+            }
+            Self::Collector => {}
             Self::Guard(command) => arguments.extend_from_slice(command),
         }
         arguments
@@ -78,6 +117,7 @@ impl Role {
         match self {
             Self::Server(ServerKind::Bare, options) => bare::serve_bare(&options),
             Self::Server(ServerKind::Ours, options) => ours::serve_ours(&options),
+            Self::Collector => collector::serve(),
             Self::Guard(command) => guard::run(&command),
         }
     }
@@ -90,9 +130,10 @@ pub(crate) fn from_arguments() -> Option<anyhow::Result<Role>> {
     Some(match name.as_str() {
         "bare" => options(arguments).map(|options| Role::Server(ServerKind::Bare, options)),
         "ours" => options(arguments).map(|options| Role::Server(ServerKind::Ours, options)),
+        "collector" => Ok(Role::Collector),
         "guard" => Ok(Role::Guard(arguments.collect())),
         other => Err(anyhow::anyhow!(
-            "role `{other}`: must be bare, ours or guard"
+            "role `{other}`: must be bare, ours, collector or guard"
         )),
     })
 }
@@ -104,6 +145,7 @@ fn options(arguments: impl Iterator<Item = String>) -> anyhow::Result<ServerOpti
             Some(("burn", value)) => options.burn.iterations = value.parse()?,
             Some(("access-log", value)) => options.access_log = value.parse()?,
             Some(("no-metrics", value)) => options.no_metrics = value.parse()?,
+            Some(("traces", value)) => options.traces = Some(value.parse()?),
             _ => bail!("role option `{argument}`: unknown"),
         }
     }

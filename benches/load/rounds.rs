@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) access_log: bool,
     /// Whether ours is also measured without metrics.
     pub(crate) no_metrics: bool,
+    /// Whether ours is also measured with traces of no, every hundredth, and every event.
+    pub(crate) traces: bool,
 }
 
 impl Plan {

@@ -7,11 +7,12 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::burn::Burn;
+use super::child::RoleProcess;
 use super::client::{Load, RunningLoad};
 use super::contenders::{Running, Target, contenders};
 use super::ratio::{Better, Comparison, Figure};
 use super::request::Call;
-use super::role::ServerOptions;
+use super::role::{Role, ServerOptions, Traces};
 use super::rounds::{self, Plan, Tally};
 
 /// Time given to the load to open its connections before the warm-up.
@@ -94,10 +95,22 @@ pub(crate) async fn measure(
     plan: &Plan,
     calls: &Arc<[Call]>,
 ) -> anyhow::Result<ShapeReport> {
+    let collector = match plan.traces {
+        true => Some(RoleProcess::start(&Role::Collector).await?),
+        false => None,
+    };
+    let traces = match &collector {
+        Some(collector) => Some(Traces {
+            percent: 0,
+            collector: collector.printed()?,
+        }),
+        None => None,
+    };
     let contenders = contenders(ServerOptions {
         burn: Burn::calibrate(Duration::from_micros(shape.burn_us)),
         access_log: plan.access_log,
         no_metrics: plan.no_metrics,
+        traces,
     });
     let mut rounds = Vec::with_capacity(plan.rounds);
     for number in 0..plan.rounds {
@@ -106,9 +119,12 @@ pub(crate) async fn measure(
         rounds.push(rounds::run(&servers, plan, number, slice).await?);
         servers.stop().await?;
     }
+    if let Some(collector) = collector {
+        collector.stop().await?;
+    }
     Ok(ShapeReport {
         shape,
-        comparisons: Comparison::of_neighbours(&contenders, &figures(), &rounds),
+        comparisons: Comparison::of_each(&contenders, &figures(), &rounds),
     })
 }
 

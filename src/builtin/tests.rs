@@ -60,6 +60,7 @@ impl Running {
             watchdog: Duration::from_secs(60),
             namespace_boundary: ":".to_owned(),
             metrics: true,
+            tracer: crate::trace::Tracer::off(),
         };
         let cores = [Handle::current()];
         let engine = Engine::start(router, config, Arc::new(LocalOwnership), &cores).await;

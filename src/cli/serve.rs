@@ -72,7 +72,10 @@ async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Resul
     let events = examples(&router);
     let routes = router.routes.len();
     let (control, mut requests) = control::channel();
-    let node = Node::start_with(config, router, listeners, Some(control))
+    // A program's traces carry its name, unless they are told another.
+    let mut started = config.clone();
+    started.log.service.get_or_insert_with(|| name.clone());
+    let node = Node::start_with(&started, router, listeners, Some(control))
         .await
         .map_err(|error| refused(error, loaded))?;
     let mut operator = Operator {
@@ -212,6 +215,12 @@ fn refused(error: NodeError, loaded: &Loaded) -> CliError {
             "listen.tls",
             error,
             "name PEM files that belong together",
+        ),
+        NodeError::Collector(error) => CliError::new(
+            Exit::Config,
+            "log.otlp",
+            error,
+            "name a PEM file of the authority that signed the collector's certificate in `log.otlp_ca`",
         ),
         other => CliError::internal(other),
     }

@@ -12,8 +12,9 @@ use super::secret::Secret;
 use super::types::{
     AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, HandlerConfig,
     InterceptorConfig, InterceptorKind, LimitsConfig, ListenConfig, LogConfig, LogFormat,
-    MetricsConfig, NodeConfig, On, RouteConfig, RuntimeConfig, StaticAnswer, TlsConfig,
+    MetricsConfig, NodeConfig, On, OtlpConfig, RouteConfig, RuntimeConfig, StaticAnswer, TlsConfig,
 };
+use super::values::header_list;
 
 /// What `allow` extends by where no section says otherwise.
 const EXTEND: Duration = Duration::from_secs(3600);
@@ -38,6 +39,9 @@ pub(super) fn build(settings: &Settings, dir: &Path) -> Option<Config> {
                 _ => LogFormat::Auto,
             },
             level: it.text("log.level")?,
+            otlp: otlp(it, dir),
+            sampling: it.share("log.sampling")?,
+            service: it.text("log.service"),
         },
         limits: limits(it)?,
         runtime: RuntimeConfig {
@@ -226,6 +230,18 @@ fn centrifugo(it: &Settings, dir: &Path) -> Option<CentrifugoConfig> {
             identity: file("centrifugo.tls.cert").zip(file("centrifugo.tls.key")),
         },
         client: it.text("centrifugo.client")?,
+    })
+}
+
+/// Where traces go, if they do.
+fn otlp(it: &Settings, dir: &Path) -> Option<OtlpConfig> {
+    let headers = it.secret("log.otlp_headers");
+    Some(OtlpConfig {
+        collector: it.collector("log.otlp")?,
+        headers: headers
+            .and_then(|headers| header_list(headers.expose()))
+            .unwrap_or_default(),
+        ca: it.text("log.otlp_ca").map(|path| in_dir(dir, &path)),
     })
 }
 

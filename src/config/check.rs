@@ -99,6 +99,8 @@ typed! {
     flag: Flag => bool;
     count: Count => u64;
     rate: Rate => f64;
+    share: Share => f64;
+    collector: Collector => super::types::Collector;
     duration: Duration => Duration;
     bytes: Bytes => usize;
     listen: Listen => ListenAddr;
@@ -436,6 +438,7 @@ fn is_free(kind: &Kind) -> bool {
             | Kind::Boundary
             | Kind::File
             | Kind::SocketUrl
+            | Kind::Collector
             | Kind::Metadata
             | Kind::Key
             | Kind::Per
@@ -454,7 +457,8 @@ fn takes_list(kind: &Kind) -> bool {
 
 /// Whether an address has something before an `@`, where people put passwords.
 fn holds_credential(kind: &Kind, node: &Node) -> bool {
-    matches!(kind, Kind::Endpoints | Kind::SocketUrl) && node.to_toml().contains('@')
+    let kinds = [Kind::Endpoints, Kind::SocketUrl, Kind::Collector];
+    kinds.contains(kind) && node.to_toml().contains('@')
 }
 
 fn quote_redacted() -> String {

@@ -160,6 +160,7 @@ fn takes_text(kind: &Kind) -> bool {
         Kind::Flag
             | Kind::Count(..)
             | Kind::Rate
+            | Kind::Share
             | Kind::Bytes(..)
             | Kind::Endpoints
             | Kind::Events

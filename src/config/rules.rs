@@ -8,6 +8,7 @@ use super::names;
 use super::problem::{Problem, one_of};
 use super::schema::BUILT_IN;
 use super::types::{ListenAddr, On, is_beyond_loopback};
+use super::values::header_list;
 use crate::event::{EventKind, Subject};
 
 /// What SDKs wait for an answer.
@@ -23,6 +24,7 @@ pub(super) fn check(
     listeners(settings, problems);
     tls_files(settings, world, problems);
     centrifugo(settings, problems);
+    traces(settings, problems, warnings);
     limits(settings, problems);
     let mut used = Used::default();
     for index in 0..settings.routes {
@@ -117,6 +119,7 @@ fn tls_files(settings: &Settings, world: &World<'_>, problems: &mut Vec<Problem>
         "centrifugo.tls.ca",
         "centrifugo.tls.cert",
         "centrifugo.tls.key",
+        "log.otlp_ca",
     ];
     for key in ours.into_iter().chain(towards) {
         let Some(path) = settings.text(key) else {
@@ -158,6 +161,26 @@ fn centrifugo(settings: &Settings, problems: &mut Vec<Problem>) {
             "is less than centrifugo.message_bytes, so that the largest message is never sent",
             "raise it, or lower centrifugo.message_bytes",
         ));
+    }
+}
+
+fn traces(settings: &Settings, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
+    let headers = settings.secret("log.otlp_headers");
+    if headers.is_some_and(|headers| header_list(headers.expose()).is_none()) {
+        problems.push(settings.problem(
+            "log.otlp_headers",
+            "is not a list of metadata that gRPC carries",
+            "write NAME=VALUE, several separated by commas, in visible ASCII characters",
+        ));
+    }
+    if settings.is_written("log.otlp") {
+        return;
+    }
+    for key in ["log.otlp_headers", "log.otlp_ca"] {
+        if settings.is_written(key) {
+            let rule = "does nothing without log.otlp";
+            warnings.push(settings.problem(key, rule, "set log.otlp too, or remove it"));
+        }
     }
 }
 

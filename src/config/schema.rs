@@ -70,6 +70,10 @@ pub(super) enum Kind {
     Endpoints,
     /// A `ws://` or `wss://` address.
     SocketUrl,
+    /// `http://HOST:PORT` or `https://HOST:PORT`.
+    Collector,
+    /// A number from 0 to 1.
+    Share,
     /// A gRPC metadata key.
     Metadata,
     /// An event, or a list of events.
@@ -114,6 +118,8 @@ impl Kind {
             Self::Boundary => "text, at least one character".to_owned(),
             Self::Endpoints => "list of grpc://HOST:PORT or grpcs://HOST:PORT".to_owned(),
             Self::SocketUrl => "ws:// or wss:// address".to_owned(),
+            Self::Collector => "http://HOST:PORT or https://HOST:PORT".to_owned(),
+            Self::Share => "number, 0 to 1".to_owned(),
             Self::Metadata => "metadata key".to_owned(),
             Self::Events => "event or list of events".to_owned(),
             Self::On => "`*`, event, list of events, or `route`".to_owned(),
@@ -272,7 +278,6 @@ pub(super) const LATER_KEYS: &[&str] = &[
     "node.roles",
     "node.serves",
     "listen.http",
-    "log.otlp",
     "cluster",
     "rpc",
     "state",
@@ -284,6 +289,10 @@ pub(super) const RESTART: &[&str] = &[
     "listen",
     "channel",
     "log.format",
+    "log.otlp",
+    "log.otlp_headers",
+    "log.otlp_ca",
+    "log.service",
     "runtime",
     "metrics",
 ];
@@ -337,7 +346,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "log",
         shape: Shape::Once,
-        meaning: "What the node says on stderr.",
+        meaning: "What the node says on stderr, and where its traces go.",
     },
     Section {
         name: "limits",
@@ -403,6 +412,11 @@ pub(super) const KEYS: &[Key] = &[
     // log
     key("log.format", Kind::Choice(&["auto", "pretty", "json"]), "How lines look; `auto` is pretty on a terminal and JSON elsewhere.").default("\"auto\""),
     key("log.level", Kind::Filter, "The least important level shown, for all or by target.").default("\"info\""),
+    key("log.otlp", Kind::Collector, "The collector that traces are exported to, over OTLP with gRPC; https:// for TLS. A collector that is slow or gone costs spans, never events.").optional("traces are not recorded; the context of a caller is still passed on", "\"http://127.0.0.1:4317\""),
+    key("log.sampling", Kind::Share, "The share of traces recorded of those that begin here; a caller's `traceparent` says itself whether it is. 1 records every event.").default("0.01"),
+    key("log.service", Kind::Name, "The `service.name` of traces; their `service.instance.id` is `node.name`.").optional("the program's name", "\"centripeta\""),
+    key("log.otlp_headers", Kind::Secret, "Metadata that the collector asks for, as NAME=VALUE, several separated by commas.").optional("none is sent", "\"${OTLP_HEADERS}\""),
+    key("log.otlp_ca", Kind::File, "The authority of the certificate of an https:// collector, PEM; read at every connection.").optional("those that the system trusts", "\"/etc/centripeta/collector-ca.pem\""),
     // limits
     key("limits.in_flight", Kind::Count(1, 1_000_000), "Events being worked on at once; a stream counts until it is accepted.").default("4096").unit("events"),
     key("limits.in_flight_bytes", Kind::Bytes(1024, 1 << 40), "The bytes of those events together; at least `message_bytes`.").default("\"64MiB\""),

@@ -424,8 +424,20 @@ fn every_key_of_the_schema_can_be_set_and_reaches_the_prints() {
     let loaded = good(
         "[listen]\nauth = { metadata = \"x\", value = \"v\" }\nadmin_token = \"t\"\n\
                        tls = { cert = \"cert.pem\", key = \"key.pem\", client_ca = \"cert.pem\" }\n\
-                       [centrifugo]\ntls = { ca = \"cert.pem\", cert = \"cert.pem\", key = \"key.pem\" }\n",
+                       [centrifugo]\ntls = { ca = \"cert.pem\", cert = \"cert.pem\", key = \"key.pem\" }\n\
+                       [log]\notlp = \"https://[::1]:4317\"\nsampling = 1\nservice = \"chat\"\n\
+                       otlp_headers = \"X-Key=a b, authorization=Bearer c=\"\notlp_ca = \"cert.pem\"\n",
     );
+    let log = &loaded.config.log;
+    let otlp = log.otlp.as_ref().unwrap();
+    assert_eq!(otlp.collector.to_string(), "https://[::1]:4317");
+    let headers = otlp.headers.iter();
+    let headers: Vec<_> = headers
+        .map(|(name, value)| (&**name, value.expose()))
+        .collect();
+    assert_eq!(headers, [("x-key", "a b"), ("authorization", "Bearer c=")]);
+    assert_eq!((log.sampling, log.service.as_deref()), (1.0, Some("chat")));
+    assert!(!print_effective(&loaded).contains("Bearer"));
     let json = effective_json(&loaded);
     for key in schema::KEYS
         .iter()

@@ -177,13 +177,48 @@ pub struct ChannelConfig {
     pub namespace_boundary: String,
 }
 
-/// `[log]`: what the node says on stderr.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// `[log]`: what the node says on stderr, and where its traces go.
+#[derive(Debug, Clone, PartialEq)]
 pub struct LogConfig {
     /// How lines look.
     pub format: LogFormat,
     /// A level, or `level,target=level`, fit for an env filter.
     pub level: String,
+    /// Where traces are exported to; nothing is recorded without.
+    pub otlp: Option<OtlpConfig>,
+    /// The share of traces recorded of those that begin here, 0 to 1.
+    pub sampling: f64,
+    /// The `service.name` of traces; `None` for the program's name.
+    pub service: Option<String>,
+}
+
+/// `log.otlp`: a collector of traces, and what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtlpConfig {
+    /// Its address.
+    pub collector: Collector,
+    /// Metadata of every export: names in lower case, values of visible ASCII.
+    pub headers: Vec<(String, Secret)>,
+    /// The authority that its certificate must come from; `None` for the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// A collector that speaks OTLP over gRPC, `http://HOST:PORT`, or `https://HOST:PORT` with TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collector {
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// A name or an address; IPv6 in brackets.
+    pub host: String,
+    /// Never 0.
+    pub port: u16,
+}
+
+impl fmt::Display for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
+    }
 }
 
 /// How log lines look.

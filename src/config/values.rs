@@ -9,7 +9,7 @@ use super::problem::{Fault, nearest, one_of};
 use super::schema::{Kind, LEVELS, size, time};
 use super::secret::Secret;
 use super::tree::{Node, Value};
-use super::types::{Endpoint, ListenAddr, On};
+use super::types::{Collector, Endpoint, ListenAddr, On};
 use crate::event::EventKind;
 
 /// A value of the type that its key promises.
@@ -20,6 +20,8 @@ pub(super) enum Scalar {
     Flag(bool),
     Count(u64),
     Rate(f64),
+    Share(f64),
+    Collector(Collector),
     Duration(Duration),
     Bytes(usize),
     Listen(ListenAddr),
@@ -37,6 +39,7 @@ pub(super) fn read(kind: &Kind, node: &Node) -> Result<Scalar, Fault> {
         Kind::Flag => flag(&node.value),
         Kind::Count(from, to) => count(&node.value, from, to),
         Kind::Rate => rate(&node.value),
+        Kind::Share => share(&node.value),
         Kind::Bytes(from, to) => bytes(&node.value, from, to),
         Kind::ErrorCode => error_code(&node.value),
         Kind::DisconnectCode => disconnect_code(&node.value),
@@ -76,6 +79,7 @@ fn read_text(kind: &Kind, text: &str) -> Result<Scalar, Fault> {
             "use what Centrifugo's `channel.namespace_boundary` says, by default \":\"",
         )),
         Kind::SocketUrl => socket_url(text).and_then(|()| owned()),
+        Kind::Collector => collector(text).map(Scalar::Collector),
         Kind::Metadata => metadata(text),
         Kind::Key => names::check_key(text).and_then(|()| owned()),
         Kind::Per => names::check_per(text).and_then(|()| owned()),
@@ -147,6 +151,21 @@ fn rate(value: &Value) -> Result<Scalar, Fault> {
     Err(Fault::new(
         "must be above 0 and at most 1000000 events per second",
         "write how many a second, such as 20 or 0.5; to refuse everything, route to `deny`",
+    ))
+}
+
+fn share(value: &Value) -> Result<Scalar, Fault> {
+    let share = match value {
+        Value::Int(number @ (0 | 1)) => f64::from(*number == 1),
+        Value::Float(number) => *number,
+        _ => f64::NAN,
+    };
+    if (0.0..=1.0).contains(&share) {
+        return Ok(Scalar::Share(share));
+    }
+    Err(Fault::new(
+        "must be a number from 0 to 1",
+        "write a share, such as 0.01 for one in a hundred, without quotes",
     ))
 }
 
@@ -372,9 +391,46 @@ fn endpoint(text: &str) -> Result<Endpoint, Fault> {
         Some(rest) => (true, Some(rest)),
         None => (false, text.strip_prefix("grpc://")),
     };
-    let (host, port) = rest
-        .and_then(|rest| rest.trim_end_matches('/').rsplit_once(':'))
-        .ok_or_else(fault)?;
+    let (host, port) = rest.and_then(host_and_port).ok_or_else(fault)?;
+    Ok(Endpoint { tls, host, port })
+}
+
+fn collector(text: &str) -> Result<Collector, Fault> {
+    let (tls, rest) = match text.strip_prefix("https://") {
+        Some(rest) => (true, Some(rest)),
+        None => (false, text.strip_prefix("http://")),
+    };
+    match rest.and_then(host_and_port) {
+        Some((host, port)) => Ok(Collector { tls, host, port }),
+        None if text.contains("/v1/") => Err(Fault::new(
+            "is an address of OTLP over HTTP, and traces leave over gRPC",
+            "write the collector's port for gRPC and no path, such as http://127.0.0.1:4317",
+        )),
+        None => Err(Fault::new(
+            "is not the address of a collector",
+            "write http://HOST:PORT or https://HOST:PORT, such as http://127.0.0.1:4317",
+        )),
+    }
+}
+
+/// `NAME=VALUE,…` as metadata; `None` where that can't be sent.
+pub(super) fn header_list(text: &str) -> Option<Vec<(String, Secret)>> {
+    let pairs = text.split(',').filter(|pair| !pair.trim().is_empty());
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        let Ok(Scalar::Text(name)) = metadata(name.trim()) else {
+            return None;
+        };
+        let value = value.trim();
+        let is_plain = value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        is_plain.then(|| (name, Secret::new(value)))
+    };
+    pairs.map(pair).collect()
+}
+
+/// The parts of `HOST:PORT`, where a slash may follow.
+fn host_and_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.trim_end_matches('/').rsplit_once(':')?;
     let bare = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'));
@@ -386,14 +442,8 @@ fn endpoint(text: &str) -> Result<Endpoint, Fault> {
             !host.is_empty() && host.bytes().all(letter)
         }
     };
-    match port.parse::<u16>() {
-        Ok(port) if valid && port > 0 => Ok(Endpoint {
-            tls,
-            host: host.to_owned(),
-            port,
-        }),
-        _ => Err(fault()),
-    }
+    let port = port.parse::<u16>().ok()?;
+    (valid && port > 0).then(|| (host.to_owned(), port))
 }
 
 fn socket_url(text: &str) -> Result<(), Fault> {

@@ -26,6 +26,7 @@ impl Egress {
             ownership: Arc::clone(&self.ownership),
         });
         publisher.inside = Inside::of(cx);
+        publisher.caller = cx.trace.caller();
         publisher
     }
 }

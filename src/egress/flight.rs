@@ -11,6 +11,7 @@ use super::lanes::Flight;
 use super::stats::Counters;
 use super::upstream::{Fleet, Kind, Lease};
 use super::wire::{CallError, GrpcStatus};
+use crate::trace;
 use bytes::Bytes;
 use std::pin::pin;
 use std::sync::Arc;
@@ -207,7 +208,12 @@ impl Flying {
         shared.counters.sent.fetch_add(1, Ordering::Relaxed);
         shared.counters.tally.sent(self.jobs.len());
         let timeout = last.saturating_duration_since(now);
-        let call = lease.connection.call(&method, &message, timeout, transport);
+        let connection = &lease.connection;
+        let batch = self.jobs.len();
+        let traces = self.jobs.iter_mut().flatten();
+        let traces = traces.filter_map(|job| job.trace.as_deref_mut());
+        let trace = trace::call::leave(traces, batch, connection.authority());
+        let call = connection.call(&method, &message, timeout, transport, trace.as_ref());
         let mut call = pin!(call);
         let mut patience = Some(now + shared.patience());
         loop {

@@ -5,6 +5,7 @@ use super::error::{Error, MethodName};
 use super::methods::MethodInfo;
 use super::scan;
 use super::stats::Counters;
+use crate::trace::call::CallTrace;
 use bytes::Bytes;
 use centripeta_cluster::{Owner, OwnerEpoch, Ownership, SlotId};
 use std::borrow::Cow;
@@ -114,6 +115,8 @@ pub(super) struct Job {
     pub(super) transport_errors: bool,
     /// Under whose ownership.
     pub(super) fence: Option<Fence>,
+    /// The trace that it belongs to, if it does.
+    pub(super) trace: Option<Box<CallTrace>>,
     /// Who waits; nobody for a cast.
     pub(super) reply: Option<oneshot::Sender<Result<Bytes, Error>>>,
     /// Its place in the queue.
@@ -154,6 +157,10 @@ impl Job {
             if self.reply.is_none() {
                 counters.cast_failed(error);
             }
+        }
+        if let Some(trace) = self.trace.take() {
+            let error = result.as_ref().err();
+            trace.ended(&self.method.name, || self.channel(), error);
         }
         if let Some(reply) = self.reply.take() {
             // Nobody may be waiting any more.

@@ -14,6 +14,7 @@ use super::tally::Tally;
 use crate::config::CentrifugoConfig;
 use crate::ingress::tls::TlsError;
 use crate::proto::api;
+use crate::trace::call::Caller;
 use bytes::Bytes;
 use prost::Message;
 use serde::Serialize;
@@ -40,6 +41,8 @@ pub struct Publisher {
     pub(super) fence: Option<Fence>,
     /// The subscribe whose handler calls.
     pub(super) inside: Option<Arc<Inside>>,
+    /// The trace of the event whose handler calls.
+    pub(super) caller: Option<Caller>,
 }
 
 #[derive(Debug, Clone)]
@@ -117,6 +120,7 @@ impl Publisher {
             timeout: None,
             fence: None,
             inside: None,
+            caller: None,
         }
     }
 
@@ -399,7 +403,16 @@ impl Publisher {
                 },
             });
         }
-        let place = live.place(payload.len())?;
+        let trace = self.caller.as_ref().map(Caller::call);
+        let place = match live.place(payload.len()) {
+            Ok(place) => place,
+            Err(error) => {
+                if let Some(trace) = trace {
+                    trace.ended(&method.name, || None, Some(&error));
+                }
+                return Err(error);
+            }
+        };
         let timeout = self.timeout.unwrap_or(limits.timeout).min(LONGEST);
         let job = Job {
             method: method.clone(),
@@ -410,6 +423,7 @@ impl Publisher {
             is_safe,
             transport_errors: self.flags.transport_errors,
             fence: self.fence.clone(),
+            trace,
             reply,
             place,
         };

@@ -1,4 +1,4 @@
-//! TLS towards `grpcs://` endpoints. Files are read at every connection, so that new certificates
+//! TLS towards `grpcs://` endpoints and the collector of traces. Files are read at every connection, so that new certificates
 //! are used from the next one on.
 
 use crate::ingress::tls::{TlsError, certificates, file};
@@ -25,8 +25,13 @@ const SYSTEM: [&str; 4] = [
 pub(crate) struct ClientTls(pub(crate) ClientTlsConfig);
 
 impl ClientTls {
+    /// Secured by these files.
+    pub(crate) const fn new(files: ClientTlsConfig) -> Self {
+        Self(files)
+    }
+
     /// Secures a connection to a host.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         host: &str,
         socket: TcpStream,
@@ -79,7 +84,7 @@ impl ClientTls {
         let system = system.ok_or_else(|| {
             file(
                 Path::new(SYSTEM[0]),
-                &"the system has no list of authorities: set `centrifugo.tls.ca`",
+                &"the system has no list of authorities: name one (`centrifugo.tls.ca`, `log.otlp_ca`)",
             )
         })?;
         // Systems trust some that are malformed to others.

@@ -333,7 +333,10 @@ async fn connect(
 
 /// Whether the API answers: an empty batch does nothing.
 async fn ask(address: &Endpoint, connection: &Connection) -> Result<(), String> {
-    match connection.call("Batch", &[], DIAL_TIMEOUT, false).await {
+    match connection
+        .call("Batch", &[], DIAL_TIMEOUT, false, None)
+        .await
+    {
         Ok(_) => Ok(()),
         Err(CallError::Status(status)) if status.code == 16 => {
             tracing::error!(

@@ -6,6 +6,7 @@
 
 use super::tls::ClientTls;
 use crate::config::Endpoint;
+use crate::trace::TraceContext;
 use base64::Engine;
 use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -132,17 +133,23 @@ impl Dialer {
 }
 
 impl Connection {
+    /// `HOST:PORT` of the endpoint.
+    pub(super) fn authority(&self) -> &str {
+        self.authority.as_str()
+    }
+
     /// Calls a method with an encoded message; answers the encoded response. The caller keeps the
-    /// time; the server is told of it.
+    /// time; the server is told of it, and of the trace if the call belongs to one.
     pub(super) async fn call(
         &self,
         method: &str,
         message: &[u8],
         timeout: Duration,
         transport_errors: bool,
+        trace: Option<&TraceContext>,
     ) -> Result<Bytes, CallError> {
         let request = self
-            .request(method, message, timeout, transport_errors)
+            .request(method, message, timeout, transport_errors, trace)
             .map_err(|why| CallError::NotSent(why.to_string()))?;
         let mut sender = self.sender.clone();
         let ready = sender.ready().await;
@@ -168,6 +175,7 @@ impl Connection {
         message: &[u8],
         timeout: Duration,
         transport_errors: bool,
+        trace: Option<&TraceContext>,
     ) -> Result<Request<Full<Bytes>>, http::Error> {
         let path = PathAndQuery::try_from(format!("{SERVICE}{method}"))?;
         let uri = Uri::builder()
@@ -193,6 +201,9 @@ impl Connection {
         if transport_errors {
             let transport = HeaderValue::from_static("transport");
             request.headers_mut().insert(ERROR_MODE, transport);
+        }
+        if let Some(trace) = trace {
+            trace.write(request.headers_mut());
         }
         Ok(request)
     }

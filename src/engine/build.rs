@@ -15,6 +15,7 @@ use crate::region::{Shard, ShardActor, ShardArgs};
 use crate::router::Router;
 use crate::store::MemoryStore;
 use crate::supervision::{Child, ChildId, Supervisor};
+use crate::trace::Tracer;
 use crate::watchdog::{self, Activities};
 use arc_swap::ArcSwap;
 use centripeta_cluster::{Ownership, ShardLayout};
@@ -42,6 +43,8 @@ pub struct EngineConfig {
     pub namespace_boundary: String,
     /// Whether events are counted for `/metrics`.
     pub metrics: bool,
+    /// Who records what happens to events.
+    pub tracer: Tracer,
 }
 
 /// Why an engine does not start.
@@ -121,6 +124,7 @@ impl Engine {
             in_flight_bytes: Gauge::default(),
             streams: Gauge::default(),
             metrics,
+            tracer: config.tracer,
             faults: Faults::default(),
             activities: Arc::clone(&activities),
             limits: Limits::new(&config.limits),

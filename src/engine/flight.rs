@@ -8,10 +8,11 @@ use crate::cx::Cx;
 use crate::engine::guard::{Ended, Limits};
 use crate::engine::shared::{CoreId, Shared};
 use crate::interceptor::Flow;
-use crate::metrics::stages::StageCounts;
+use crate::metrics::stages::{Half, StageCounts};
 use crate::outcome::{Failure, Outcome, StreamEnd, StreamEndReason, Unavailable};
 use crate::pipeline::{Chain, Stage, StageMessage};
 use crate::reply::StreamOpen;
+use crate::trace::span::Fault;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -208,7 +209,14 @@ impl Flight {
 
     /// From now on the handler may have done something: no second try after a crash.
     pub(crate) fn mark_started(&mut self) {
-        self.inner().phase = Phase::Started;
+        let inner = self.inner();
+        inner.phase = Phase::Started;
+        inner.cx.handler_begins();
+    }
+
+    /// A half of a stage begins.
+    pub(crate) fn half_begins(&mut self, name: &Arc<str>, half: Half) {
+        self.cx_mut().trace.half_begins(name, half);
     }
 
     /// The next stage, or the handler.
@@ -229,6 +237,7 @@ impl Flight {
         if let Some(counts) = self.stage_counts() {
             counts.before_ended(&ended);
         }
+        self.cx_mut().trace.part_ended(|| half_ended(&ended));
         match ended {
             Ended::Done(Flow::Next) => {
                 self.inner().stage += 1;
@@ -247,6 +256,7 @@ impl Flight {
         if let Some(counts) = self.stage_counts() {
             counts.after_ended(&ended);
         }
+        self.cx_mut().trace.part_ended(|| half_ended(&ended));
         match ended {
             Ended::Done(()) => {}
             // The half may have been in the middle of changing the outcome: it can't be trusted.
@@ -298,6 +308,7 @@ impl Flight {
             inner.phase = Phase::Open;
             // What the handler has not taken it will not read: publications find that out at once.
             inner.cx.inbound = None;
+            inner.cx.trace.accepted();
             return self.land_stream(open);
         }
         inner.outcome = Some(outcome);
@@ -354,6 +365,7 @@ impl Flight {
         if let Outcome::Failure(failure) = &outcome {
             inner.shared.faults.failed(cx.kind(), cx.subject(), failure);
         }
+        inner.cx.trace_ends(&outcome);
         if let Some(reply) = inner.call.reply.take() {
             // A caller that went away reads no answer.
             drop(reply.send(Landed::Done(outcome)));
@@ -397,6 +409,36 @@ impl Flight {
             Phase::Out => Self(Some(inner)).go_back(),
             Phase::Open => Self(Some(inner)).cancel_stream(),
         }
+    }
+}
+
+/// How a half ended, for its span.
+fn half_ended<T: HalfResult>(ended: &Ended<T>) -> (&'static str, Option<Fault>) {
+    match ended {
+        Ended::Done(done) => (done.label(), None),
+        Ended::Panicked(message) => ("panicked", Some(Fault::new("panic", message))),
+        Ended::Deadline => ("timeout", Some(Fault::new("timeout", "it took too long"))),
+        Ended::Cancelled => ("cancelled", None),
+    }
+}
+
+/// What a half gives.
+trait HalfResult {
+    fn label(&self) -> &'static str;
+}
+
+impl HalfResult for Flow {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Next => "next",
+            Self::Answer(_) => "answered",
+        }
+    }
+}
+
+impl HalfResult for () {
+    fn label(&self) -> &'static str {
+        "done"
     }
 }
 

@@ -11,6 +11,7 @@ use crate::outcome::Overloaded;
 use crate::pipeline::Roster;
 use crate::region::Shard;
 use crate::store::MemoryStore;
+use crate::trace::Tracer;
 use crate::watchdog::{Activities, Beat};
 use arc_swap::ArcSwap;
 use centripeta_cluster::{Ownership, ShardLayout};
@@ -94,6 +95,8 @@ pub(crate) struct Shared {
     pub(crate) in_flight_bytes: Gauge,
     /// Accepted streams.
     pub(crate) streams: Gauge,
+    /// What is recorded of events.
+    pub(crate) tracer: Tracer,
     /// What is counted of events, streams and actors.
     pub(crate) metrics: Metrics,
     /// What goes wrong, for the log.

@@ -11,6 +11,7 @@ mod shutdown;
 mod stages;
 mod stages_failing;
 mod streams;
+mod traces;
 
 use crate::config::Config;
 use crate::cx::Cx;

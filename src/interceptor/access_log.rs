@@ -1,6 +1,7 @@
 //! `access-log`: a line for every event at its end; for an accepted stream when it is over.
 //!
-//! It shows names and outcomes, never payloads, metadata or tokens. With its level switched off it
+//! It shows names and outcomes, and the trace that the event belongs to (`trace_id`), if it does; never
+//! payloads, metadata or tokens. With its level switched off it
 //! costs a look at one flag.
 
 use crate::answer::client_code;
@@ -171,6 +172,8 @@ impl AccessLog {
         let label = self.show(Label, || Some(outcome.label()));
         let code = self.show(Code, || client_code(cx.kind(), outcome));
         let took_ms = self.show(Took, || Some(took.as_micros() as f64 / 1000.0));
+        let trace = cx.trace_context();
+        let trace_id = trace.is_some().then(|| trace.trace_id().to_string());
         macro_rules! write {
             ($level:expr) => {
                 tracing::event!(
@@ -187,6 +190,7 @@ impl AccessLog {
                     outcome = label,
                     code,
                     took_ms,
+                    trace_id,
                     "access"
                 )
             };

@@ -118,6 +118,8 @@ metrics! {
         "The limits of the queue, by their key under `centrifugo` in `node.toml`.";
     ENDPOINT_UP = Gauge "centripeta_publisher_endpoint_up" ["endpoint"]
         "1 while calls go to this endpoint of `centrifugo.api`; 0 while it is unreachable or lets calls wait.";
+    TRACE_SPANS = Counter "centripeta_trace_spans_total" ["result"]
+        "Spans of traces (`log.otlp`), by what became of them: `exported`; `dropped`, since the collector is slower than they come or the node ended; `failed`, since the collector was not there or did not take them.";
 }
 
 #[cfg(test)]

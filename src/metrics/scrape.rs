@@ -34,6 +34,7 @@ pub(crate) fn page(engine: &Engine) -> Option<String> {
     streams(&mut page, shared);
     cores(&mut page, shared);
     publisher(&mut page, &shared.egress.publisher);
+    traces(&mut page, shared);
     Some(page.into_text())
 }
 
@@ -250,6 +251,14 @@ fn streams(page: &mut Page, shared: &Shared) {
             samples.value(&[kind.name(), reason], count);
         }
     }
+}
+
+fn traces(page: &mut Page, shared: &Shared) {
+    let spans = shared.tracer.counts();
+    page.metric(&names::TRACE_SPANS)
+        .value(&["exported"], spans.exported)
+        .value(&["dropped"], spans.dropped)
+        .value(&["failed"], spans.failed);
 }
 
 fn cores(page: &mut Page, shared: &Shared) {

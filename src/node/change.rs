@@ -17,6 +17,7 @@ pub(crate) struct Change {
     limits: EngineLimits,
     plan: Prepared,
     publisher: Reconfigured,
+    sampling: f64,
     connections: ConnectionLimits,
     current: Arc<ArcSwap<ConnectionLimits>>,
 }
@@ -34,6 +35,7 @@ impl Node {
             limits: engine_limits(config),
             plan: self.engine.prepare(router)?,
             publisher: publisher.map_err(NodeError::Centrifugo)?,
+            sampling: config.log.sampling,
             connections: connection_limits(config),
             current: Arc::clone(&self.limits),
         })
@@ -46,6 +48,7 @@ impl Change {
         self.engine.set_limits(&self.limits);
         self.current.store(Arc::new(self.connections));
         self.publisher.apply();
+        self.engine.shared.tracer.set_sampling(self.sampling);
         self.plan.run();
     }
 }

@@ -648,7 +648,7 @@ async fn run_on_pool(mut flight: Flight, route: Arc<Route>, waiting: Waiting, th
 }
 
 /// The handler has ended: the outcome is checked and goes back.
-fn finish(flight: Flight, route: &Route, ended: Ended<Outcome>) {
+fn finish(mut flight: Flight, route: &Route, ended: Ended<Outcome>) {
     let outcome = match ended {
         Ended::Done(mut outcome) => {
             let cx = flight.cx();
@@ -670,6 +670,7 @@ fn finish(flight: Flight, route: &Route, ended: Ended<Outcome>) {
         Ended::Deadline => Failure::Deadline.into(),
         Ended::Cancelled => Failure::Cancelled.into(),
     };
+    flight.cx_mut().handler_ended(&outcome);
     flight.finish(outcome);
 }
 

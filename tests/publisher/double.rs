@@ -41,6 +41,9 @@ pub(crate) struct State {
     pub(crate) singles: Mutex<usize>,
     /// Reads.
     pub(crate) reads: Mutex<usize>,
+    /// `traceparent` and `tracestate` of every call but empty batches.
+    #[allow(dead_code, reason = "read where it is tested")]
+    pub(crate) traces: Mutex<Vec<[Option<String>; 2]>>,
 }
 
 impl State {
@@ -149,6 +152,14 @@ impl Service {
         }
     }
 
+    fn keep_trace<T>(&self, request: &Request<T>) {
+        let trace = ["traceparent", "tracestate"].map(|name| {
+            let value = request.metadata().get(name)?;
+            value.to_str().ok().map(str::to_owned)
+        });
+        self.0.traces.lock().unwrap().push(trace);
+    }
+
     async fn suffer(&self) -> Result<(), Status> {
         let fault = *self.0.fault.lock().unwrap();
         match fault {
@@ -196,6 +207,7 @@ fn status(error: &Error) -> Status {
 macro_rules! answer {
     ($self:ident, $request:ident, $method:ident, $response:ident) => {{
         $self.check(&$request)?;
+        $self.keep_trace(&$request);
         let is_transport = $request.metadata().contains_key("x-centrifugo-error-mode");
         let result = $self.0.$method($request.get_ref());
         $self.suffer().await?;
@@ -238,6 +250,9 @@ impl CentrifugoApi for Service {
         request: Request<api::BatchRequest>,
     ) -> Result<Response<api::BatchResponse>, Status> {
         self.check(&request)?;
+        if !request.get_ref().commands.is_empty() {
+            self.keep_trace(&request);
+        }
         let api::BatchRequest { commands, parallel } = request.into_inner();
         let mut replies: Vec<Reply> = commands.iter().map(|it| self.0.run(it)).collect();
         if !commands.is_empty() {

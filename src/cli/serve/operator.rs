@@ -161,7 +161,7 @@ fn of_problems(problems: Vec<Problem>) -> Refused {
 fn of_node(error: &NodeError) -> Refused {
     let help = match error {
         NodeError::Engine(_) => "change the routes named, here or in the program",
-        NodeError::Tls(_) | NodeError::Centrifugo(_) => {
+        NodeError::Tls(_) | NodeError::Centrifugo(_) | NodeError::Collector(_) => {
             "name PEM files that can be read and belong together"
         }
         NodeError::Threads(_) => "let the process have more threads",

@@ -121,8 +121,38 @@ const BAD: &[(&str, &str, &str)] = &[
     ),
     (
         "[log]\notlp = \"http://x\"",
-        "log.otlp (node.toml:2): is not part of this version",
-        "remove it",
+        "log.otlp = \"http://x\" (node.toml:2): is not the address of a collector",
+        "http://127.0.0.1:4317",
+    ),
+    (
+        "[log]\notlp = \"localhost:4317\"",
+        "log.otlp = \"localhost:4317\" (node.toml:2): is not the address of a collector",
+        "http://127.0.0.1:4317",
+    ),
+    (
+        "[log]\notlp = \"http://x:4318/v1/traces\"",
+        "log.otlp = \"http://x:4318/v1/traces\" (node.toml:2): is an address of OTLP over HTTP",
+        "port for gRPC",
+    ),
+    (
+        "[log]\notlp = \"http://user:secret@x:4317\"",
+        "log.otlp (node.toml:2): is not the address of a collector",
+        "http://127.0.0.1:4317",
+    ),
+    (
+        "[log]\notlp = \"http://x:4317\"\nsampling = 1.5",
+        "log.sampling = 1.5 (node.toml:3): must be a number from 0 to 1",
+        "0.01",
+    ),
+    (
+        "[log]\notlp = \"http://x:4317\"\notlp_headers = \"secret\"",
+        "log.otlp_headers = \"<redacted>\" (node.toml:3): is not a list of metadata",
+        "NAME=VALUE",
+    ),
+    (
+        "[log]\notlp = \"https://x:4317\"\notlp_ca = \"gone.pem\"",
+        "log.otlp_ca = \"gone.pem\" (node.toml:3): cannot be read",
+        "PEM",
     ),
     (
         "[listen]\ngrpc = \"example.org:1\"",

@@ -21,6 +21,7 @@ fn job(channels: &[&str], number: u32) -> Job {
         is_safe: false,
         transport_errors: false,
         fence: None,
+        trace: None,
         reply: None,
         place: Place {
             counters: Arc::new(Counters::default()),

@@ -7,7 +7,7 @@ use crate::region::Shard;
 use crate::routing::key::{LaneKey, Space};
 use ractor::Message;
 
-fn shard_of<'a>(shared: &'a Shared, channel: &str) -> &'a Arc<Shard> {
+pub(super) fn shard_of<'a>(shared: &'a Shared, channel: &str) -> &'a Arc<Shard> {
     let slot = LaneKey::new(Space::Channel, channel).slot();
     &shared.shards[usize::from(shared.layout.shard_of(slot).index())]
 }
@@ -20,7 +20,7 @@ fn elsewhere(shared: &Shared, of: &str) -> String {
     others.next().unwrap()
 }
 
-async fn kill<M: Message>(seat: &Seat<M>) {
+pub(super) async fn kill<M: Message>(seat: &Seat<M>) {
     let actor = seat.occupant().unwrap();
     actor.kill();
     eventually("the supervisor has noticed", || {

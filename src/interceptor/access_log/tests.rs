@@ -103,6 +103,21 @@ async fn every_event_leaves_one_line_with_its_names_and_its_end_and_no_payload()
 }
 
 #[tokio::test]
+async fn a_line_names_the_trace_of_an_event_that_has_one() {
+    let (kept, _guard) = Kept::up_to(Level::INFO);
+    let running = Running::of(&with_routes("")).await;
+    let call = json!({"client": "c1", "user": "ann", "method": "seat.hold"});
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    running
+        .ask_with(EventKind::Rpc, &call, &[("traceparent", parent)])
+        .await;
+    running.ask(EventKind::Rpc, &call).await;
+    let lines = kept.lines();
+    assert_eq!(lines[0]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(lines[1].get("trace_id"), None);
+}
+
+#[tokio::test]
 async fn a_line_shows_the_fields_that_were_asked_for_and_no_others() {
     let (kept, _guard) = Kept::up_to(Level::WARN);
     let log = "level = \"warn\"\nfields = [\"key\", \"handler\", \"outcome\"]\n";
