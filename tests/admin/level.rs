@@ -49,6 +49,11 @@ impl Node {
         ))
     }
 
+    fn reload(&self, dir: &Path) -> Ended {
+        let set = format!("listen.admin={}", self.admin);
+        run(stock(dir, ["reload", "--json", "--set", &set]))
+    }
+
     /// Whether a call of this method is in the log.
     fn shows(&self, method: &str) -> bool {
         self.process.said().iter().any(|line| line.contains(method))
@@ -88,6 +93,14 @@ fn a_level_set_at_run_time_holds_until_it_is_set_back_in_both_forms_of_the_log()
             .iter()
             .filter(|line| line.contains("the log level was changed"));
         assert_eq!(told.count(), 3, "{said:#?}");
+        // The configuration says `info` all along, which a reload brings back.
+        let reloaded = node.reload(dir.path());
+        assert_eq!(reloaded.code, 0, "{reloaded:?}");
+        let changed = &reloaded.json()["changed"];
+        assert_eq!(*changed, serde_json::json!(["log.level: trace -> info"]));
+        assert_eq!(node.level(dir.path(), &[]).out.trim(), "info");
+        let again = node.reload(dir.path()).json();
+        assert_eq!(again["changed"], serde_json::json!([]));
     }
 }
 

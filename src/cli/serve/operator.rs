@@ -77,10 +77,7 @@ impl Operator<'_> {
         self.warnings = loaded.warnings;
         let mut changed = comparison.changed;
         if self.config.log.level != level && !changed.iter().any(|it| it.starts_with("log.level")) {
-            changed.push(format!(
-                "log.level: \"{level}\" -> \"{}\"",
-                self.config.log.level
-            ));
+            changed.push(format!("log.level: {level} -> {}", self.config.log.level));
         }
         Ok(Reloaded {
             changed,

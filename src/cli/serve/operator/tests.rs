@@ -49,34 +49,6 @@ async fn serve(mut operator: Operator<'_>, node: &Node, mut requests: Requests) 
 }
 
 #[tokio::test]
-async fn the_level_is_told_and_set_and_what_is_none_is_refused() {
-    let (dir, telemetry) = (tempfile::tempdir().unwrap(), telemetry());
-    write(dir.path(), "");
-    let (operator, node) = operator(dir.path(), &telemetry).await;
-    let (control, requests) = control::channel();
-    let asks = async move {
-        assert_eq!(control.ask(Request::Level).await.unwrap(), "info");
-        let set = async |level: &str| {
-            let level = level.to_owned();
-            let ask = |reply| Request::SetLevel(level, reply);
-            control.ask(ask).await.unwrap()
-        };
-        assert_eq!(set("warn").await, Ok("info".to_owned()));
-        for none in ["", "loud\"", "centripeta=loud"] {
-            let refused = set(none).await.unwrap_err();
-            assert!(!refused.problems[0].help.is_empty(), "{refused}");
-        }
-        assert_eq!(control.ask(Request::Level).await.unwrap(), "warn");
-        // The file says `info` all along, which a reload brings back.
-        let reloaded = control.ask(Request::Reload).await.unwrap().unwrap();
-        assert_eq!(reloaded.changed, ["log.level: warn -> info"]);
-    };
-    let (config, ()) = tokio::join!(serve(operator, &node, requests), asks);
-    assert_eq!(config.log.level, "info");
-    node.shutdown(std::time::Duration::ZERO).await;
-}
-
-#[tokio::test]
 async fn requests_at_once_are_carried_out_one_after_the_other_and_the_second_finds_nothing_to_do() {
     let (dir, telemetry) = (tempfile::tempdir().unwrap(), telemetry());
     write(dir.path(), "");
