@@ -2,10 +2,6 @@
 //! program say, and real programs take it.
 #![allow(clippy::unwrap_used)]
 
-#[allow(
-    dead_code,
-    reason = "shared with tests/cli, each uses the part of it that it needs"
-)]
 #[path = "cli/process.rs"]
 mod process;
 #[path = "deploy/together.rs"]

@@ -9,29 +9,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What a page may name before it is there; a name that is there needs no entry here.
-const DUE: &[&str] = &[
-    "docs/install.md",
-    "doctor",
-    "load",
-    "reload",
-    "log-level",
-    "completion",
-    "log.otlp",
-    "log.sampling",
-    "centripeta_publisher_calls_total",
-    "centripeta_publisher_endpoint_up",
-    "centripeta_publisher_queued_calls",
-];
 /// Ends of names that look like keys and are files.
 const FILES: &[&str] = &["toml", "rs", "md", "json", "yml", "conf", "js", "mjs"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn is_due(name: &str) -> bool {
-    DUE.contains(&name)
 }
 
 /// A page: its path from the root and its text.
@@ -188,10 +170,8 @@ fn every_command_and_flag_that_the_pages_name_exists() {
                 assert!(help(&[]).contains(command), "{}: {command}", code.place);
                 continue;
             }
-            let Some(help) = commands.get(command) else {
-                assert!(is_due(command), "{}: no command {command}", code.place);
-                continue;
-            };
+            let help = commands.get(command);
+            let help = help.unwrap_or_else(|| panic!("{}: no command {command}", code.place));
             seen.insert(command.to_owned());
             for flag in words.filter(|word| word.starts_with("--") && word.len() > 2) {
                 let flag = flag.split('=').next().unwrap();
@@ -274,7 +254,7 @@ fn every_key_that_the_pages_name_is_one_of_ours_or_of_centrifugo() {
         if sections.contains(first) || defaults.get(first).is_some() {
             let pointer = format!("/{}", full.replace('.', "/"));
             let is_known = defaults.pointer(&pointer).is_some();
-            assert!(is_known || is_due(key), "{}: no key {key}", code.place);
+            assert!(is_known, "{}: no key {key}", code.place);
             seen[1] += 1;
         }
     }
@@ -359,7 +339,7 @@ fn settings_in_blocks_and_variables_of_the_environment_are_keys() {
             let mut keys = Vec::new();
             flatten("", &toml::Value::Table(table), &mut keys);
             for key in keys {
-                assert!(is_ours(&key) || is_due(&key), "{}: {key}", code.place);
+                assert!(is_ours(&key), "{}: {key}", code.place);
                 seen[0] += 1;
             }
         }
@@ -367,7 +347,7 @@ fn settings_in_blocks_and_variables_of_the_environment_are_keys() {
         let variable = name.strip_prefix("CENTRIPETA_");
         if let Some(path) = variable.filter(|path| path.contains("__") && !path.contains('…')) {
             let key = path.to_lowercase().replace("__", ".");
-            assert!(is_ours(&key) || is_due(&key), "{}: {name}", code.place);
+            assert!(is_ours(&key), "{}: {name}", code.place);
             seen[1] += 1;
         }
     }
@@ -389,7 +369,7 @@ fn every_metric_and_label_value_that_the_pages_name_exists() {
                 .iter()
                 .find_map(|suffix| word.strip_suffix(suffix));
             let is_known = names.contains(word) || part.is_some_and(|name| names.contains(name));
-            assert!(is_known || is_due(word), "{}: no metric {word}", code.place);
+            assert!(is_known, "{}: no metric {word}", code.place);
             seen += 1;
         }
         let Some((_, selectors)) = code.text.split_once('{') else {
@@ -479,9 +459,6 @@ fn every_file_and_test_that_the_pages_name_exists() {
             Some((path, test)) => (path, Some(test)),
             None => (code.text.as_str(), None),
         };
-        if is_due(path) {
-            continue;
-        }
         let file = root().join(path);
         assert!(file.exists(), "{}: no {path}", code.place);
         if let Some(test) = test {
@@ -525,11 +502,7 @@ fn every_link_between_the_pages_leads_somewhere() {
                     _ => root().join(folder).join(path),
                 };
                 seen += 1;
-                if !file.exists() {
-                    let due = folder.join(path);
-                    assert!(is_due(&due.to_string_lossy()), "{place}");
-                    continue;
-                }
+                assert!(file.exists(), "{place}");
                 if !anchor.is_empty() {
                     let text = fs::read_to_string(&file).unwrap();
                     assert!(anchors(&text).contains(anchor), "{place}");

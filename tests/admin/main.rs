@@ -6,7 +6,6 @@ mod fake;
 mod level;
 mod listener;
 #[path = "../cli/process.rs"]
-#[allow(dead_code, reason = "another test target uses the rest of it")]
 mod process;
 mod program;
 mod reload;
