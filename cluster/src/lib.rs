@@ -11,8 +11,21 @@
 //! | name to slot, slot to shard to core | `slot.rs` |
 //! | who owns a slot | `owner.rs` |
 
+mod codec;
 mod owner;
+mod rules;
 mod slot;
+mod table;
+#[cfg(test)]
+mod testing;
 
+pub use codec::{DECODE_LIMIT, DecodeError};
 pub use owner::{LocalOwnership, NodeId, Owner, OwnerEpoch, Ownership};
+pub use rules::{Rule, Rules};
 pub use slot::{HASH_ID, LayoutError, SLOT_COUNT, ShardId, ShardLayout, SlotId, slot_of, tag_of};
+pub use table::{
+    Advance, Applied, BootId, ClusterId, ClusterInfo, Command, Completion, DataId, Delta, Entry,
+    Grant, History, Incarnation, Install, InvalidTable, LeaderId, LogId, Member, Move, MoveAbort,
+    MoveId, MoveReason, MoveStart, NodeChange, NodeRec, NodeState, Outcome, Refusal, Registration,
+    Roles, Serves, Settings, SlotRec, Table, View,
+};
