@@ -11,6 +11,7 @@
 //! | name to slot, slot to shard to core | `slot.rs` |
 //! | who owns a slot | `owner.rs` |
 
+pub mod allocation;
 mod codec;
 mod owner;
 mod rules;
