@@ -13,6 +13,7 @@
 
 pub mod allocation;
 mod codec;
+pub mod handoff;
 pub mod lease;
 mod owner;
 mod rules;

@@ -73,8 +73,8 @@ enum Stage {
     Fenced,
     /// Events are admitted.
     Open,
-    /// The leader was told that we let go of it; waits for the table's word.
-    Released,
+    /// The leader was told that we let go of it; waits for the table's word. Was it open?
+    Released { open: bool },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -222,26 +222,32 @@ impl Tenure {
         effects
     }
 
-    /// The slot is let go for a move: the node does not act for it until the move is aborted. Says
-    /// whether it was open at this epoch.
+    /// The slot is let go for a move: the node does not act for it, nor opens it, until the move is
+    /// aborted. Says whether it was held at this epoch.
     pub fn release(&mut self, slot: SlotId, epoch: OwnerEpoch) -> bool {
-        match self.slots.get_mut(&slot) {
-            Some(held) if held.epoch == epoch && held.stage == Stage::Open => {
-                held.stage = Stage::Released;
+        match self.slots.get_mut(&slot).filter(|held| held.epoch == epoch) {
+            Some(held) => {
+                if !matches!(held.stage, Stage::Released { .. }) {
+                    held.stage = Stage::Released {
+                        open: held.stage == Stage::Open,
+                    };
+                }
                 true
             }
-            _ => false,
+            None => false,
         }
     }
 
     /// The move was aborted: the node acts for the slot again, at the same epoch.
-    pub fn take_back(&mut self, slot: SlotId, epoch: OwnerEpoch) {
-        if let Some(held) = self.slots.get_mut(&slot)
-            && held.epoch == epoch
-            && held.stage == Stage::Released
+    pub fn take_back(&mut self, slot: SlotId, epoch: OwnerEpoch) -> Vec<TenureEffect> {
+        let mut effects = Vec::new();
+        if let Some(held) = self.slots.get_mut(&slot).filter(|held| held.epoch == epoch)
+            && let Stage::Released { open } = held.stage
         {
-            held.stage = Stage::Open;
+            held.stage = if open { Stage::Open } else { Stage::Named };
+            self.go_on(slot, &mut effects);
         }
+        effects
     }
 
     /// This life of the node is over.
@@ -282,7 +288,7 @@ impl Tenure {
                     via: held.via,
                 });
             }
-            Stage::Fencing | Stage::Open | Stage::Released => {}
+            Stage::Fencing | Stage::Open | Stage::Released { .. } => {}
         }
     }
 }

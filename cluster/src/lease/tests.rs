@@ -539,3 +539,27 @@ fn another_owner_a_newer_epoch_or_death_drops_a_slot() {
     next.lease(true);
     assert_eq!(next.table(&View::new(log.table), [spot]), []);
 }
+
+#[test]
+fn a_slot_let_go_before_it_was_open_stays_shut_until_the_move_is_aborted() {
+    let (_, view) = view_of_one_slot();
+    let (spot, epoch) = (slot(5), OwnerEpoch(1));
+    let mut tenure = Tenure::new(member(1, 1));
+    tenure.lease(true);
+    tenure.table(&view, [spot]);
+    assert!(tenure.release(spot, epoch) && tenure.release(spot, epoch));
+    assert!(!tenure.release(spot, OwnerEpoch(2)));
+    assert_eq!(tenure.fenced(spot, epoch, Ok(())), []);
+    assert_eq!(tenure.lease(false), [TenureEffect::Suspend]);
+    assert_eq!(tenure.lease(true), [TenureEffect::Resume]);
+    assert_eq!(tenure.acts_for(spot, true), None);
+    assert_eq!(
+        tenure.take_back(spot, epoch),
+        [TenureEffect::Fence { slot: spot, epoch }]
+    );
+    tenure.fenced(spot, epoch, Ok(()));
+    assert_eq!(tenure.acts_for(spot, true), Some(epoch));
+    tenure.release(spot, epoch);
+    assert_eq!(tenure.take_back(spot, epoch), []);
+    assert_eq!(tenure.acts_for(spot, true), Some(epoch));
+}
