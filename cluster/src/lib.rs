@@ -14,8 +14,10 @@
 pub mod allocation;
 mod codec;
 pub mod handoff;
+pub mod hold;
 pub mod lease;
 mod owner;
+pub mod peer;
 mod rules;
 mod slot;
 mod table;

@@ -448,7 +448,7 @@ fn a_source_that_keeps_slots_closed_and_says_nothing_is_given_up() {
     world.leader.closed(S.id, 1, at(60_000));
     assert_eq!(world.leader.tick(at(64_999)), []);
     let effects = world.leader.tick(at(65_000));
-    world.commit(&effects, 65_000);
+    world.commit(&effects);
     let mut drain = World::new(MoveReason::Drain, Rules::ALL);
     drain.leader.closed(S.id, 1, at(0));
     assert_eq!(drain.leader.tick(at(9_999)), []);

@@ -1,0 +1,5 @@
+//! Links between nodes: the part that needs no network.
+
+mod order;
+
+pub use order::{Arrived, Inbox, Opened, Outbox, StaleLink};
