@@ -18,7 +18,10 @@ pub mod hold;
 pub mod lease;
 mod owner;
 pub mod peer;
+pub mod route;
 mod rules;
+#[cfg(test)]
+mod sim;
 mod slot;
 mod table;
 #[cfg(test)]
