@@ -1,5 +1,7 @@
 //! Links between nodes: the part that needs no network.
 
+mod admit;
 mod order;
 
+pub use admit::{Admission, Asked, CATCH_UP, LAPSE_WAIT, NotHere, Owned, Reason};
 pub use order::{Arrived, Inbox, Opened, Outbox, StaleLink};

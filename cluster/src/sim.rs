@@ -54,6 +54,15 @@ fn a_million_random_steps_have_no_double_owner() {
 }
 
 #[test]
+#[ignore = "takes minutes"]
+fn ten_million_random_steps_have_no_double_owner() {
+    for seed in 1000..1400 {
+        let report = run(seed, 26_000, Rules::ALL, seed % 2 == 0);
+        assert_eq!(report.violation, None, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_seed_runs_the_same_way_twice() {
     let (one, two) = (
         run(7, 20_000, Rules::ALL, false),

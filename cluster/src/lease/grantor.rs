@@ -446,8 +446,9 @@ impl Grantor {
         }
         let mut registrar = std::mem::take(&mut self.registrar);
         let effects = registrar.tick(table, now, |old| {
+            // One that this grantor has not seen in a table yet counts as alive.
             let heard = self.nodes.get(&old.id).filter(|heard| heard.member == old);
-            let over = heard.is_none_or(|heard| self.over(heard, now).is_some());
+            let over = heard.is_some_and(|heard| self.over(heard, now).is_some());
             over || !self.rules.hold(Rule::ReplaceAfterMargin)
         });
         self.registrar = registrar;

@@ -184,6 +184,19 @@ impl Holder {
         effects
     }
 
+    /// Two other voters, if the leader has not answered for two intervals: heartbeats and `Released`
+    /// go through them as well.
+    pub fn detour(&self, now: Reading) -> Vec<NodeId> {
+        let unheard = self
+            .waiting_since
+            .is_some_and(|since| now.longest_since(since) >= self.config.heartbeat * 2);
+        let others = self
+            .voters
+            .iter()
+            .filter(|voter| Some(**voter) != self.leader && **voter != self.me.id);
+        others.copied().take(if unheard { 2 } else { 0 }).collect()
+    }
+
     /// Time has passed.
     pub fn tick(&mut self, now: Reading) -> Vec<HolderEffect> {
         let mut effects = Vec::new();
@@ -258,13 +271,8 @@ impl Holder {
         if self.sent.len() > UNANSWERED {
             self.sent.pop_front();
         }
-        let since = *self.waiting_since.get_or_insert(now);
-        let unheard = now.longest_since(since) >= self.config.heartbeat * 2;
-        let others = self
-            .voters
-            .iter()
-            .filter(|voter| **voter != leader && **voter != self.me.id);
-        let via = others.copied().take(if unheard { 2 } else { 0 }).collect();
+        self.waiting_since.get_or_insert(now);
+        let via = self.detour(now);
         let heartbeat = Heartbeat {
             member: self.me,
             boot: self.boot,
