@@ -10,9 +10,15 @@
 //! the end, after some calm, every slot is served.
 
 mod checker;
+mod deliver;
+mod effects;
+mod faults;
+mod life;
+mod log;
 mod net;
 mod node;
 mod raft;
+mod tick;
 mod world;
 
 use crate::{Rule, Rules};

@@ -3,12 +3,16 @@
 //! One per leadership: it begins with a barrier and the assumption that every node was heard just
 //! now, and ends with the leadership. What it proposes it never takes back.
 
+mod effect;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::registrar::{RegisterRefusal, Registrar};
+pub use effect::GrantorEffect;
+
+use super::registrar::Registrar;
 use super::{Ack, Heartbeat, LeaseConfig, Reading};
-use crate::{BootId, DataId, LeaderId, Member, NodeId, Registration, Rule, Rules, Table};
+use crate::{BootId, LeaderId, Member, NodeId, Registration, Rule, Rules, Table};
 
 /// Rounds of leadership begin at most so often.
 const ROUND_EVERY: Duration = Duration::from_millis(50);
@@ -18,63 +22,6 @@ const SLEPT: Duration = Duration::from_millis(300);
 const PROPOSE_AGAIN: Duration = Duration::from_secs(2);
 /// A node that was heard only through others for so long loses its slots.
 const CUT_OFF: Duration = Duration::from_secs(5);
-
-/// What a grantor wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GrantorEffect {
-    /// Propose a `Barrier` with this nonce.
-    Barrier {
-        /// Its nonce.
-        nonce: u64,
-    },
-    /// Make sure, by a round that begins now, that this node still leads; then say how that went.
-    Round {
-        /// Tells one from another.
-        id: u64,
-    },
-    /// Answer a heartbeat.
-    Ack {
-        /// Through this voter, if the heartbeat came through it.
-        via: Option<NodeId>,
-        /// The answer.
-        ack: Ack,
-    },
-    /// Tell a node that this life of it is over.
-    TellDead {
-        /// Which life.
-        member: Member,
-    },
-    /// Refuse the heartbeat of a second process under one identity.
-    RefuseProcess {
-        /// Which identity.
-        member: Member,
-        /// The process that is refused.
-        boot: BootId,
-    },
-    /// Propose `DeclareDead`, with grants for its slots.
-    DeclareDead {
-        /// Which life.
-        member: Member,
-        /// Why, in words.
-        why: &'static str,
-    },
-    /// Propose `Register`, with grants for the slots of the life that it replaces.
-    Register {
-        /// The node.
-        node: Registration,
-        /// The life that it replaces.
-        replaces: Option<Member>,
-    },
-    /// Refuse to register a node.
-    RefuseRegister {
-        /// Which one.
-        data: DataId,
-        /// Which process of it.
-        boot: BootId,
-        /// Why.
-        why: RegisterRefusal,
-    },
-}
 
 /// What is known of a living node.
 #[derive(Debug, Clone, Copy)]
