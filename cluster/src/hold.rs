@@ -174,10 +174,12 @@ impl Hold {
         }
         if kept.wrong_owners > WRONG_OWNERS {
             self.tickets.remove(&ticket);
-            effects.push(HoldEffect::Answer {
-                ticket,
-                fate: Fate::Unavailable,
-            });
+            let fate = if kept.died {
+                Fate::Ambiguous
+            } else {
+                Fate::Unavailable
+            };
+            effects.push(HoldEffect::Answer { ticket, fate });
         } else {
             self.put_back(slot, ticket, kept);
         }
@@ -304,10 +306,12 @@ impl Hold {
         self.events -= 1;
         self.bytes -= kept.bytes;
         self.tickets.remove(&ticket);
-        Some(HoldEffect::Answer {
-            ticket,
-            fate: Fate::Unavailable,
-        })
+        let fate = if kept.died {
+            Fate::Ambiguous
+        } else {
+            Fate::Unavailable
+        };
+        Some(HoldEffect::Answer { ticket, fate })
     }
 
     /// Sends what is held, if it may go: in order, so many unanswered per channel.

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use crate::{Member, Rule, Rules, SlotId};
+use crate::{BootId, Rule, Rules, SlotId};
 
-/// An ingress core, in one life of its node.
+/// An ingress core of one process: generations go on when its node registers anew, and begin again
+/// when it starts anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sender {
-    /// The node.
-    pub member: Member,
+    /// The process.
+    pub boot: BootId,
     /// The core.
     pub core: u16,
 }
@@ -50,9 +51,8 @@ impl Bars {
         *highest = (*highest).max(generation);
     }
 
-    /// A life of a node is over: it sends nothing more.
-    pub fn forget(&mut self, member: Member) {
-        self.highest
-            .retain(|(sender, _), _| sender.member != member);
+    /// A process is over: it sends nothing more.
+    pub fn forget(&mut self, boot: BootId) {
+        self.highest.retain(|(sender, _), _| sender.boot != boot);
     }
 }

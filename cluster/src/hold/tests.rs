@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::*;
 use crate::testing::{Chance, member, slot};
-use crate::{Rule, Rules};
+use crate::{BootId, Rule, Rules};
 
 fn at(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -211,7 +211,7 @@ fn a_new_owner_gets_nothing_while_the_old_one_may_still_run_something() {
 fn bars_keep_a_bounced_generation_out_for_good() {
     let mut bars = Bars::new();
     let sender = Sender {
-        member: member(1, 1),
+        boot: BootId(1),
         core: 0,
     };
     assert!(bars.admits(sender, slot(5), 0));
@@ -220,7 +220,7 @@ fn bars_keep_a_bounced_generation_out_for_good() {
     assert!(!bars.admits(sender, slot(5), 3) && bars.admits(sender, slot(5), 4));
     assert!(bars.admits(Sender { core: 1, ..sender }, slot(5), 0));
     assert!(bars.admits(sender, slot(6), 0));
-    bars.forget(member(1, 1));
+    bars.forget(BootId(1));
     assert!(bars.admits(sender, slot(5), 0));
 }
 
@@ -235,7 +235,7 @@ fn chaos(seed: u64, rules: Rules) -> Option<String> {
         ..HoldLimits::default()
     });
     let sender = Sender {
-        member: member(9, 1),
+        boot: BootId(9),
         core: 0,
     };
     let mut bars = vec![Bars::with_rules(rules); OWNERS];

@@ -129,7 +129,7 @@ mod tests {
     use crate::handoff::{HandoffConfig, Load};
     use crate::lease::{Ack, LeaseConfig};
     use crate::testing::{Log, leader, member, slot};
-    use crate::{ClusterId, ClusterInfo, MoveReason, NodeId};
+    use crate::{BootId, ClusterId, ClusterInfo, MoveReason, NodeId};
 
     struct Node {
         log: Log,
@@ -199,7 +199,7 @@ mod tests {
                 slot: slot(index),
                 version: self.view.table().version() + ahead,
                 sender: Sender {
-                    member: member(3, 1),
+                    boot: BootId(3),
                     core: 0,
                 },
                 generation,

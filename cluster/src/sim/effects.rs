@@ -1,9 +1,10 @@
 //! What the machines of a node want done.
 
 use super::net::{Message, What, delay};
-use super::world::{VOTERS, World};
+use super::world::{HOT, VOTERS, World};
 use crate::handoff::{CoordinatorEffect, SourceEffect, TargetEffect};
 use crate::lease::{GrantorEffect, HolderEffect, TenureEffect};
+use crate::testing::slot;
 use crate::*;
 
 impl World {
@@ -91,35 +92,41 @@ impl World {
             match effect {
                 TenureEffect::Fence { slot, epoch } => {
                     let after = delay(&mut self.chance).min(20_000);
-                    let boot = self.nodes[index].boot;
-                    self.at(after, What::FenceAsk(index, boot, slot, epoch));
+                    let me = self.nodes[index].me;
+                    self.at(after, What::FenceAsk(index, me, slot, epoch));
                 }
                 TenureEffect::Open { slot, epoch, via } => {
                     self.checker.opened(slot, epoch);
+                    self.resumed(index, slot);
                     if let Some(life) = &mut self.nodes[index].life {
                         life.target.take(slot, via);
                     }
                 }
                 TenureEffect::Saw { slot, epoch } => self.nodes[index].view.saw(slot, epoch),
-                TenureEffect::Suspend | TenureEffect::Resume | TenureEffect::Drop { .. } => {}
+                TenureEffect::Resume => {
+                    (0..HOT)
+                        .map(slot)
+                        .for_each(|slot| self.resumed(index, slot));
+                }
+                TenureEffect::Suspend | TenureEffect::Drop { .. } => {}
             }
         }
     }
 
     pub(super) fn sourced(&mut self, index: usize, effects: Vec<SourceEffect>) {
-        let (me, boot) = (self.nodes[index].me, self.nodes[index].boot);
+        let me = self.nodes[index].me;
         for effect in effects {
             match effect {
                 SourceEffect::Close { slot, .. } => {
                     let started = usize::from(self.chance.permille(300));
                     let after = self.chance.below(2_000);
-                    self.at(after, What::Closed(index, boot, slot, started));
+                    self.at(after, What::Closed(index, me, slot, started));
                 }
                 SourceEffect::SendValues { slot, to } => {
                     let target = self.index(to.to.id);
                     self.send(index, target, Message::Values(me, slot, to.id));
                 }
-                SourceEffect::Cut { slot } => self.at(100, What::Idle(index, boot, slot)),
+                SourceEffect::Cut { slot } => self.at(100, What::Idle(index, me, slot)),
                 SourceEffect::LetGo { slot, epoch } => {
                     if let Some(life) = &mut self.nodes[index].life {
                         life.tenure.release(slot, epoch);
@@ -133,6 +140,7 @@ impl World {
                     if let Some(life) = &mut self.nodes[index].life {
                         let effects = life.tenure.take_back(slot, epoch);
                         self.tenured(index, effects);
+                        self.resumed(index, slot);
                     }
                 }
                 SourceEffect::Forget { .. } => {}

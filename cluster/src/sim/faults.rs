@@ -78,6 +78,8 @@ impl World {
         node.backlog.clear();
         node.leader = None;
         node.store.clear();
+        node.boot = BootId(u128::from(self.chance.next()));
+        self.forget_events(index);
         self.next_life(index);
         // A leader that restarts at once may resume its term.
         if self.raft.leader.node == self.nodes[index].me.id {
@@ -87,7 +89,6 @@ impl World {
 
     /// The process goes on under a new incarnation.
     pub(super) fn next_life(&mut self, index: usize) {
-        let boot = BootId(u128::from(self.chance.next()));
         let node = &mut self.nodes[index];
         let known = node
             .view
@@ -95,7 +96,6 @@ impl World {
             .node(node.me.id)
             .map_or(0, |node| node.incarnation.0);
         node.me.incarnation.0 = node.me.incarnation.0.max(known) + 1;
-        node.boot = boot;
         node.life = None;
         node.next_register = 0;
     }

@@ -25,6 +25,7 @@ impl World {
             source = life.source.table(table, slots(), clock);
         }
         self.coordinated(index, coordinated);
+        self.routed(index);
         if over {
             self.die(index);
             return;

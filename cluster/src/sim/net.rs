@@ -6,9 +6,7 @@ use std::sync::Arc;
 use crate::handoff::{AbortWanted, Prepared, Received, Released};
 use crate::lease::{Ack, Heartbeat};
 use crate::testing::Chance;
-use crate::{
-    BootId, Command, Delta, LeaderId, Member, MoveId, OwnerEpoch, Registration, SlotId, Table,
-};
+use crate::{Command, Delta, LeaderId, Member, MoveId, OwnerEpoch, Registration, SlotId, Table};
 
 /// What nodes say to each other; nodes are told by their index here.
 #[derive(Debug, Clone)]
@@ -41,12 +39,14 @@ pub(super) enum What {
     Append(u64),
     RoundCheck(LeaderId, u64),
     RoundOver(LeaderId, u64, bool),
-    FenceAsk(usize, BootId, SlotId, OwnerEpoch),
-    FenceOver(usize, BootId, SlotId, OwnerEpoch, Result<(), OwnerEpoch>),
+    FenceAsk(usize, Member, SlotId, OwnerEpoch),
+    FenceOver(usize, Member, SlotId, OwnerEpoch, Result<(), OwnerEpoch>),
     Write(SlotId, OwnerEpoch),
     /// The shard has closed a slot: so many started.
-    Closed(usize, BootId, SlotId, usize),
-    Idle(usize, BootId, SlotId),
+    Closed(usize, Member, SlotId, usize),
+    Idle(usize, Member, SlotId),
+    /// The first message on a data link arrives, if it can.
+    Link(usize, usize),
     Fault,
     Heal(u64),
     Wake(usize),
@@ -56,31 +56,31 @@ pub(super) enum What {
 
 /// An event and its time; earlier ones are greater, for the heap.
 #[derive(Debug)]
-pub(super) struct Event {
+pub(super) struct Timed {
     pub(super) at: u64,
     pub(super) order: u64,
     pub(super) what: What,
 }
 
-impl Ord for Event {
+impl Ord for Timed {
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.order).cmp(&(self.at, self.order))
     }
 }
 
-impl PartialOrd for Event {
+impl PartialOrd for Timed {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Event {
+impl PartialEq for Timed {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Event {}
+impl Eq for Timed {}
 
 /// How long a message takes, in microseconds: mostly little, sometimes much.
 pub(super) fn delay(chance: &mut Chance) -> u64 {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::events::Events;
 use super::net::What;
 use super::world::HOT;
 use crate::handoff::{Coordinator, HandoffConfig, Source, Target};
@@ -65,6 +66,7 @@ pub(super) struct Node {
     pub(super) store: BTreeMap<SlotId, OwnerEpoch>,
     pub(super) next_register: u64,
     pub(super) next_ask: u64,
+    pub(super) events: Events,
     rates: (u64, u64),
     offsets: (u64, u64),
 }
@@ -100,6 +102,7 @@ impl Node {
             store: BTreeMap::new(),
             next_register: 0,
             next_ask: 0,
+            events: Events::new(Rules::ALL),
             rates,
             offsets,
         }

@@ -60,6 +60,7 @@ impl World {
             self.send(index, voter, Message::AskTable(index));
         }
         self.write(index);
+        self.tick_events(index);
         self.tick_leader(index);
     }
 

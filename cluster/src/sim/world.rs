@@ -1,10 +1,11 @@
 //! The world: time, the network, faults, and what happens to each node.
 
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use super::checker::Checker;
-use super::net::{Event, Message, What, delay};
+use super::events::{Data, Event, Events};
+use super::net::{Message, Timed, What, delay};
 use super::node::Node;
 use super::raft::Raft;
 use crate::lease::LeaseConfig;
@@ -27,6 +28,10 @@ pub(super) struct Report {
     pub(super) aborted: usize,
     pub(super) lapses: usize,
     pub(super) replaced: usize,
+    pub(super) ambiguous: usize,
+    pub(super) bounced: usize,
+    pub(super) again: usize,
+    pub(super) ran: usize,
     pub(super) trace: u64,
 }
 
@@ -39,13 +44,17 @@ impl Report {
         self.aborted += other.aborted;
         self.lapses += other.lapses;
         self.replaced += other.replaced;
+        self.ambiguous += other.ambiguous;
+        self.bounced += other.bounced;
+        self.again += other.again;
+        self.ran += other.ran;
     }
 }
 
 pub(super) struct World {
     pub(super) now: u64,
     pub(super) order: u64,
-    pub(super) heap: BinaryHeap<Event>,
+    pub(super) heap: BinaryHeap<Timed>,
     pub(super) chance: Chance,
     pub(super) rules: Rules,
     pub(super) config: LeaseConfig,
@@ -55,6 +64,11 @@ pub(super) struct World {
     pub(super) proposed: BTreeMap<u64, (LeaderId, Command)>,
     pub(super) store: Option<BTreeMap<SlotId, OwnerEpoch>>,
     pub(super) checker: Checker,
+    /// Data links: in order, and nothing is lost while both ends live.
+    pub(super) links: BTreeMap<(usize, usize), VecDeque<Data>>,
+    pub(super) events: Vec<Event>,
+    /// The newest event that ran, per ingress process and channel.
+    pub(super) newest: BTreeMap<(BootId, u64), u64>,
     pub(super) calm: bool,
     pub(super) split: u64,
     pub(super) nonces: u64,
@@ -72,7 +86,9 @@ impl World {
                 let view = View::with_rules(log.table.clone(), rules);
                 let me = log.table.member(id).expect("registered");
                 let boot = log.table.node(id).expect("registered").boot;
-                Node::new(index, me, boot, view, &mut chance)
+                let mut node = Node::new(index, me, boot, view, &mut chance);
+                node.events = Events::new(rules);
+                node
             })
             .collect();
         let config = LeaseConfig::new(log.table.cluster(), Duration::from_millis(200));
@@ -88,6 +104,9 @@ impl World {
             proposed: BTreeMap::new(),
             store: shared_store.then(BTreeMap::new),
             checker: Checker::default(),
+            links: BTreeMap::new(),
+            events: Vec::new(),
+            newest: BTreeMap::new(),
             calm: false,
             split: 0,
             nonces: 0,
@@ -129,12 +148,15 @@ impl World {
                 )
             });
         }
+        if self.report.violation.is_none() {
+            self.report.violation = self.unanswered();
+        }
         self.report
     }
 
     pub(super) fn at(&mut self, after: u64, what: What) {
         self.order += 1;
-        self.heap.push(Event {
+        self.heap.push(Timed {
             at: self.now + after,
             order: self.order,
             what,
@@ -218,17 +240,17 @@ impl World {
                 };
                 self.granted(index, effects);
             }
-            What::FenceAsk(index, boot, slot, epoch) => {
+            What::FenceAsk(index, life_of, slot, epoch) => {
                 let store = self.store.as_mut().unwrap_or(&mut self.nodes[index].store);
                 let known = store.entry(slot).or_insert(epoch);
                 let answer = if *known > epoch { Err(*known) } else { Ok(()) };
                 *known = (*known).max(epoch);
                 let after = delay(&mut self.chance);
-                self.at(after, What::FenceOver(index, boot, slot, epoch, answer));
+                self.at(after, What::FenceOver(index, life_of, slot, epoch, answer));
             }
-            What::FenceOver(index, boot, slot, epoch, answer) => {
+            What::FenceOver(index, life_of, slot, epoch, answer) => {
                 let node = &mut self.nodes[index];
-                if let Some(life) = node.life.as_mut().filter(|_| node.boot == boot) {
+                if let Some(life) = node.life.as_mut().filter(|_| node.me == life_of) {
                     let effects = life.tenure.fenced(slot, epoch, answer);
                     self.tenured(index, effects);
                 }
@@ -242,26 +264,27 @@ impl World {
                     self.report.violation.get_or_insert(what);
                 }
             }
-            What::Closed(index, boot, slot, started) => {
+            What::Closed(index, life_of, slot, started) => {
                 let node = &mut self.nodes[index];
                 let now = node.clock(self.now);
-                if let Some(life) = node.life.as_mut().filter(|_| node.boot == boot) {
+                if let Some(life) = node.life.as_mut().filter(|_| node.me == life_of) {
                     let effects = life.source.closed(slot, started, true, now);
                     if started > 0 {
                         let after = self.chance.between(1_000, 700_000);
-                        self.at(after, What::Idle(index, boot, slot));
+                        self.at(after, What::Idle(index, life_of, slot));
                     }
                     self.sourced(index, effects);
                 }
             }
-            What::Idle(index, boot, slot) => {
+            What::Idle(index, life_of, slot) => {
                 let node = &mut self.nodes[index];
                 let now = node.clock(self.now);
-                if let Some(life) = node.life.as_mut().filter(|_| node.boot == boot) {
+                if let Some(life) = node.life.as_mut().filter(|_| node.me == life_of) {
                     let effects = life.source.idle(slot, now);
                     self.sourced(index, effects);
                 }
             }
+            What::Link(from, to) => self.arrive(from, to),
             What::Fault => self.fault(),
             What::Heal(split) if split == self.split => {
                 self.nodes.iter_mut().for_each(|node| node.side = 0)
