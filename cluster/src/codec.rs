@@ -1,6 +1,7 @@
 //! Bytes of what is kept or sent, and the only user of bincode.
 //!
-//! What is kept in a file or a snapshot begins with a format byte and a checksum. The frozen types
+//! What is kept in a file or a snapshot begins with a format byte and a checksum; messages on links
+//! do not. The frozen types
 //! of each format live in a module of their own (`v1`): a change is a new module beside it. Decoding
 //! is bounded: nothing is reserved for a length before as many bytes have been read.
 
@@ -11,6 +12,7 @@ mod wire;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::peer::Control;
 use crate::{Command, Delta, InvalidTable, Table};
 
 /// The largest message that is decoded, in bytes.
@@ -85,6 +87,25 @@ impl Delta {
     /// If they are cut short, changed, of another format, or no delta.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         v1::read_delta(open(bytes)?)
+    }
+}
+
+impl Control {
+    /// The message as bytes. Links have checksums of their own and agree on a version: none here.
+    pub fn encode(&self) -> Vec<u8> {
+        v1::control(self)
+    }
+
+    /// A message from bytes. A table in it is one that commands can have led to.
+    ///
+    /// # Errors
+    /// If they are cut short, too many, or no message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let control = v1::read_control(bytes)?;
+        if let Self::Table(table) = &control {
+            table.check()?;
+        }
+        Ok(control)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Links between nodes: the part that needs no network.
 
 mod admit;
+mod control;
 mod order;
 
 pub use admit::{Admission, Asked, CATCH_UP, LAPSE_WAIT, NotHere, Owned, Reason};
+pub use control::Control;
 pub use order::{Arrived, Inbox, Opened, Outbox, StaleLink};

@@ -327,3 +327,15 @@ fn a_holder_of_the_state_comes_before_the_better_score() {
             .all(|grant| grant.expect_epoch == OwnerEpoch(0))
     );
 }
+
+#[test]
+fn three_hundred_nodes_are_planned_from_one_table_of_150_kb() {
+    let mut log = Log::with_nodes(300);
+    let plan = plan(&log.table, &Conditions::default());
+    log.commit(&Command::Assign {
+        grants: plan.grants,
+    });
+    assert!(spread(&log.table) <= 1);
+    let bytes = log.table.encode().len();
+    assert!(bytes < 150_000, "{bytes}");
+}

@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{Chance, Log, empty_table};
+use crate::handoff::{AbortWanted, GiveUp, Prepared, Received};
+use crate::lease::{Ack, Heartbeat};
+use crate::testing::{Chance, Log, empty_table, leader, member, registration, slot};
+use crate::{BootId, MoveId, NodeId, OwnerEpoch};
 
 fn some_table(seed: u64) -> (Table, Vec<Command>, Vec<Delta>) {
     let mut chance = Chance::new(seed);
@@ -55,6 +58,7 @@ proptest! {
                 body[spot..end].copy_from_slice(&junk[..end - spot]);
             }
             for body in [&body, &junk] {
+                let _ = Control::decode(body);
                 let sealed = seal(body);
                 // Whatever comes out can be used: it was checked, or was refused.
                 if let Ok(table) = Table::decode(&sealed) {
@@ -64,6 +68,101 @@ proptest! {
             }
         }
     }
+}
+
+/// One message of each kind.
+fn messages() -> Vec<Control> {
+    let (table, commands, deltas) = some_table(3);
+    let (member, boot, slot) = (member(3, 2), BootId(1 << 100), slot(4095));
+    let (id, epoch) = (MoveId(77), OwnerEpoch(1 << 40));
+    let (seq, version, degraded, closed) = (5, 9, true, 8);
+    vec![
+        Control::Heartbeat(
+            Heartbeat {
+                member,
+                boot,
+                seq,
+                version,
+                degraded,
+                closed,
+            },
+            Some(NodeId(7)),
+        ),
+        Control::Ack(Ack {
+            member,
+            boot,
+            seq,
+            leader: leader(4),
+            version,
+        }),
+        Control::Dead(member),
+        Control::SecondProcess(member, boot),
+        Control::Leading(leader(9)),
+        Control::Delta(deltas[0].clone()),
+        Control::WantTable(300),
+        Control::Table(table),
+        Control::Register(registration("n1", 1, 2)),
+        Control::Registered(member),
+        Control::NotRegistered(boot, "it lives".to_owned()),
+        Control::Propose(commands[0].clone()),
+        Control::Prepared(member, Prepared { slot, id, epoch }),
+        Control::Received(member, Received { slot, id }),
+        Control::Released(member, vec![crate::Completion { slot, id, epoch }; 3]),
+        Control::AbortWanted(
+            member,
+            vec![AbortWanted {
+                slot,
+                id,
+                epoch,
+                why: GiveUp::LongEvents,
+            }],
+        ),
+        Control::Leaving(member),
+        Control::Resumed(member, slot),
+    ]
+}
+
+#[test]
+fn messages_come_back_as_they_were_and_their_kinds_keep_their_numbers() {
+    for (kind, message) in messages().into_iter().enumerate() {
+        let bytes = message.encode();
+        assert_eq!(usize::from(bytes[0]), kind);
+        assert_eq!(Control::decode(&bytes).as_ref(), Ok(&message));
+        assert_eq!(
+            Control::decode(&[&bytes[..], b"x"].concat()),
+            Err(DecodeError::Trailing(1))
+        );
+        for cut in (0..bytes.len()).step_by(1 + bytes.len() / 64) {
+            assert!(
+                Control::decode(&bytes[..cut]).is_err(),
+                "{kind} cut at {cut}"
+            );
+        }
+    }
+    assert!(Control::decode(&[18]).is_err());
+    let beyond = Control::decode(&[17, 3, 2, 251, 0, 16]);
+    assert_eq!(beyond, Err(DecodeError::Range { what: "slot" }));
+}
+
+#[test]
+fn the_bytes_of_messages_never_change() {
+    let all: Vec<_> = messages().iter().map(Control::encode).collect();
+    assert_eq!(
+        all[0],
+        [
+            0, 3, 2, 254, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 5, 9, 1, 8, 1, 7,
+        ]
+    );
+    assert_eq!(
+        all[12],
+        [12, 3, 2, 251, 255, 15, 77, 253, 0, 0, 0, 0, 0, 1, 0, 0]
+    );
+    assert_eq!(
+        all[15],
+        [
+            15, 3, 2, 1, 251, 255, 15, 77, 253, 0, 0, 0, 0, 0, 1, 0, 0, 1
+        ]
+    );
 }
 
 #[test]

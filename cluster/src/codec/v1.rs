@@ -2,10 +2,15 @@
 //!
 //! Golden bytes in the tests hold them still.
 
+mod command;
+mod control;
+
+pub(super) use control::{control, read_control};
+
 use smallvec::SmallVec;
 
 use super::DecodeError;
-use super::wire::{Seq, Text, Wire, mirror, mirror_names, read, write};
+use super::wire::{Seq, Text, Wire, mirror, mirror_names, mirror_variants, read, write};
 use crate::table as here;
 use crate::{NodeId, SLOT_COUNT, SlotId};
 
@@ -18,11 +23,11 @@ pub(super) fn read_table(bytes: &[u8]) -> Result<here::Table, DecodeError> {
 }
 
 pub(super) fn command(command: &here::Command) -> Vec<u8> {
-    write(&Command::of(command))
+    write(&command::Command::of(command))
 }
 
 pub(super) fn read_command(bytes: &[u8]) -> Result<here::Command, DecodeError> {
-    read::<Command>(bytes)?.back()
+    read::<command::Command>(bytes)?.back()
 }
 
 pub(super) fn delta(delta: &here::Delta) -> Vec<u8> {
@@ -188,6 +193,13 @@ mirror!(Registration = here::Registration {
     routes_hash: u64,
 });
 
+mirror_variants!(NodeChange = here::NodeChange {
+    State(state: NodeState),
+    Serves(serves: Serves),
+    Addrs(addrs: Seq<Text>),
+    RoutesHash(hash: u64),
+});
+
 /// A whole table.
 #[derive(Debug, bincode::Encode, bincode::Decode)]
 struct Table {
@@ -226,187 +238,6 @@ impl Wire<here::Table> for Table {
             nodes: nodes.into_iter().collect(),
             slots: self.slots.back()?,
             settings: self.settings.back()?,
-        })
-    }
-}
-
-#[derive(Debug, bincode::Encode, bincode::Decode)]
-enum NodeChange {
-    State(NodeState),
-    Serves(Serves),
-    Addrs(Seq<Text>),
-    RoutesHash(u64),
-}
-
-impl Wire<here::NodeChange> for NodeChange {
-    fn of(value: &here::NodeChange) -> Self {
-        match value {
-            here::NodeChange::State(state) => Self::State(Wire::of(state)),
-            here::NodeChange::Serves(serves) => Self::Serves(Wire::of(serves)),
-            here::NodeChange::Addrs(addrs) => Self::Addrs(Wire::of(addrs)),
-            here::NodeChange::RoutesHash(hash) => Self::RoutesHash(*hash),
-        }
-    }
-
-    fn back(self) -> Result<here::NodeChange, DecodeError> {
-        Ok(match self {
-            Self::State(state) => here::NodeChange::State(state.back()?),
-            Self::Serves(serves) => here::NodeChange::Serves(serves.back()?),
-            Self::Addrs(addrs) => here::NodeChange::Addrs(addrs.back()?),
-            Self::RoutesHash(hash) => here::NodeChange::RoutesHash(hash),
-        })
-    }
-}
-
-#[derive(Debug, bincode::Encode, bincode::Decode)]
-enum Command {
-    Register {
-        node: Registration,
-        leader: LeaderId,
-        grants: Seq<Grant>,
-    },
-    SetNode {
-        member: Member,
-        boot: u128,
-        change: NodeChange,
-    },
-    DeclareDead {
-        member: Member,
-        why: Text,
-        leader: LeaderId,
-        grants: Seq<Grant>,
-    },
-    Remove {
-        id: u32,
-    },
-    Assign {
-        grants: Seq<Grant>,
-    },
-    BeginMoves {
-        moves: Seq<MoveStart>,
-        reason: MoveReason,
-    },
-    CompleteMoves {
-        moves: Seq<Completion>,
-    },
-    AbortMoves {
-        moves: Seq<MoveAbort>,
-        why: Text,
-    },
-    SetSettings {
-        settings: Settings,
-    },
-    Barrier {
-        nonce: u64,
-    },
-}
-
-impl Wire<here::Command> for Command {
-    fn of(value: &here::Command) -> Self {
-        use here::Command as C;
-        match value {
-            C::Register {
-                node,
-                leader,
-                grants,
-            } => Self::Register {
-                node: Wire::of(node),
-                leader: Wire::of(leader),
-                grants: Wire::of(grants),
-            },
-            C::SetNode {
-                member,
-                boot,
-                change,
-            } => Self::SetNode {
-                member: Wire::of(member),
-                boot: boot.0,
-                change: Wire::of(change),
-            },
-            C::DeclareDead {
-                member,
-                why,
-                leader,
-                grants,
-            } => Self::DeclareDead {
-                member: Wire::of(member),
-                why: Wire::of(why),
-                leader: Wire::of(leader),
-                grants: Wire::of(grants),
-            },
-            C::Remove { id } => Self::Remove { id: id.0 },
-            C::Assign { grants } => Self::Assign {
-                grants: Wire::of(grants),
-            },
-            C::BeginMoves { moves, reason } => Self::BeginMoves {
-                moves: Wire::of(moves),
-                reason: Wire::of(reason),
-            },
-            C::CompleteMoves { moves } => Self::CompleteMoves {
-                moves: Wire::of(moves),
-            },
-            C::AbortMoves { moves, why } => Self::AbortMoves {
-                moves: Wire::of(moves),
-                why: Wire::of(why),
-            },
-            C::SetSettings { settings } => Self::SetSettings {
-                settings: Wire::of(settings),
-            },
-            C::Barrier { nonce } => Self::Barrier { nonce: *nonce },
-        }
-    }
-
-    fn back(self) -> Result<here::Command, DecodeError> {
-        use here::Command as C;
-        Ok(match self {
-            Self::Register {
-                node,
-                leader,
-                grants,
-            } => C::Register {
-                node: node.back()?,
-                leader: leader.back()?,
-                grants: grants.back()?,
-            },
-            Self::SetNode {
-                member,
-                boot,
-                change,
-            } => C::SetNode {
-                member: member.back()?,
-                boot: boot.back()?,
-                change: change.back()?,
-            },
-            Self::DeclareDead {
-                member,
-                why,
-                leader,
-                grants,
-            } => C::DeclareDead {
-                member: member.back()?,
-                why: why.back()?,
-                leader: leader.back()?,
-                grants: grants.back()?,
-            },
-            Self::Remove { id } => C::Remove { id: NodeId(id) },
-            Self::Assign { grants } => C::Assign {
-                grants: grants.back()?,
-            },
-            Self::BeginMoves { moves, reason } => C::BeginMoves {
-                moves: moves.back()?,
-                reason: reason.back()?,
-            },
-            Self::CompleteMoves { moves } => C::CompleteMoves {
-                moves: moves.back()?,
-            },
-            Self::AbortMoves { moves, why } => C::AbortMoves {
-                moves: moves.back()?,
-                why: why.back()?,
-            },
-            Self::SetSettings { settings } => C::SetSettings {
-                settings: settings.back()?,
-            },
-            Self::Barrier { nonce } => C::Barrier { nonce },
         })
     }
 }

@@ -215,7 +215,34 @@ macro_rules! mirror_names {
     };
 }
 
+/// A frozen enum whose variants hold values in order, and the one that it mirrors.
+macro_rules! mirror_variants {
+    ($name:ident = $kind:ty { $($variant:ident($($field:ident: $wire:ty),+)),+ $(,)? }) => {
+        #[derive(Debug, bincode::Encode, bincode::Decode)]
+        enum $name {
+            $($variant($($wire),+)),+
+        }
+
+        impl Wire<$kind> for $name {
+            fn of(value: &$kind) -> Self {
+                type Here = $kind;
+                match value {
+                    $(Here::$variant($($field),+) => Self::$variant($(Wire::of($field)),+)),+
+                }
+            }
+            fn back(self) -> Result<$kind, DecodeError> {
+                type Here = $kind;
+                Ok(match self {
+                    $(Self::$variant($($field),+) => {
+                        Here::$variant($(Wire::back($field)?),+)
+                    })+
+                })
+            }
+        }
+    };
+}
+
 plain!(bool, u8, u16, u32, u64);
 number!(NodeId: u32, OwnerEpoch: u64, Incarnation: u64, MoveId: u64, BootId: u128, DataId: u128, ClusterId: u128);
 
-pub(super) use {mirror, mirror_names};
+pub(super) use {mirror, mirror_names, mirror_variants};

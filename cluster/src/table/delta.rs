@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{Incarnation, NodeRec, NodeState, Settings, SlotRec, Table};
-use crate::{Member, NodeId, OwnerEpoch, Rule, Rules, SLOT_COUNT, SlotId};
+use crate::{Member, NodeId, Owner, OwnerEpoch, Rule, Rules, SLOT_COUNT, SlotId};
 
 /// What changed between two versions of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,6 +196,24 @@ impl View {
         let ours = rec.owner == Some(me) && self.table.is_living(me);
         let newest = newest || !self.rules.hold(Rule::NeverBackwards);
         (ours && newest).then_some(rec.epoch)
+    }
+
+    /// Who acts for a slot, seen from this life of a node: what an [`Ownership`] answers from. A slot
+    /// that the table gives to it, but of which a higher epoch was seen, is vacant.
+    ///
+    /// [`Ownership`]: crate::Ownership
+    pub fn owner(&self, slot: SlotId, me: Member) -> Owner {
+        let rec = self.table.slot(slot);
+        match rec.owner.filter(|owner| self.table.is_living(*owner)) {
+            Some(owner) if owner == me => self
+                .epoch_of(slot, me)
+                .map_or(Owner::Vacant, |epoch| Owner::Here { epoch }),
+            Some(owner) => Owner::Node {
+                id: owner.id,
+                epoch: rec.epoch,
+            },
+            None => Owner::Vacant,
+        }
     }
 
     /// Whether this life of a node is over, as far as is known here: its replies are to be dropped.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::testing::{Chance, Log, leader, member, registration, slot};
-use crate::{Rule, Rules};
+use crate::{Owner, Rule, Rules};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
@@ -362,8 +362,19 @@ fn a_slot_of_which_a_higher_epoch_was_seen_is_not_ours() {
     let mut log = Log::with_nodes(1);
     log.give(5, 1);
     let mut view = View::new(log.table);
+    let (me, epoch) = (member(1, 1), OwnerEpoch(1));
+    assert_eq!(view.owner(slot(5), me), Owner::Here { epoch });
+    assert_eq!(
+        view.owner(slot(5), member(3, 1)),
+        Owner::Node {
+            id: NodeId(1),
+            epoch
+        }
+    );
+    assert_eq!(view.owner(slot(6), me), Owner::Vacant);
     view.saw(slot(5), OwnerEpoch(2));
-    assert_eq!(view.epoch_of(slot(5), member(1, 1)), None);
+    assert_eq!(view.epoch_of(slot(5), me), None);
+    assert_eq!(view.owner(slot(5), me), Owner::Vacant);
 }
 
 #[test]
