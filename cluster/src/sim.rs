@@ -113,5 +113,6 @@ mutants! {
     a_slot_opened_before_its_fence_is_noticed: FenceBeforeOpen, true;
     a_table_that_goes_backwards_is_noticed: NeverBackwards, false;
     a_bounced_generation_that_runs_is_noticed: Generations, false;
+    a_leader_that_acknowledges_before_its_barrier_is_noticed: BarrierFirst, false;
     a_suspended_slot_that_acts_is_noticed: SuspendedIsSilent, false;
 }

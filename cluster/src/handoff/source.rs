@@ -307,11 +307,8 @@ impl Source {
     /// Time has passed. `load` says what is going on in a slot that is still open.
     pub fn tick(&mut self, now: Duration, load: impl Fn(SlotId) -> Load) -> Vec<SourceEffect> {
         let mut effects = Vec::new();
-        let mut busy = self
-            .moves
-            .values()
-            .filter(|going| going.counted && still_closing(going))
-            .count();
+        let counted = |going: &&Outgoing| going.counted && going.closed.is_some();
+        let mut busy = self.moves.values().filter(counted).count();
         let limit = self.config.closed_limit;
         let config = self.config;
         for (slot, going) in &mut self.moves {

@@ -202,9 +202,20 @@ fn an_empty_slot_is_released_at_once_unprepared_and_uncounted() {
     }
     assert_eq!(source.tick(at(12), idle).len(), 8);
     source.closed(slot(10), 0, false, at(13));
-    assert_eq!(source.tick(at(14), idle).len(), 1);
+    assert!(matches!(
+        source.tick(at(23), idle)[..],
+        [SourceEffect::Release(_)]
+    ));
+    assert_eq!(
+        source.tick(at(24), idle),
+        [],
+        "it counts until the table says that it has gone"
+    );
+    log.complete(10);
+    source.table(&log.table, [slot(10)], at(25));
+    assert_eq!(source.tick(at(26), idle).len(), 1);
     source.limit_closed(usize::MAX);
-    assert_eq!(source.tick(at(15), idle).len(), 1);
+    assert_eq!(source.tick(at(27), idle).len(), 1);
 }
 
 #[test]
