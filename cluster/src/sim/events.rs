@@ -82,7 +82,7 @@ impl World {
     }
 
     fn come_in(&mut self, index: usize) {
-        if self.calm || !self.chance.permille(300) {
+        if self.calm || !self.busy || !self.chance.permille(300) {
             return;
         }
         for _ in 0..self.chance.between(1, 3) {
@@ -319,7 +319,8 @@ impl World {
 
     /// The owner serves a slot again, and says so.
     pub(super) fn resumed(&mut self, index: usize, slot: SlotId) {
-        for to in 0..NODES {
+        let listeners = if self.busy { NODES } else { 0 };
+        for to in 0..listeners {
             self.push(index, to, Data::Resumed(slot));
         }
     }

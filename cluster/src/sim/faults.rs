@@ -13,7 +13,7 @@ impl World {
             return;
         }
         let index = self.chance.below(NODES as u64) as usize;
-        match self.chance.below(12) {
+        match self.chance.below(13) {
             0..=2 if !self.nodes[index].paused && self.nodes[index].alive => {
                 self.nodes[index].paused = true;
                 let for_so_long = self.chance.between(50_000, 3_500_000);
@@ -36,6 +36,10 @@ impl World {
                 self.at(for_so_long, What::Heal(self.split));
             }
             8 | 9 => self.elect(),
+            10 | 11 => {
+                let until = self.now + self.chance.between(300_000, 2_500_000);
+                self.nodes[index % VOTERS].slow_until = until;
+            }
             _ => {}
         }
         let leader = self.index(self.raft.leader.node);

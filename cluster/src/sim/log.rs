@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::net::{Message, What, delay};
+use super::net::{Message, What, delay, log_delay};
 use super::world::{HOT, NODES, VOTERS, World};
 use crate::testing::slot;
 use crate::*;
@@ -10,7 +10,7 @@ use crate::*;
 impl World {
     pub(super) fn propose(&mut self, index: usize, command: Command) {
         if let Some(id) = self.nodes[index].lead.as_ref().map(|lead| lead.id) {
-            let after = delay(&mut self.chance).min(200_000);
+            let after = log_delay(&mut self.chance);
             self.at(after, What::Append(self.order));
             self.proposed.insert(self.order - 1, (id, command));
         }
@@ -52,6 +52,11 @@ impl World {
 
     pub(super) fn apply(&mut self, index: usize) {
         let node = &mut self.nodes[index];
+        if node.slow_until > self.now {
+            let after = node.slow_until - self.now;
+            self.at(after, What::Apply(index));
+            return;
+        }
         let Some(entry) = self.raft.entries.get(node.applied).cloned() else {
             return;
         };

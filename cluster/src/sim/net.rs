@@ -90,3 +90,12 @@ pub(super) fn delay(chance: &mut Chance) -> u64 {
         _ => chance.between(200, 5_000),
     }
 }
+
+/// How long a proposal takes to the log: disks stall.
+pub(super) fn log_delay(chance: &mut Chance) -> u64 {
+    if chance.permille(150) {
+        chance.between(100_000, 600_000)
+    } else {
+        chance.between(1_000, 20_000)
+    }
+}

@@ -66,6 +66,8 @@ pub(super) struct Node {
     pub(super) store: BTreeMap<SlotId, OwnerEpoch>,
     pub(super) next_register: u64,
     pub(super) next_ask: u64,
+    /// Until when a voter applies nothing.
+    pub(super) slow_until: u64,
     pub(super) events: Events,
     rates: (u64, u64),
     offsets: (u64, u64),
@@ -102,6 +104,7 @@ impl Node {
             store: BTreeMap::new(),
             next_register: 0,
             next_ask: 0,
+            slow_until: 0,
             events: Events::new(Rules::ALL),
             rates,
             offsets,

@@ -70,13 +70,15 @@ pub(super) struct World {
     /// The newest event that ran, per ingress process and channel.
     pub(super) newest: BTreeMap<(BootId, u64), u64>,
     pub(super) calm: bool,
+    /// Whether events come in.
+    pub(super) busy: bool,
     pub(super) split: u64,
     pub(super) nonces: u64,
     pub(super) report: Report,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, rules: Rules, shared_store: bool) -> Self {
+    pub(super) fn new(seed: u64, rules: Rules, shared_store: bool, busy: bool) -> Self {
         let mut chance = Chance::new(seed);
         let mut log = Log::with_nodes(NODES as u32);
         log.rules = rules;
@@ -108,6 +110,7 @@ impl World {
             events: Vec::new(),
             newest: BTreeMap::new(),
             calm: false,
+            busy,
             split: 0,
             nonces: 0,
             report: Report::default(),
