@@ -196,7 +196,10 @@ impl Hold {
         let again = !started || (kept.retry_safe && !kept.died);
         if let Some(state) = self.slots.get_mut(&slot) {
             state.spent = true;
-            state.gate = Gate::Shut;
+            // Unless the table has named another one meanwhile.
+            if state.owner == kept.to {
+                state.gate = Gate::Shut;
+            }
         }
         if again {
             kept.died |= started;

@@ -200,11 +200,13 @@ fn a_new_owner_gets_nothing_while_the_old_one_may_still_run_something() {
     let mut hold = hold();
     hold.offer(offer(1), owner(1));
     assert_eq!(hold.offer(offer(2), owner(2)), []);
-    assert_eq!(hold.lost(Ticket(1), false), []);
     assert_eq!(
         hold.wake(slot(5), owner(2)),
-        [send(1, 2, 1, true), send(2, 2, 1, true)]
+        [],
+        "the old one is not known to be dead"
     );
+    let both = [send(1, 2, 1, true), send(2, 2, 1, true)];
+    assert_eq!(hold.lost(Ticket(1), false), both);
 }
 
 #[test]
