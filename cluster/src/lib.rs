@@ -28,7 +28,7 @@
 //! | who may act, for how long (R1 to R7) | `lease.rs`, `lease/` |
 //! | planned moves (R8) | `handoff.rs`, `handoff/` |
 //! | events held at the ingress, and their order across a bounce (R11) | `hold.rs`, `hold/` |
-//! | order across a reconnect (R12), whether a peer's event may run, control messages | `peer.rs`, `peer/` |
+//! | order across a reconnect (R12), whether a peer's event may run, credit, control messages | `peer.rs`, `peer/` |
 //! | where an event runs | `route.rs` |
 //! | bytes; the only user of bincode | `codec.rs`, `codec/` |
 //! | which rules a test may switch off | `rules.rs` |
