@@ -1,18 +1,73 @@
-//! Slots and ownership: which part of the key space a name falls into, and who acts for it.
+//! Several nodes as one: which part of the key space a name falls into, which node acts for it, and
+//! how that changes without two of them ever acting at once.
 //!
 //! A name (a channel, or whatever a route chose as its key) falls into one of [`SLOT_COUNT`] slots.
-//! The slot is the unit of ownership: [`Ownership`] says which node acts for it, under which
-//! [`OwnerEpoch`]. Inside the owner a [`ShardLayout`] says which shard on which core runs it.
+//! The slot is the unit of ownership: a [`Table`] that all nodes agree on names its owner and its
+//! [`OwnerEpoch`]; a lease says until when a node may act for what it owns. A node alone owns every
+//! slot ([`LocalOwnership`]). Inside the owner a [`ShardLayout`] says which shard on which core runs
+//! it.
 //!
-//! This crate knows nothing of Centrifugo: no event, no wire contract. It has no I/O of its own.
+//! This crate knows nothing of Centrifugo: no event, no wire contract. What is here is pure: each
+//! machine is (state, event, now) → effects, with no I/O, no clock, no randomness of its own.
+//! Whoever drives it reads the clocks, performs the effects, and reports back.
+//!
+//! ```text
+//!  leader      Table::apply ◄─ commands ─ allocation::plan · Grantor · Coordinator
+//!                   │ deltas                                  ▲ heartbeats, steps of moves
+//!                   ▼                                         │
+//!  every node  View ─► Tenure (fence, open, suspend, drop) · Holder · Source · Target
+//!                   └► route ─► Hold (ingress) ─ Outbox ══ link ══ Inbox ─ admit ─► run
+//! ```
 //!
 //! | To change | Open |
 //! |---|---|
 //! | name to slot, slot to shard to core | `slot.rs` |
-//! | who owns a slot | `owner.rs` |
+//! | who owns a slot, for a node alone | `owner.rs` |
+//! | what nodes agree on: records, commands, guards, deltas, what never goes backwards (R9, R10) | `table.rs`, `table/` |
+//! | which node gets which slot, and what holds moves back | `allocation.rs`, `allocation/` |
+//! | who may act, for how long (R1 to R7) | `lease.rs`, `lease/` |
+//! | planned moves (R8) | `handoff.rs`, `handoff/` |
+//! | events held at the ingress, and their order across a bounce (R11) | `hold.rs`, `hold/` |
+//! | order across a reconnect (R12), whether a peer's event may run, credit, control messages | `peer.rs`, `peer/` |
+//! | where an event runs | `route.rs` |
+//! | bytes; the only user of bincode | `codec.rs`, `codec/` |
+//! | which rules a test may switch off | `rules.rs` |
+//! | the simulation: faults, checker, mutants | `sim.rs`, `sim/` |
+//!
+//! # Driving the machines
+//!
+//! - On every change of the table tell, in this order: [`handoff::Target`], [`lease::Tenure`],
+//!   [`handoff::Source`]; on the leader [`lease::Grantor`] and [`handoff::Coordinator`] as well.
+//! - Before each act ask [`lease::Holder::is_valid`] with clocks read just now, and
+//!   [`lease::Tenure::acts_for`] with its answer.
+//! - A `LetGo` is carried out before the `Release` that follows it is sent; an `Open` takes the
+//!   values of the move that it names from the target, by [`handoff::Target::take`].
+//! - A life that is over is over: every machine of it is dropped, and the process registers with a
+//!   new incarnation and its old boot id.
 
+pub mod allocation;
+mod codec;
+pub mod handoff;
+pub mod hold;
+pub mod lease;
 mod owner;
+pub mod peer;
+pub mod route;
+mod rules;
+#[cfg(test)]
+mod sim;
 mod slot;
+mod table;
+#[cfg(test)]
+mod testing;
 
+pub use codec::{DECODE_LIMIT, DecodeError};
 pub use owner::{LocalOwnership, NodeId, Owner, OwnerEpoch, Ownership};
+pub use rules::{Rule, Rules};
 pub use slot::{HASH_ID, LayoutError, SLOT_COUNT, ShardId, ShardLayout, SlotId, slot_of, tag_of};
+pub use table::{
+    Advance, Applied, BootId, ClusterId, ClusterInfo, Command, Completion, DataId, Delta, Entry,
+    Grant, History, Incarnation, Install, InvalidTable, LeaderId, LogId, Member, Move, MoveAbort,
+    MoveId, MoveReason, MoveStart, NodeChange, NodeRec, NodeState, Outcome, Refusal, Registration,
+    Roles, Serves, Settings, SlotRec, Table, View,
+};

@@ -1,0 +1,382 @@
+//! Order across a reconnect (R12), per sender incarnation and class of link.
+//!
+//! Link numbers rise, and so do correlation ids, across links. On a new link the receiver drops what
+//! came on the old one and has not started, and names what has: that is answered on the new link.
+//! Everything else the sender takes for unstarted, and sends again, in order, before anything new.
+//!
+//! An answer can be lost with its link. So the receiver keeps what it has answered until the sender
+//! confirms it, by the lowest id that it still waits for, and answers it again on the new link.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{Rule, Rules};
+
+/// A link that is older than one that was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("link {link} is not newer than {current}")]
+pub struct StaleLink {
+    /// The link's number.
+    pub link: u64,
+    /// The newest number so far.
+    pub current: u64,
+}
+
+/// What a new link finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// Events of older links that have started: named to the sender, answered on the new link.
+    pub started: Vec<u64>,
+    /// Those of them that are over: their answers go out again, at once.
+    pub answered: Vec<u64>,
+    /// Events of older links that have not: dropped.
+    pub dropped: Vec<u64>,
+}
+
+/// What to do with an event that has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrived {
+    /// It may start.
+    Accept,
+    /// It came on an old link: drop it.
+    Drop,
+    /// Its id does not rise: close the link.
+    CloseLink,
+}
+
+/// The receiver's side.
+#[derive(Debug, Clone, Default)]
+pub struct Inbox {
+    link: u64,
+    last: u64,
+    unstarted: BTreeSet<u64>,
+    running: BTreeSet<u64>,
+    answered: BTreeSet<u64>,
+    rules: Rules,
+}
+
+impl Inbox {
+    /// No link yet; numbers begin at 1.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same, under these rules.
+    pub fn with_rules(rules: Rules) -> Self {
+        Self {
+            rules,
+            ..Self::default()
+        }
+    }
+
+    /// The sender has opened a link.
+    ///
+    /// # Errors
+    /// If it is not newer than the last: it is to be closed.
+    pub fn open(&mut self, link: u64) -> Result<Opened, StaleLink> {
+        if link <= self.link {
+            return Err(StaleLink {
+                link,
+                current: self.link,
+            });
+        }
+        self.link = link;
+        let dropped = if self.rules.hold(Rule::NewLinkDropsOld) {
+            std::mem::take(&mut self.unstarted).into_iter().collect()
+        } else {
+            Vec::new()
+        };
+        let started = self.running.union(&self.answered).copied().collect();
+        Ok(Opened {
+            started,
+            answered: self.answered.iter().copied().collect(),
+            dropped,
+        })
+    }
+
+    /// An event has arrived on a link.
+    pub fn arrived(&mut self, link: u64, id: u64) -> Arrived {
+        if link != self.link && self.rules.hold(Rule::NewLinkDropsOld) {
+            return Arrived::Drop;
+        }
+        if id <= self.last && link == self.link {
+            return Arrived::CloseLink;
+        }
+        self.last = self.last.max(id);
+        self.unstarted.insert(id);
+        Arrived::Accept
+    }
+
+    /// An event is about to start: whether it may, or was dropped meanwhile.
+    pub fn start(&mut self, id: u64) -> bool {
+        let known = self.unstarted.remove(&id);
+        if known {
+            self.running.insert(id);
+        }
+        known
+    }
+
+    /// An event is bounced unstarted: its answer is on its way.
+    pub fn bounce(&mut self, id: u64) -> bool {
+        self.unstarted.remove(&id)
+    }
+
+    /// A started event is over: the link that its answer goes out on, the newest. The answer is kept
+    /// until it is confirmed.
+    pub fn finish(&mut self, id: u64) -> Option<u64> {
+        if !self.running.remove(&id) {
+            return None;
+        }
+        self.answered.insert(id);
+        Some(self.link)
+    }
+
+    /// The sender waits for no id below this: the ids whose answers need not be kept any longer.
+    pub fn confirmed(&mut self, below: u64) -> Vec<u64> {
+        let open = self.answered.split_off(&below);
+        std::mem::replace(&mut self.answered, open)
+            .into_iter()
+            .collect()
+    }
+}
+
+/// The sender's side. Each event has a ticket of the sender's own.
+#[derive(Debug, Clone, Default)]
+pub struct Outbox {
+    link: u64,
+    last: u64,
+    settled: bool,
+    unanswered: BTreeMap<u64, u64>,
+}
+
+impl Outbox {
+    /// No link yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A link is about to be opened: its number. Nothing is sent on it until the receiver has named
+    /// what it has started.
+    pub const fn connect(&mut self) -> u64 {
+        self.link += 1;
+        self.settled = false;
+        self.link
+    }
+
+    /// Whether events may be sent.
+    pub const fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// The receiver has named what it has started on older links. The tickets of all other events,
+    /// in order: they did not start, and go again before anything new.
+    pub fn named(&mut self, link: u64, started: &[u64]) -> Vec<u64> {
+        if link != self.link || self.settled {
+            return Vec::new();
+        }
+        self.settled = true;
+        let (running, unstarted): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.unanswered)
+                .into_iter()
+                .partition(|(id, _)| started.contains(id));
+        self.unanswered = running;
+        unstarted.into_values().collect()
+    }
+
+    /// An event goes out: its correlation id; `None` while the link is not settled.
+    pub fn send(&mut self, ticket: u64) -> Option<u64> {
+        if !self.settled {
+            return None;
+        }
+        self.last += 1;
+        self.unanswered.insert(self.last, ticket);
+        Some(self.last)
+    }
+
+    /// An answer has come: the ticket of its event, unless that was answered before.
+    pub fn answered(&mut self, id: u64) -> Option<u64> {
+        self.unanswered.remove(&id)
+    }
+
+    /// The lowest id that is unanswered, or the next one: what the receiver is told, to forget the
+    /// answers below it.
+    pub fn floor(&self) -> u64 {
+        self.unanswered
+            .first_key_value()
+            .map_or(self.last + 1, |(id, _)| *id)
+    }
+
+    /// The receiver is dead: the tickets of everything unanswered, in order. It may have started.
+    pub fn abandon(&mut self) -> Vec<u64> {
+        self.settled = false;
+        std::mem::take(&mut self.unanswered).into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::testing::Chance;
+
+    #[test]
+    fn an_id_that_does_not_rise_closes_the_link_and_an_old_link_stays_shut() {
+        let mut inbox = Inbox::new();
+        inbox.open(2).unwrap();
+        assert_eq!(
+            inbox.open(2),
+            Err(StaleLink {
+                link: 2,
+                current: 2
+            })
+        );
+        assert_eq!(inbox.arrived(2, 7), Arrived::Accept);
+        assert_eq!(inbox.arrived(2, 7), Arrived::CloseLink);
+        assert_eq!(inbox.arrived(1, 8), Arrived::Drop);
+        inbox.open(3).unwrap();
+        assert_eq!(
+            inbox.arrived(3, 7),
+            Arrived::CloseLink,
+            "ids rise across links"
+        );
+    }
+
+    /// An event is unread when its link is replaced: how often it runs once it was sent again.
+    fn runs(rules: Rules) -> usize {
+        let (mut outbox, mut inbox) = (Outbox::new(), Inbox::with_rules(rules));
+        let first = outbox.connect();
+        outbox.named(first, &inbox.open(first).unwrap().started);
+        let id = outbox.send(1).unwrap();
+        inbox.arrived(first, id);
+        let second = outbox.connect();
+        let opened = inbox.open(second).unwrap();
+        assert_eq!(outbox.send(2), None);
+        assert_eq!(outbox.named(second, &opened.started), [1]);
+        let again = outbox.send(1).unwrap();
+        assert_eq!(inbox.arrived(second, again), Arrived::Accept);
+        usize::from(inbox.start(id)) + usize::from(inbox.start(again))
+    }
+
+    #[test]
+    fn what_an_old_link_left_unread_does_not_run() {
+        assert_eq!(runs(Rules::ALL), 1);
+        assert_eq!(runs(Rules::without(Rule::NewLinkDropsOld)), 2);
+    }
+
+    #[test]
+    fn what_has_started_is_named_and_answered_on_the_new_link() {
+        let (mut outbox, mut inbox) = (Outbox::new(), Inbox::new());
+        let first = outbox.connect();
+        outbox.named(first, &inbox.open(first).unwrap().started);
+        let ids: Vec<_> = (1..=3).map(|ticket| outbox.send(ticket).unwrap()).collect();
+        ids.iter()
+            .for_each(|id| assert_eq!(inbox.arrived(first, *id), Arrived::Accept));
+        assert!(inbox.start(ids[1]));
+        let second = outbox.connect();
+        let opened = inbox.open(second).unwrap();
+        assert_eq!(
+            (&*opened.started, &*opened.dropped),
+            (&ids[1..2], &[ids[0], ids[2]][..])
+        );
+        assert_eq!(outbox.named(second, &opened.started), [1, 3]);
+        assert_eq!(inbox.finish(ids[1]), Some(second));
+        // The answer is lost with that link too; it is kept until it is confirmed.
+        let third = outbox.connect();
+        let opened = inbox.open(third).unwrap();
+        assert_eq!(
+            (&*opened.started, &*opened.answered),
+            (&ids[1..2], &ids[1..2])
+        );
+        assert_eq!(outbox.named(third, &opened.started), []);
+        assert_eq!(
+            (outbox.floor(), inbox.confirmed(outbox.floor())),
+            (ids[1], vec![])
+        );
+        assert_eq!(outbox.answered(ids[1]), Some(2));
+        assert_eq!(outbox.answered(ids[1]), None);
+        assert_eq!(inbox.confirmed(outbox.floor()), [ids[1]]);
+    }
+
+    /// Links that break at random, with what is on them: in which order tickets started.
+    fn chaos(seed: u64, rules: Rules) -> Vec<u64> {
+        let mut chance = Chance::new(seed);
+        let (mut outbox, mut inbox) = (Outbox::new(), Inbox::with_rules(rules));
+        let mut wire: VecDeque<(u64, u64)> = VecDeque::new();
+        let mut queue: VecDeque<(u64, u64)> = VecDeque::new();
+        let mut tickets = BTreeMap::new();
+        let mut answers: VecDeque<u64> = VecDeque::new();
+        let mut to_send: VecDeque<u64> = (1..=40).collect();
+        let mut ran = Vec::new();
+        for _ in 0..800 {
+            match chance.below(8) {
+                0..=2 => {
+                    if let Some(ticket) = to_send.front()
+                        && let Some(id) = outbox.send(*ticket)
+                    {
+                        tickets.insert(id, *ticket);
+                        to_send.pop_front();
+                        wire.push_back((outbox.link, id));
+                    }
+                }
+                3 | 4 => {
+                    if let Some((link, id)) = wire.pop_front()
+                        && inbox.arrived(link, id) == Arrived::Accept
+                    {
+                        queue.push_back((link, id));
+                    }
+                }
+                5 | 6 => {
+                    if let Some((_, id)) = queue.pop_front()
+                        && inbox.start(id)
+                    {
+                        ran.push(tickets[&id]);
+                        if chance.permille(700) {
+                            inbox.finish(id);
+                            answers.push_back(id);
+                        }
+                    }
+                    if chance.permille(500)
+                        && let Some(id) = answers.pop_front()
+                    {
+                        outbox.answered(id);
+                        inbox.confirmed(outbox.floor());
+                    }
+                }
+                _ if chance.permille(200) => {
+                    let link = outbox.connect();
+                    // Some of what is on the wire comes later, some never.
+                    if chance.permille(500) {
+                        wire.clear();
+                    }
+                    // The answers on the old link are lost, those kept go out again.
+                    let opened = inbox.open(link).unwrap();
+                    answers = opened.answered.iter().copied().collect();
+                    for ticket in outbox.named(link, &opened.started).into_iter().rev() {
+                        to_send.push_front(ticket);
+                    }
+                }
+                _ => {}
+            }
+        }
+        ran
+    }
+
+    #[test]
+    fn whatever_breaks_each_event_starts_once_and_in_order() {
+        for seed in 0..300 {
+            let ran = chaos(seed, Rules::ALL);
+            assert!(
+                ran.is_sorted() && ran.windows(2).all(|pair| pair[0] != pair[1]),
+                "seed {seed}: {ran:?}"
+            );
+        }
+        let mutant = Rules::without(Rule::NewLinkDropsOld);
+        let caught = (0..200).filter(|seed| {
+            let ran = chaos(*seed, mutant);
+            !ran.is_sorted() || ran.windows(2).any(|pair| pair[0] == pair[1])
+        });
+        assert!(caught.count() > 100);
+    }
+}
