@@ -5,10 +5,6 @@
     reason = "a handler that blocks its thread is what is tried"
 )]
 
-#[allow(
-    dead_code,
-    reason = "shared with tests/cli, each uses the part of it that it needs"
-)]
 #[path = "cli/process.rs"]
 mod process;
 
