@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 #[path = "cli/process.rs"]
-#[allow(dead_code, reason = "shared with the tests of the other commands")]
 mod process;
 #[path = "doctor/world.rs"]
 mod world;
