@@ -26,7 +26,7 @@ mod tally;
 use crate::app::App;
 use crate::config::{LoadOptions, Loaded, load, load_parts, process_env};
 use crate::config_routes;
-use crate::engine::build::Compiled;
+use crate::engine::compile::Compiled;
 use crate::telemetry::Telemetry;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use error::{CliError, Exit};

@@ -13,7 +13,7 @@ use crate::config::{
     Config, HandlerConfig, InterceptorConfig, InterceptorKind, On, Origin, Partial, Problem,
     RouteConfig,
 };
-use crate::engine::build::check;
+use crate::engine::compile::check;
 use crate::event::EventKind;
 use crate::handler::AnyHandler;
 use crate::interceptor::{AccessLog, AnyInterceptor, HeaderAuth, Limit};

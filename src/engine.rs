@@ -5,6 +5,7 @@
 //! `ARCHITECTURE.md` for the measurements behind this.
 
 pub(crate) mod build;
+mod children;
 pub(crate) mod compile;
 pub(crate) mod faults;
 pub(crate) mod flight;
@@ -15,7 +16,8 @@ pub(crate) mod replace;
 pub(crate) mod seat;
 pub(crate) mod shared;
 
-pub use build::{BuildError, EngineConfig, EngineError};
+pub use build::EngineConfig;
+pub use compile::{BuildError, EngineError};
 pub use limits::EngineLimits;
 pub use plan::RouteInfo;
 

@@ -1,10 +1,10 @@
 //! A client of the Admin service: whom `reload` and `log-level` ask.
 
 use super::error::{CliError, Exit};
-use super::fire::code_name;
 use super::health::reachable;
 use super::{Session, block_on};
 use crate::answer::chain;
+use crate::answer::code_name;
 use crate::config::{AdminAccess, load_parts};
 use crate::proto::admin::admin_client::AdminClient;
 use crate::proto::admin::{Problem, Refused};

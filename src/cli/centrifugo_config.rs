@@ -9,7 +9,7 @@ pub(super) mod proxy;
 use super::error::CliError;
 use super::{Session, output};
 use crate::config::{CentrifugoConfig, Config, InterceptorKind, Secret};
-use crate::engine::build::Compiled;
+use crate::engine::compile::Compiled;
 use crate::event::EventKind;
 use clap::Args;
 use namespaces::{Explicit, Namespaces, Space};

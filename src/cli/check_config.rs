@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::config::{Config, ConfigError, Loaded, Problem};
 use crate::config_routes::{Kept, assemble_again};
 use crate::egress::Publisher;
-use crate::engine::build::Compiled;
+use crate::engine::compile::Compiled;
 use crate::ingress::tls::TlsAcceptor;
 use crate::node::tls_files;
 use crate::router::Router;

@@ -18,7 +18,7 @@ use super::fire::TargetArgs;
 use super::fire::client::Target;
 use super::{Session, block_on};
 use crate::config::Config;
-use crate::engine::build::Compiled;
+use crate::engine::compile::Compiled;
 use crate::event::EventKind;
 use clap::Args;
 use client::Door;

@@ -8,7 +8,7 @@ use super::meaning;
 use super::{Session, output};
 use crate::answer::{Answer, answer};
 use crate::config::Config;
-use crate::engine::build::{Compiled, CompiledRoute};
+use crate::engine::compile::{Compiled, CompiledRoute};
 use crate::envelope::Envelope;
 use crate::event::EventKind;
 use crate::event::setters::unix_after;
@@ -307,7 +307,7 @@ fn refused(kind: EventKind, failure: Failure) -> Refused {
             }
         }
         Answer::Status { code, message } => {
-            let name = super::fire::code_name(code);
+            let name = crate::answer::code_name(code);
             Refused {
                 answer: format!("gRPC status {name}: {message}"),
                 client: meaning::of_status(kind, code),

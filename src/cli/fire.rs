@@ -7,12 +7,12 @@ pub(super) mod stream;
 use super::error::{CliError, Exit};
 use super::event::{EventArgs, FiredEvent};
 use super::{Session, block_on, meaning, output};
+use crate::answer::code_name;
 use crate::event::EventKind;
 use crate::event::setters::unix_after;
 use crate::json::response_to_json;
 use bytes::Bytes;
 use clap::Args;
-pub(super) use client::code_name;
 use client::{Client, Failed, Target};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -179,7 +179,7 @@ impl Shown {
                 object["reply"] = serde_json::from_str(text).unwrap_or_default();
             }
             Err(status) => {
-                object["status"] = json!(client::code_name(status.code()));
+                object["status"] = json!(code_name(status.code()));
                 object["message"] = json!(status.message());
             }
         }
@@ -189,7 +189,7 @@ impl Shown {
         match &self.outcome {
             Ok(text) => output::say(text),
             Err(status) => {
-                let code = client::code_name(status.code());
+                let code = code_name(status.code());
                 output::say(&format!("status  {code}: {}", status.message()));
             }
         }
@@ -221,7 +221,7 @@ fn status_error(kind: EventKind, status: &tonic::Status) -> CliError {
         }
         _ => "the node's log says what went wrong",
     };
-    let code = client::code_name(status.code());
+    let code = code_name(status.code());
     let why = format!("gRPC status {code}: {}", status.message());
     CliError::new(Exit::Failed, format!("fire {kind}"), why, help)
 }

@@ -1,7 +1,8 @@
 //! How many events fared, for `fire --count` and `load`.
 
-use super::fire::client::{Failed, code_name};
+use super::fire::client::Failed;
 use super::meaning;
+use crate::answer::code_name;
 use crate::event::EventKind;
 use crate::json::response_to_json;
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! From what is wrong with a router to the keys of the configuration.
 
 use crate::config::{Config, Origin, Problem};
-use crate::engine::build::RouterProblem;
+use crate::engine::compile::RouterProblem;
 use crate::router::Route;
 use crate::routing::table::RouteError;
 

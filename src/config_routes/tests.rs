@@ -5,7 +5,7 @@ use super::*;
 use crate::builtin::tests::{Running, config, said};
 use crate::config::{LoadOptions, load};
 use crate::cx::Cx;
-use crate::engine::build::Compiled;
+use crate::engine::compile::Compiled;
 use crate::event::{RpcReply, SubscribeReply};
 use crate::interceptor::{Flow, Interceptor};
 use serde_json::json;

@@ -7,6 +7,7 @@ use crate::router::{self, On, Router, StageSpec};
 use crate::routing::key::{KeySpec, KeySpecError, KeyUse};
 use crate::routing::pattern::{Pattern, PatternError};
 use crate::routing::table::{RouteError, RouteRule, RouteTable};
+use ractor::SpawnErr;
 use std::fmt;
 
 /// Everything that is wrong with a router, at once.
@@ -23,6 +24,23 @@ impl fmt::Display for BuildError {
 }
 
 impl std::error::Error for BuildError {}
+
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The router's routes or stages contradict each other.
+    #[error("invalid routes: {0}")]
+    Routes(#[from] BuildError),
+    /// The cores and shards asked for can't be laid out.
+    #[error("invalid layout: {0}")]
+    Layout(#[from] centripeta_cluster::LayoutError),
+    /// Threads could not be started.
+    #[error("can't start threads: {0}")]
+    Threads(#[from] std::io::Error),
+    /// An actor could not be started.
+    #[error("can't start actors: {0}")]
+    Actors(#[from] Box<SpawnErr>),
+}
 
 /// A route before its plan: what `explain` shows, and what the engine runs.
 #[derive(Debug)]

@@ -5,8 +5,8 @@
 //! under the plan that let it in; lanes belong to keys, not to plans, so order per key holds across.
 
 use super::Engine;
-use super::build::{EngineError, stage_child};
-use super::compile::{BuildError, Compiled};
+use super::children::stage_child;
+use super::compile::{BuildError, Compiled, EngineError};
 use super::limits::EngineLimits;
 use super::plan::{CoreChains, Plan, Route, RouteInfo};
 use super::shared::Shared;

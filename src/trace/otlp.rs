@@ -3,6 +3,7 @@
 //! `rpc.*`, `server.*`, `error.type`, `user.id` and `messaging.*` are those of the semantic conventions
 //! of OpenTelemetry; what they have no name for is `centripeta.*`.
 
+use crate::answer::code_name;
 use crate::event::{EventKind, SERVICE_PATH};
 use crate::metrics::stages::Half;
 use crate::trace::context::{SpanId, TraceContext};
@@ -214,28 +215,5 @@ fn attribute(key: &str, value: Value) -> KeyValue {
         key: key.to_owned(),
         value: Some(AnyValue { value: Some(value) }),
         ..KeyValue::default()
-    }
-}
-
-/// A gRPC status as gRPC spells it.
-const fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }

@@ -1,6 +1,6 @@
 //! Namespaces: which of them send which events, as the routes or the command line have it.
 
-use crate::engine::build::Compiled;
+use crate::engine::compile::Compiled;
 use crate::event::{EventKind, Subject};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};

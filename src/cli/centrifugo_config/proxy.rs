@@ -3,7 +3,7 @@
 use crate::cli::error::CliError;
 use crate::cli::health::reachable;
 use crate::config::{Config, ListenAddr};
-use crate::engine::build::Compiled;
+use crate::engine::compile::Compiled;
 use crate::event::EventKind;
 use serde_json::{Value, json};
 use std::net::IpAddr;

@@ -12,7 +12,7 @@ mod spaces;
 
 use super::finding::{Finding, Severity};
 use crate::config::Config;
-use crate::engine::build::Compiled;
+use crate::engine::compile::Compiled;
 use crate::event::EventKind;
 use model::Uses;
 use serde_json::Value;

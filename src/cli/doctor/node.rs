@@ -2,10 +2,10 @@
 
 use super::finding::Finding;
 use super::sniff::{Speaks, sniff};
+use crate::answer::code_name;
 use crate::cli::error::CliError;
 use crate::cli::event::FiredEvent;
 use crate::cli::fire::client::{Client, Failed, Target};
-use crate::cli::fire::code_name;
 use crate::cli::health::{ask, reachable};
 use crate::config::{Config, ListenAddr, ListenConfig};
 use crate::event::EventKind;

@@ -1,7 +1,8 @@
 //! A subscription stream, as Centrifugo opens it for one client.
 
-use super::client::{Client, Failed, code_name};
+use super::client::{Client, Failed};
 use super::{FireArgs, Shown};
+use crate::answer::code_name;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::event::{FiredEvent, raw};
 use crate::cli::{meaning, output};
