@@ -43,6 +43,7 @@ struct Counts {
     answers: BTreeMap<String, u64>,
     streams: u64,
     unanswered: u64,
+    resent: u64,
     why: Vec<String>,
 }
 
@@ -137,8 +138,7 @@ impl Load {
                 burst.spawn(async move {
                     let method = ["held", "pub.cast", "pub.wait"][number as usize % 3];
                     let user = format!("burst-{}", number % 4);
-                    let answer = load.rpc(number, method, user).await;
-                    load.note(answer);
+                    while load.note(load.rpc(number, method, user.clone()).await) {}
                 });
             }
             burst.join_all().await;
@@ -147,8 +147,12 @@ impl Load {
     }
 
     async fn fire(&self, number: u64, kind: u64) {
-        let answer = timeout(PATIENCE, self.event(number, kind)).await;
-        self.note(answer.unwrap_or_else(|_| Err(silence())));
+        loop {
+            let answer = timeout(PATIENCE, self.event(number, kind)).await;
+            if !self.note(answer.unwrap_or_else(|_| Err(silence()))) {
+                return;
+            }
+        }
     }
 
     async fn event(&self, number: u64, kind: u64) -> Result<Option<u32>, Status> {
@@ -319,17 +323,30 @@ impl Load {
         Ok(())
     }
 
-    fn note(&self, answer: Result<Option<u32>, Status>) {
+    /// Counts an answer. Says whether the event has to be sent again, since it never left: its
+    /// connection went away first, as each does after `listen.max_connection_age`. Centrifugo's own
+    /// client sends such calls again by itself.
+    fn note(&self, answer: Result<Option<u32>, Status>) -> bool {
+        if let Err(status) = &answer
+            && never_left(status)
+        {
+            self.counts().resent += 1;
+            return true;
+        }
         let label = match answer {
             Ok(None) => "ok".to_owned(),
             Ok(Some(code)) => format!("error {code}"),
             // One that the node sent has no cause here.
             Err(status) => match status.source() {
-                Some(why) => return self.unanswered(&chain(why)),
+                Some(why) => {
+                    self.unanswered(&chain(why));
+                    return false;
+                }
                 None => format!("{:?}", status.code()),
             },
         };
         *self.counts().answers.entry(label).or_default() += 1;
+        false
     }
 
     fn unanswered(&self, why: &str) {
@@ -373,9 +390,10 @@ impl Load {
             .map(|(label, count)| format!("{label} {count}"))
             .collect();
         format!(
-            "answers  {}; {} streams; {} without an answer",
+            "answers  {}; {} streams; {} sent again on another connection; {} without an answer",
             answers.join(", "),
             counts.streams,
+            counts.resent,
             counts.unanswered
         )
     }
@@ -394,6 +412,18 @@ async fn next<T>(stream: &mut tonic::Streaming<T>) -> Result<(), Status> {
 /// No answer in time; has a cause, unlike what the node sends.
 fn silence() -> Status {
     Status::from_error(format!("no answer within {PATIENCE:?}").into())
+}
+
+/// Whether the client gave the call back before a byte of it was sent.
+fn never_left(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            return error.is_canceled();
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn chain(error: &dyn Error) -> String {
