@@ -10,16 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-const CHANNELS: usize = 10;
-const EACH: usize = 1000;
+pub(crate) const CHANNELS: usize = 10;
+pub(crate) const EACH: usize = 1000;
 
-fn numbers(data: &[Bytes]) -> Vec<usize> {
+pub(crate) fn numbers(data: &[Bytes]) -> Vec<usize> {
     let number = |data: &Bytes| std::str::from_utf8(data).unwrap().parse().unwrap();
     data.iter().map(number).collect()
 }
 
 /// Publishes 10 000 times while `trouble` runs; answers how often that went well.
-async fn publish_all(publisher: &Publisher, trouble: impl Future<Output = ()>) -> usize {
+pub(crate) async fn publish_all(publisher: &Publisher, trouble: impl Future<Output = ()>) -> usize {
     let publishing = async {
         let mut done = 0;
         for hundred in 0..EACH / 100 {
