@@ -335,9 +335,10 @@ impl<'a> UnaryService<Bytes> for Call<'a> {
                     let outcome = match entered.landed().await {
                         Landed::Done(outcome) => outcome,
                         Landed::Stream(_, flight) => {
-                            flight.cancel_stream();
                             let why = "a stream in answer to a call of one message".to_owned();
-                            Failure::BadReply(why).into()
+                            let failure = Failure::BadReply(why);
+                            flight.refuse_stream(failure.clone());
+                            failure.into()
                         }
                     };
                     entered.count(&outcome);
@@ -478,7 +479,11 @@ impl GrpcIngress {
                     let session = self.session(kind, accepted, permit, json_client);
                     Ok(tonic::Response::new(session))
                 }
-                Err(why) => self.refuse_stream(kind, entered, Failure::Overloaded(why)),
+                Err(why) => {
+                    let failure = Failure::Overloaded(why);
+                    self.0.engine.shared.faults.failed(kind, "", &failure);
+                    refuse_stream(kind, entered, failure)
+                }
             },
             Answer::Status { code, message } => {
                 entered.count(end);
@@ -515,8 +520,8 @@ impl GrpcIngress {
                 Ok(tonic::Response::new(session))
             }
             Err(failure) => {
-                flight.cancel_stream();
-                self.refuse_stream(kind, entered, failure)
+                flight.refuse_stream(failure.clone());
+                refuse_stream(kind, entered, failure)
             }
         }
     }
@@ -534,18 +539,12 @@ impl GrpcIngress {
         };
         Session::open(accepted, place, permit, json_client, self.0.engine.drains())
     }
+}
 
-    /// A stream that its handler accepted can't be opened.
-    fn refuse_stream(
-        &self,
-        kind: EventKind,
-        mut entered: Entered,
-        failure: Failure,
-    ) -> StreamAnswer {
-        self.0.engine.shared.faults.failed(kind, "", &failure);
-        entered.count(&failure);
-        refused_stream(kind, entered.json_client, failure)
-    }
+/// A stream that its handler accepted can't be opened.
+fn refuse_stream(kind: EventKind, mut entered: Entered, failure: Failure) -> StreamAnswer {
+    entered.count(&failure);
+    refused_stream(kind, entered.json_client, failure)
 }
 
 fn refused_stream(kind: EventKind, json_client: bool, failure: Failure) -> StreamAnswer {

@@ -161,9 +161,10 @@ where
                     let outcome = match landed {
                         Landed::Done(outcome) => outcome,
                         Landed::Stream(_, flight) => {
-                            flight.cancel_stream();
                             let why = "a stream in answer to a call of one message".to_owned();
-                            Failure::BadReply(why).into()
+                            let failure = Failure::BadReply(why);
+                            flight.refuse_stream(failure.clone());
+                            failure.into()
                         }
                     };
                     entered.count(&outcome);

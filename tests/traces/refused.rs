@@ -3,14 +3,14 @@
 
 use crate::collector::{Collector, texts};
 use crate::support::client::frame;
-use crate::support::{TestNode, eventually, path, small_request};
+use crate::support::{TestNode, eventually, path, small_request, soon};
 use crate::{PARENT, TRACE, hex, named, names, rpc};
 use bytes::Bytes;
 use centripeta::config::{AuthConfig, Config, Secret};
 use centripeta::egress::Publisher;
 use centripeta::event::EventKind;
 use centripeta::proto::api;
-use centripeta::{Router, RpcReply};
+use centripeta::{Router, RpcReply, StreamReply};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -108,9 +108,9 @@ async fn a_call_that_is_refused_before_it_is_an_event_has_a_span_in_its_callers_
         tokio::spawn(async move { client.exchange(&unary, &[], message).await })
     };
     eventually("one is in flight", async || node.in_flight() == 1).await;
-    let stream = small_request(EventKind::Subscribe, "chat:1");
+    let message = small_request(EventKind::Subscribe, "chat:1");
     let subscribe = path(EventKind::Subscribe);
-    let refused = client.call(&subscribe, &[traced], &stream).await;
+    let refused = client.call(&subscribe, &[traced], &message).await;
     assert_eq!(refused.status, Some(0));
     let spans = collector.spans_once(7).await;
     let overloaded = ["listener subscribe", "OK", "overloaded", "111"].map(str::to_owned);
@@ -214,4 +214,31 @@ async fn a_publication_that_is_refused_has_a_span_below_its_handler() {
         assert_eq!(texts(&span.attributes)["error.type"], "invalid");
         assert!(span.status.is_some());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_has_no_room_once_it_is_accepted_has_a_span_that_says_overloaded() {
+    let collector = Collector::start();
+    let router = Router::new().stream("feed:*", async || StreamReply::silent());
+    let node = TestNode::start_with(router, |config| {
+        config.log.otlp = Some(collector.config());
+        config.limits.streams = 1.try_into().unwrap();
+    })
+    .await;
+    let client = node.client().await;
+    let message = small_request(EventKind::Stream, "feed:1");
+    let stream = path(EventKind::Stream);
+    let mut open = client.open(&stream, &[]).await.unwrap();
+    open.send(frame(false, &message), true).await;
+    soon("one is accepted", open.next()).await.unwrap();
+    let headers = [("traceparent", PARENT)];
+    let refused = client.call(&stream, &headers, &message).await;
+    assert_eq!(refused.status, Some(14));
+    let spans = collector.spans_once(2).await;
+    let (_, status, outcome, _) = last(&spans);
+    assert_eq!(
+        [status, outcome],
+        ["UNAVAILABLE", "overloaded"].map(str::to_owned)
+    );
+    assert!(named(&spans, "listener stream").status.is_some());
 }
