@@ -98,19 +98,12 @@ pub(super) async fn fly(
         held,
         is_unordered,
     } = flight;
-    let mut flying = Flying {
+    let flying = Flying {
         shared,
         is_unordered,
         kind,
-        jobs: Vec::with_capacity(jobs.len()),
+        jobs: jobs.into_iter().map(Some).collect(),
     };
-    for job in jobs {
-        // The owner may have changed while the call waited.
-        match job.fence.as_ref().map_or(Ok(()), |fence| fence.check()) {
-            Ok(()) => flying.jobs.push(Some(job)),
-            Err(fenced) => job.answer(Err(fenced)),
-        }
-    }
     flying.run(lease).await;
     held
 }
@@ -127,9 +120,11 @@ impl Flying {
     async fn run(mut self, mut lease: Lease) {
         let (mut sent, mut unsent) = (0, 0);
         loop {
-            self.jobs.retain(Option::is_some);
             self.time_out(sent > 0);
-            let left = self.jobs.iter().flatten().count();
+            self.fence(sent > 0);
+            // Answers come by the places of what is sent: from here on they stay.
+            self.jobs.retain(Option::is_some);
+            let left = self.jobs.len();
             if left == 0 {
                 return;
             }
@@ -324,6 +319,26 @@ impl Flying {
         for place in &mut self.jobs {
             if let Some(job) = place.take_if(|job| job.deadline <= now) {
                 job.time_out(sent);
+            }
+        }
+    }
+
+    /// The owner may have changed while a call waited, for its turn or to be sent again.
+    fn fence(&mut self, sent: bool) {
+        for place in &mut self.jobs {
+            let check = |job: &Job| job.fence.as_ref().and_then(|fence| fence.check().err());
+            let Some(fenced) = place.as_ref().and_then(check) else {
+                continue;
+            };
+            if let Some(job) = place.take() {
+                let error = match sent {
+                    false => fenced,
+                    true => Error::Lost {
+                        method: job.name(),
+                        why: format!("it was not sent again: {fenced}"),
+                    },
+                };
+                job.answer(Err(error));
             }
         }
     }
