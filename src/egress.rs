@@ -27,7 +27,8 @@
 //!   await one to have it before another. A call whose answer was lost may still take effect after
 //!   the next one.
 //! * **Batches by themselves.** While the wire is free a call leaves alone and at once; what gathers
-//!   behind calls under way leaves as one batch. Each call has its own answer.
+//!   behind calls under way leaves as one batch. Each call has its own answer. To a Centrifugo that is
+//!   too old for batches calls go one by one.
 //! * **Failover.** Endpoints that are lost or let calls wait get no more calls while another one is
 //!   well. A call that was not sent goes elsewhere; one that was sent is sent again only if it reads
 //!   or has an idempotency key (see [`Publisher::idempotent`]), a bounded number of times. Keys work

@@ -29,7 +29,7 @@ use crate::metrics::End;
 use crate::metrics::cells::EventCounts;
 use crate::outcome::{Failure, Unavailable};
 use crate::supervision::SupervisorMessage;
-use crate::trace::Trace;
+use crate::trace::{Arrival, Trace};
 use bytes::Bytes;
 use flight::{Flight, Landed};
 use http::HeaderMap;
@@ -169,7 +169,9 @@ impl Engine {
         let permit = match admitted {
             Ok(permit) => permit,
             Err(failure) => {
-                self.refused(core, incoming.kind, &failure);
+                let call = (incoming.kind, &*incoming.method);
+                let arrival = self.arrival(call, &incoming.metadata, Instant::now());
+                self.refused(core, incoming.kind, &failure, arrival);
                 return Err(failure);
             }
         };
@@ -242,8 +244,26 @@ impl Engine {
         })
     }
 
-    /// Says and counts that an event was refused on arrival, on a core.
-    pub(crate) fn refused(&self, core: usize, kind: EventKind, failure: &Failure) {
+    /// A call that has come in at this time: its kind (for raw events also the name of the method)
+    /// and its metadata.
+    pub(crate) fn arrival(
+        &self,
+        call: (EventKind, &str),
+        metadata: &HeaderMap,
+        at: Instant,
+    ) -> Arrival {
+        Arrival::of(&self.shared.tracer, call, metadata, at)
+    }
+
+    /// Says, counts and records that an event was refused on arrival, on a core.
+    pub(crate) fn refused(
+        &self,
+        core: usize,
+        kind: EventKind,
+        failure: &Failure,
+        arrival: Arrival,
+    ) {
+        arrival.refused(failure);
         self.shared.faults.failed(kind, "", failure);
         self.shared.metrics.turned_away(core, kind, failure.into());
     }

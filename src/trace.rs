@@ -18,7 +18,9 @@
 //!
 //! Publications that leave together are one HTTP/2 request: it carries the context of the first of
 //! them that is recorded (else of the first that has one), and the spans of the others have a link to
-//! that span. Events that are refused before they are let in have no span, they are only counted.
+//! that span. A call that is refused before it is an event (at admission, undecodable, late) has the
+//! span `listener KIND` alone. One without the listener's credential has it too, in a trace of its
+//! own: nobody can have spans recorded by asking from outside.
 //!
 //! Without `log.otlp` nothing is recorded and no context started; that of the caller is passed on.
 
@@ -33,6 +35,6 @@ mod tracer;
 pub use context::{SpanId, TraceContext, TraceId};
 pub use tracer::{QUEUE_SPANS, Tracer};
 
-pub(crate) use recording::Trace;
+pub(crate) use recording::{Arrival, Trace};
 #[cfg(test)]
 pub(crate) use tracer::Outlet;

@@ -2,11 +2,19 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "traces/collector.rs"]
+#[allow(dead_code, reason = "a part of it is needed here")]
+mod collector;
+#[path = "publisher/double.rs"]
+#[allow(dead_code, reason = "a part of it is needed here")]
+mod double;
 #[path = "cli/process.rs"]
 mod process;
 mod support;
 
 use centripeta::event::EventKind;
+use collector::Collector;
+use double::Double;
 use process::{Running, stock};
 use std::fmt::Write;
 use std::path::Path;
@@ -14,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use support::{Client, path, small_request, soon};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::block_in_place;
 
@@ -347,4 +356,54 @@ async fn a_draining_node_refuses_a_reload_in_words() {
     let line = block_in_place(|| node.hup());
     let message = line["message"].as_str().unwrap();
     assert!(message.contains("the node is draining"), "{line}");
+}
+
+/// `/metrics` of a node.
+async fn page(admin: &str) -> String {
+    let mut socket = TcpStream::connect(admin).await.unwrap();
+    let ask = "GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    socket.write_all(ask.as_bytes()).await.unwrap();
+    let mut page = String::new();
+    socket.read_to_string(&mut page).await.unwrap();
+    page
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sampling_and_the_endpoints_of_centrifugo_change_while_the_node_runs() {
+    let collector = Collector::start();
+    let (first, second) = (Double::start(), Double::start());
+    let settings = |sampling: u32, api: &Double| {
+        let (otlp, api) = (&collector.config().collector, api.address());
+        format!(
+            "otlp = \"{otlp}\"\nsampling = {sampling}\n[centrifugo]\napi = [\"grpc://{api}\"]\n{}",
+            version(1)
+        )
+    };
+    let mut node = block_in_place(|| Node::start(&settings(0, &first)));
+    let admin = node.process.logs("listening", "admin");
+    let client = node.client().await;
+    assert_eq!(which(&client).await, Ok(1));
+    let line = node.reload(&settings(1, &second));
+    let changed = line["changed"].as_str().unwrap();
+    assert!(changed.contains("log.sampling: 0 -> 1"), "{line}");
+    assert!(
+        line.get("needs_restart").is_none_or(|it| it == ""),
+        "{line}"
+    );
+    assert_eq!(which(&client).await, Ok(1));
+    // Whatever the first one had left would have come before.
+    let spans = collector.spans_once(1).await;
+    let listeners = spans.iter().filter(|span| span.name == "listener rpc");
+    assert_eq!(listeners.count(), 1, "{spans:?}");
+    support::eventually("it is connected to the other one", async || {
+        let page = page(&admin).await;
+        let up = |double: &Double| {
+            let mut lines = page
+                .lines()
+                .filter(|it| it.starts_with("centripeta_publisher_"));
+            lines.any(|it| it.contains(&double.address().to_string()) && it.ends_with(" 1"))
+        };
+        up(&second) && !up(&first)
+    })
+    .await;
 }

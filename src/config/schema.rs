@@ -411,7 +411,7 @@ pub(super) const KEYS: &[Key] = &[
     key("channel.namespace_boundary", Kind::Boundary, "What ends the namespace in a channel name; `{x}` in a match never crosses it.").default("\":\""),
     // log
     key("log.format", Kind::Choice(&["auto", "pretty", "json"]), "How lines look; `auto` is pretty on a terminal and JSON elsewhere.").default("\"auto\""),
-    key("log.level", Kind::Filter, "The least important level shown, for all or by target.").default("\"info\""),
+    key("log.level", Kind::Filter, "The least important level shown, for all or by target. `log-level` changes it at run time, until the next reload or start.").default("\"info\""),
     key("log.otlp", Kind::Collector, "The collector that traces are exported to, over OTLP with gRPC; https:// for TLS. A collector that is slow or gone costs spans, never events.").optional("traces are not recorded; the context of a caller is still passed on", "\"http://127.0.0.1:4317\""),
     key("log.sampling", Kind::Share, "The share of traces recorded of those that begin here; a caller's `traceparent` says itself whether it is. 1 records every event.").default("0.01"),
     key("log.service", Kind::Name, "The `service.name` of traces; their `service.instance.id` is `node.name`.").optional("the program's name", "\"centripeta\""),
@@ -441,7 +441,7 @@ pub(super) const KEYS: &[Key] = &[
     key("interceptor[].on", Kind::On, "The events it sees: all, one, a list, or those of the routes that name it.").required("\"*\""),
     key("interceptor[].kind", Kind::Choice(INTERCEPTOR_KINDS), "What it does: a line per event, a required header, or a limit of events per second.").required("\"access-log\""),
     key("interceptor[].level", Kind::Choice(&["error", "warn", "info", "debug", "trace"]), "The level of its lines.").default("\"info\"").of(&["access-log"]),
-    key("interceptor[].fields", Kind::Words(LOG_FIELDS), "What a line shows.").default("[\"event\", \"client\", \"user\", \"channel\", \"method\", \"route\", \"outcome\", \"code\", \"took\"]").of(&["access-log"]),
+    key("interceptor[].fields", Kind::Words(LOG_FIELDS), "What a line shows; besides, `trace_id` where the event has a trace.").default("[\"event\", \"client\", \"user\", \"channel\", \"method\", \"route\", \"outcome\", \"code\", \"took\"]").of(&["access-log"]),
     key("interceptor[].header", Kind::Metadata, "The header that must be there, as Centrifugo forwards it in metadata.").required("\"x-app-key\"").of(&["header-auth"]),
     key("interceptor[].value", Kind::Secret, "The value it must have; events without it are refused like `deny`.").required("\"${APP_KEY}\"").of(&["header-auth"]),
     key("interceptor[].rate", Kind::Rate, "Events a second, on average.").required("20").unit("events per second").of(&["limit"]),

@@ -137,7 +137,12 @@ impl Dispatcher {
             return None;
         }
         let lease = fleet.lease(Kind::Flight)?;
-        let flight = lanes.take(self.course.batch, self.course.batch_bytes)?;
+        let batch = if lease.takes_batches() {
+            self.course.batch
+        } else {
+            1
+        };
+        let flight = lanes.take(batch, self.course.batch_bytes)?;
         let shared = Arc::clone(&self.shared);
         Some(Box::pin(flight::fly(shared, lease, flight, Kind::Flight)))
     }

@@ -9,10 +9,11 @@ use super::error::{self, Error};
 use super::job::{Job, LaneKey};
 use super::lanes::Flight;
 use super::stats::Counters;
-use super::upstream::{Fleet, Kind, Lease};
+use super::upstream::{Fleet, Kind, Lease, UNIMPLEMENTED};
 use super::wire::{CallError, GrpcStatus};
 use crate::trace;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -97,19 +98,12 @@ pub(super) async fn fly(
         held,
         is_unordered,
     } = flight;
-    let mut flying = Flying {
+    let flying = Flying {
         shared,
         is_unordered,
         kind,
-        jobs: Vec::with_capacity(jobs.len()),
+        jobs: jobs.into_iter().map(Some).collect(),
     };
-    for job in jobs {
-        // The owner may have changed while the call waited.
-        match job.fence.as_ref().map_or(Ok(()), |fence| fence.check()) {
-            Ok(()) => flying.jobs.push(Some(job)),
-            Err(fenced) => job.answer(Err(fenced)),
-        }
-    }
     flying.run(lease).await;
     held
 }
@@ -126,10 +120,16 @@ impl Flying {
     async fn run(mut self, mut lease: Lease) {
         let (mut sent, mut unsent) = (0, 0);
         loop {
-            self.jobs.retain(Option::is_some);
             self.time_out(sent > 0);
-            if self.jobs.iter().flatten().next().is_none() {
+            self.fence(sent > 0);
+            // Answers come by the places of what is sent: from here on they stay.
+            self.jobs.retain(Option::is_some);
+            let left = self.jobs.len();
+            if left == 0 {
                 return;
+            }
+            if left > 1 && !lease.takes_batches() {
+                return self.one_by_one(lease).await;
             }
             let attempt = self.attempt(&lease, sent + 1).await;
             match attempt {
@@ -153,6 +153,11 @@ impl Flying {
                         return;
                     }
                 }
+                Attempt::Status(status) if status.code == UNIMPLEMENTED && left > 1 => {
+                    // Nothing was done.
+                    lease.has_no_batches();
+                    continue;
+                }
                 Attempt::Status(status) => {
                     let shared = Arc::clone(&self.shared);
                     return self.fail(|job| of_status(&shared, job, &status));
@@ -172,7 +177,7 @@ impl Flying {
                     self.shared.counters.retries.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            match self.lease_again(lease).await {
+            match self.lease_again(Some(lease)).await {
                 Some(next) => lease = next,
                 None => {
                     let why = self.shared.fleet.why();
@@ -180,6 +185,33 @@ impl Flying {
                 }
             }
         }
+    }
+
+    /// Sends each call by itself and in order, since the endpoint takes no batches.
+    fn one_by_one(self, lease: Lease) -> BoxFuture<'static, ()> {
+        let (shared, kind) = (self.shared, self.kind);
+        let mut lease = Some(lease);
+        Box::pin(async move {
+            for job in self.jobs.into_iter().flatten() {
+                let mut alone = Self {
+                    shared: Arc::clone(&shared),
+                    is_unordered: false,
+                    kind,
+                    jobs: vec![Some(job)],
+                };
+                let place = match lease.take() {
+                    Some(lease) => Some(lease),
+                    None => alone.lease_again(None).await,
+                };
+                match place {
+                    Some(lease) => alone.run(lease).await,
+                    None => {
+                        let why = shared.fleet.why();
+                        alone.fail(|_| Error::Unavailable { why: why.clone() });
+                    }
+                }
+            }
+        })
     }
 
     /// One call on one connection, within the deadlines.
@@ -266,8 +298,8 @@ impl Flying {
     }
 
     /// A place at an endpoint, waited for until the last deadline.
-    async fn lease_again(&mut self, last: Lease) -> Option<Lease> {
-        let index = last.index();
+    async fn lease_again(&mut self, last: Option<Lease>) -> Option<Lease> {
+        let index = last.as_ref().map_or(usize::MAX, Lease::index);
         drop(last);
         let shared = Arc::clone(&self.shared);
         let mut changes = shared.fleet.changes.subscribe();
@@ -287,6 +319,26 @@ impl Flying {
         for place in &mut self.jobs {
             if let Some(job) = place.take_if(|job| job.deadline <= now) {
                 job.time_out(sent);
+            }
+        }
+    }
+
+    /// The owner may have changed while a call waited, for its turn or to be sent again.
+    fn fence(&mut self, sent: bool) {
+        for place in &mut self.jobs {
+            let check = |job: &Job| job.fence.as_ref().and_then(|fence| fence.check().err());
+            let Some(fenced) = place.as_ref().and_then(check) else {
+                continue;
+            };
+            if let Some(job) = place.take() {
+                let error = match sent {
+                    false => fenced,
+                    true => Error::Lost {
+                        method: job.name(),
+                        why: format!("it was not sent again: {fenced}"),
+                    },
+                };
+                job.answer(Err(error));
             }
         }
     }

@@ -318,10 +318,13 @@ impl Publisher {
         }
     }
 
-    /// Counts a call that ends before it is queued.
+    /// Counts and records a call that ends before it is queued.
     fn count_refused(&self, method: &MethodInfo, error: &Error) {
         if let Some(tally) = self.tally() {
             tally.refused(method, error);
+        }
+        if let Some(caller) = &self.caller {
+            caller.call().ended(&method.name, || None, Some(error));
         }
     }
 
@@ -403,16 +406,7 @@ impl Publisher {
                 },
             });
         }
-        let trace = self.caller.as_ref().map(Caller::call);
-        let place = match live.place(payload.len()) {
-            Ok(place) => place,
-            Err(error) => {
-                if let Some(trace) = trace {
-                    trace.ended(&method.name, || None, Some(&error));
-                }
-                return Err(error);
-            }
-        };
+        let place = live.place(payload.len())?;
         let timeout = self.timeout.unwrap_or(limits.timeout).min(LONGEST);
         let job = Job {
             method: method.clone(),
@@ -423,7 +417,7 @@ impl Publisher {
             is_safe,
             transport_errors: self.flags.transport_errors,
             fence: self.fence.clone(),
-            trace,
+            trace: self.caller.as_ref().map(Caller::call),
             reply,
             place,
         };

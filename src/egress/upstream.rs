@@ -10,7 +10,7 @@ use super::stats::EndpointStats;
 use super::wire::{CallError, Connection, Dialer};
 use crate::config::Endpoint;
 use arc_swap::ArcSwap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -19,6 +19,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// How long connecting and the first question may take together.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// gRPC UNIMPLEMENTED.
+pub(super) const UNIMPLEMENTED: i32 = 12;
 const FIRST_BACKOFF: Duration = Duration::from_millis(20);
 const LAST_BACKOFF: Duration = Duration::from_secs(1);
 /// How long calls on an abandoned connection may still be answered.
@@ -55,12 +57,24 @@ struct Upstream {
     state: Mutex<State>,
     flights: AtomicUsize,
     singles: AtomicUsize,
+    /// Whether it takes batches; an old Centrifugo does not.
+    takes_batches: AtomicBool,
     doubt: Notify,
 }
 
 impl Upstream {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_no_batches(&self) {
+        if self.takes_batches.swap(false, Ordering::Relaxed) {
+            tracing::warn!(
+                endpoint = %self.address,
+                "this centrifugo takes no batches, so publications go there one by one: update it, \
+                 or correct `centrifugo.api` if that is not its `grpc_api`"
+            );
+        }
     }
 
     fn load(&self, kind: Kind) -> &AtomicUsize {
@@ -85,6 +99,16 @@ impl Lease {
     /// Which endpoint.
     pub(super) const fn index(&self) -> usize {
         self.index
+    }
+
+    /// Whether calls may go there as one batch.
+    pub(super) fn takes_batches(&self) -> bool {
+        self.upstream.takes_batches.load(Ordering::Relaxed)
+    }
+
+    /// It has said that it knows no batches.
+    pub(super) fn has_no_batches(&self) {
+        self.upstream.has_no_batches();
     }
 
     /// A call there has waited too long, or could not be sent: it is asked how it is.
@@ -179,6 +203,7 @@ impl Fleet {
             }),
             flights: AtomicUsize::new(0),
             singles: AtomicUsize::new(0),
+            takes_batches: AtomicBool::new(true),
             doubt: Notify::new(),
         });
         let task = keep(Arc::clone(self), Arc::clone(&upstream), dialer.clone());
@@ -322,7 +347,7 @@ async fn connect(
     dialer: &Dialer,
 ) -> Result<(Connection, JoinHandle<()>), String> {
     let (connection, driver) = dialer.dial(&upstream.address).await?;
-    match ask(&upstream.address, &connection).await {
+    match ask(upstream, &connection).await {
         Ok(()) => Ok((connection, driver)),
         Err(why) => {
             driver.abort();
@@ -332,12 +357,20 @@ async fn connect(
 }
 
 /// Whether the API answers: an empty batch does nothing.
-async fn ask(address: &Endpoint, connection: &Connection) -> Result<(), String> {
+async fn ask(upstream: &Upstream, connection: &Connection) -> Result<(), String> {
+    let address = &upstream.address;
     match connection
         .call("Batch", &[], DIAL_TIMEOUT, false, None)
         .await
     {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            upstream.takes_batches.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        Err(CallError::Status(status)) if status.code == UNIMPLEMENTED => {
+            upstream.has_no_batches();
+            Ok(())
+        }
         Err(CallError::Status(status)) if status.code == 16 => {
             tracing::error!(
                 endpoint = %address,
@@ -365,7 +398,7 @@ async fn watch_over(
             _ = &mut driver => return format!("{address}: the connection was closed"),
             () = upstream.doubt.notified() => {}
         }
-        let asked = timeout(DIAL_TIMEOUT, ask(address, connection)).await;
+        let asked = timeout(DIAL_TIMEOUT, ask(upstream, connection)).await;
         let why = match asked {
             Ok(Ok(())) => {
                 fleet.set(upstream, Health::Up, Some(connection), "");

@@ -324,7 +324,7 @@ impl Flight {
         self.go_back();
     }
 
-    /// The stream of this flight was accepted by its handler and can't be opened all the same.
+    /// The stream of this flight was accepted by its handler, and nobody takes it.
     pub(crate) fn cancel_stream(self) {
         let (open_for, reason) = (Duration::ZERO, StreamEndReason::Cancelled);
         self.end_stream(StreamEnd {
@@ -333,6 +333,11 @@ impl Flight {
             sent: 0,
             received: 0,
         });
+    }
+
+    /// The same where it is known why: that is what the stages outside see, the log and the span.
+    pub(crate) fn refuse_stream(self, failure: Failure) {
+        self.finish(failure.into());
     }
 
     /// The next stage outwards that has an `after` half, or the caller.

@@ -15,6 +15,7 @@ use crate::metrics::End;
 use crate::outcome::Failure;
 use crate::proto::proxy::Publication;
 use crate::reply::StreamOpen;
+use crate::trace::Arrival;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codec::{CompressionEncoding, EnabledCompressionEncodings, Streaming};
@@ -102,14 +104,17 @@ impl GrpcIngress {
             && !auth.admit(request.headers_mut())
         {
             let failure = Failure::Unauthenticated;
-            self.0.engine.refused(self.0.core, kind, &failure);
+            // A stranger does not say what is recorded.
+            let arrival = self.arrival((kind, &method), &HeaderMap::new(), Instant::now());
+            self.0.engine.refused(self.0.core, kind, &failure, arrival);
             return Serving::ready(refuse(kind, failure));
         }
         let timeout = match deadline::of(request.headers()) {
             Ok(timeout) => timeout,
             Err(why) => {
                 let status = Status::invalid_argument(why.to_string());
-                self.malformed(kind, &status);
+                let arrival = self.arrival((kind, &method), request.headers(), Instant::now());
+                self.malformed(kind, &status, arrival);
                 return Serving::ready(status.into_http());
             }
         };
@@ -145,6 +150,7 @@ impl GrpcIngress {
         B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError> + Send> + Send + 'static,
     {
         let is_read = AtomicBool::new(false);
+        let arrival = self.arrival((kind, &method), request.headers(), Instant::now());
         let call = Call {
             ingress: &self,
             kind,
@@ -170,31 +176,44 @@ impl GrpcIngress {
         if !is_read.load(Ordering::Relaxed)
             && let Some(status) = Status::from_header_map(response.headers())
         {
-            self.malformed(kind, &status);
+            self.malformed(kind, &status, arrival);
         }
         response
     }
 
-    /// Logs and counts a call whose head or message is none.
-    pub(super) fn malformed(&self, kind: EventKind, status: &Status) {
+    /// A call that came in at this time, for its span should it be refused.
+    pub(super) fn arrival(
+        &self,
+        call: (EventKind, &str),
+        metadata: &HeaderMap,
+        at: Instant,
+    ) -> Arrival {
+        self.0.engine.arrival(call, metadata, at)
+    }
+
+    /// Logs, counts and records a call whose head or message is none.
+    pub(super) fn malformed(&self, kind: EventKind, status: &Status, arrival: Arrival) {
         if status.code() != tonic::Code::Cancelled {
             let failure = Failure::Undecodable(status.message().to_owned());
-            self.0.engine.refused(self.0.core, kind, &failure);
+            let arrival = arrival.with_status(status.code());
+            self.0.engine.refused(self.0.core, kind, &failure, arrival);
         }
     }
 
-    /// Logs and counts a call whose message did not arrive in time.
-    pub(super) fn late(&self, kind: EventKind) {
-        self.0.engine.refused(self.0.core, kind, &Failure::Deadline);
+    /// Logs, counts and records a call whose message did not arrive in time.
+    pub(super) fn late(&self, kind: EventKind, arrival: Arrival) {
+        let engine = &self.0.engine;
+        engine.refused(self.0.core, kind, &Failure::Deadline, arrival);
     }
 
     /// Gives a call whose message does not arrive at once a place among the events in flight, for so
-    /// many bytes; logs and counts a refusal.
+    /// many bytes; logs, counts and records a refusal.
     pub(super) fn charge(
         &self,
         kind: EventKind,
         permit: &mut Option<Permit>,
         bytes: usize,
+        arrival: impl FnOnce() -> Arrival,
     ) -> Result<(), Failure> {
         let shared = &self.0.engine.shared;
         let charged = match permit {
@@ -202,7 +221,8 @@ impl GrpcIngress {
             None => Permit::acquire(shared, bytes).map(|new| *permit = Some(new)),
         };
         charged.map_err(Failure::Overloaded).inspect_err(|failure| {
-            self.0.engine.refused(self.0.core, kind, failure);
+            let engine = &self.0.engine;
+            engine.refused(self.0.core, kind, failure, arrival());
         })
     }
 
@@ -315,9 +335,10 @@ impl<'a> UnaryService<Bytes> for Call<'a> {
                     let outcome = match entered.landed().await {
                         Landed::Done(outcome) => outcome,
                         Landed::Stream(_, flight) => {
-                            flight.cancel_stream();
                             let why = "a stream in answer to a call of one message".to_owned();
-                            Failure::BadReply(why).into()
+                            let failure = Failure::BadReply(why);
+                            flight.refuse_stream(failure.clone());
+                            failure.into()
                         }
                     };
                     entered.count(&outcome);
@@ -359,20 +380,24 @@ impl<'a> StreamingService<Bytes> for Call<'a> {
         self.is_read.store(true, Ordering::Relaxed);
         Box::pin(async move {
             let (metadata, _, mut messages) = request.into_parts();
+            let (metadata, at) = (metadata.into_headers(), Instant::now());
+            let arrival = || ingress.arrival((kind, ""), &metadata, at);
             let longest = ingress.timeout();
             let wait = timeout.map_or(longest, |timeout| timeout.min(longest));
             let mut permit = None;
-            if let Err(failure) = ingress.charge(kind, &mut permit, FIRST_MESSAGE_BYTES) {
+            let charged = ingress.charge(kind, &mut permit, FIRST_MESSAGE_BYTES, arrival);
+            if let Err(failure) = charged {
                 return refused_stream(kind, true, failure);
             }
             let first = tokio::time::timeout(wait, messages.message()).await;
             let late = |_| Status::deadline_exceeded("no first message");
-            let first = first.map_err(late).inspect_err(|_| ingress.late(kind))?;
-            let first = first.inspect_err(|status| ingress.malformed(kind, status))?;
+            let first = first.map_err(late);
+            let first = first.inspect_err(|_| ingress.late(kind, arrival()))?;
+            let malformed = |status: &Status| ingress.malformed(kind, status, arrival());
+            let first = first.inspect_err(malformed)?;
             let raw = subscribe_request(first).map_err(Status::invalid_argument);
-            let raw = raw.inspect_err(|status| ingress.malformed(kind, status))?;
+            let raw = raw.inspect_err(malformed)?;
             let (to_handler, source) = inbound::channel();
-            let metadata = metadata.into_headers();
             let method = String::new();
             let inbound = Some(source);
             let incoming = Incoming {
@@ -454,7 +479,11 @@ impl GrpcIngress {
                     let session = self.session(kind, accepted, permit, json_client);
                     Ok(tonic::Response::new(session))
                 }
-                Err(why) => self.refuse_stream(kind, entered, Failure::Overloaded(why)),
+                Err(why) => {
+                    let failure = Failure::Overloaded(why);
+                    self.0.engine.shared.faults.failed(kind, "", &failure);
+                    refuse_stream(kind, entered, failure)
+                }
             },
             Answer::Status { code, message } => {
                 entered.count(end);
@@ -491,8 +520,8 @@ impl GrpcIngress {
                 Ok(tonic::Response::new(session))
             }
             Err(failure) => {
-                flight.cancel_stream();
-                self.refuse_stream(kind, entered, failure)
+                flight.refuse_stream(failure.clone());
+                refuse_stream(kind, entered, failure)
             }
         }
     }
@@ -510,18 +539,12 @@ impl GrpcIngress {
         };
         Session::open(accepted, place, permit, json_client, self.0.engine.drains())
     }
+}
 
-    /// A stream that its handler accepted can't be opened.
-    fn refuse_stream(
-        &self,
-        kind: EventKind,
-        mut entered: Entered,
-        failure: Failure,
-    ) -> StreamAnswer {
-        self.0.engine.shared.faults.failed(kind, "", &failure);
-        entered.count(&failure);
-        refused_stream(kind, entered.json_client, failure)
-    }
+/// A stream that its handler accepted can't be opened.
+fn refuse_stream(kind: EventKind, mut entered: Entered, failure: Failure) -> StreamAnswer {
+    entered.count(&failure);
+    refused_stream(kind, entered.json_client, failure)
 }
 
 fn refused_stream(kind: EventKind, json_client: bool, failure: Failure) -> StreamAnswer {

@@ -12,6 +12,7 @@ use crate::engine::{Entered, Incoming};
 use crate::event::EventKind;
 use crate::ingress::grpc::GrpcIngress;
 use crate::outcome::Failure;
+use crate::trace::Arrival;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
@@ -50,6 +51,8 @@ pin_project! {
         state: State<B>,
         #[pin]
         timer: Option<Sleep>,
+        // When it came in, if its message did not come with it.
+        at: Option<Instant>,
     }
 }
 
@@ -77,6 +80,7 @@ impl<B> UnaryCall<B> {
             ingress,
             state,
             timer: None,
+            at: None,
         }
     }
 }
@@ -98,6 +102,8 @@ where
                     permit,
                 } => {
                     let kind = head.as_ref().map_or(EventKind::Raw, |head| head.kind);
+                    let (ingress, at) = (&*this.ingress, *this.at);
+                    let arrival = |head: &Option<Head>| arrival(ingress, head.as_ref(), at);
                     match message.poll(body, cx) {
                         Poll::Ready(Ok(raw)) => {
                             let Some(head) = head.take() else {
@@ -113,12 +119,13 @@ where
                             }
                         }
                         Poll::Ready(Err(status)) => {
-                            this.ingress.malformed(kind, &status);
+                            ingress.malformed(kind, &status, arrival(head));
                             return Poll::Ready(Ok(refuse(&status)));
                         }
                         Poll::Pending => {
-                            if let Err(failure) = this.ingress.charge(kind, permit, message.size())
-                            {
+                            let size = message.size();
+                            let charged = ingress.charge(kind, permit, size, || arrival(head));
+                            if let Err(failure) = charged {
                                 let refused = answer(kind, true, failure.into());
                                 return Poll::Ready(Ok(respond(refused)));
                             }
@@ -127,14 +134,16 @@ where
                                 let asked = head.as_ref().and_then(|head| head.timeout);
                                 let longest = this.ingress.timeout();
                                 let wait = asked.map_or(longest, |asked| asked.min(longest));
-                                this.timer.set(Some(sleep_until(Instant::now() + wait)));
+                                let now = Instant::now();
+                                *this.at = Some(now);
+                                this.timer.set(Some(sleep_until(now + wait)));
                             }
                             if let Some(timer) = this.timer.as_mut().as_pin_mut() {
                                 ready!(timer.poll(cx));
                             }
                             let late =
                                 Status::deadline_exceeded("the request message did not arrive");
-                            this.ingress.late(kind);
+                            ingress.late(kind, arrival(head));
                             return Poll::Ready(Ok(refuse(&late)));
                         }
                     }
@@ -152,9 +161,10 @@ where
                     let outcome = match landed {
                         Landed::Done(outcome) => outcome,
                         Landed::Stream(_, flight) => {
-                            flight.cancel_stream();
                             let why = "a stream in answer to a call of one message".to_owned();
-                            Failure::BadReply(why).into()
+                            let failure = Failure::BadReply(why);
+                            flight.refuse_stream(failure.clone());
+                            failure.into()
                         }
                     };
                     entered.count(&outcome);
@@ -175,6 +185,15 @@ where
             this.state.set(next);
         }
     }
+}
+
+/// A call that is refused while its message is read.
+fn arrival(ingress: &GrpcIngress, head: Option<&Head>, at: Option<Instant>) -> Arrival {
+    let of = |head: &Head| {
+        let at = at.unwrap_or_else(Instant::now);
+        ingress.arrival((head.kind, &head.method), &head.metadata, at)
+    };
+    head.map(of).unwrap_or_default()
 }
 
 /// The message is there: the event is let in, or the call goes on by the general path.

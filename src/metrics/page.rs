@@ -14,17 +14,14 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Begins a metric; its samples follow at once.
+    /// Begins a metric; its samples follow at once. One that has none yet is not on the page: some
+    /// readers refuse a type without samples.
     pub(super) fn metric(&mut self, metric: &'static Metric) -> Samples<'_> {
-        let text = &mut self.text;
-        let name = metric.name;
-        write(text, format_args!("# HELP {name} "));
-        escape(text, metric.help, false);
-        write(
-            text,
-            format_args!("\n# TYPE {name} {}\n", metric.kind.name()),
-        );
-        Samples { text, metric }
+        Samples {
+            text: &mut self.text,
+            metric,
+            has_head: false,
+        }
     }
 
     /// The finished page.
@@ -38,6 +35,7 @@ impl Page {
 pub(super) struct Samples<'a> {
     text: &'a mut String,
     metric: &'static Metric,
+    has_head: bool,
 }
 
 impl Samples<'_> {
@@ -58,6 +56,17 @@ impl Samples<'_> {
             .sample("_count", labels, None, count)
     }
 
+    /// What the metric is, once.
+    fn head(&mut self) {
+        if std::mem::replace(&mut self.has_head, true) {
+            return;
+        }
+        let (name, kind) = (self.metric.name, self.metric.kind.name());
+        write(self.text, format_args!("# HELP {name} "));
+        escape(self.text, self.metric.help, false);
+        write(self.text, format_args!("\n# TYPE {name} {kind}\n"));
+    }
+
     fn sample(
         &mut self,
         suffix: &str,
@@ -66,6 +75,7 @@ impl Samples<'_> {
         value: impl Display,
     ) -> &mut Self {
         debug_assert_eq!(labels.len(), self.metric.labels.len());
+        self.head();
         let text = &mut *self.text;
         text.push_str(self.metric.name);
         text.push_str(suffix);
@@ -133,9 +143,10 @@ mod tests {
     };
 
     #[test]
-    fn help_and_label_values_are_escaped() {
+    fn help_and_label_values_are_escaped_and_a_metric_without_samples_is_left_out() {
         let mut page = Page::default();
         page.metric(&COUNT).value(&["q\"\\\n", ""], 7);
+        let _empty = page.metric(&TIMES);
         page.metric(&PLAIN).value(&[], 0.5);
         assert_eq!(
             page.into_text(),

@@ -13,6 +13,7 @@ use http::HeaderMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use tonic::Code;
 
 /// What an event carries: a context if there is one, and what was recorded if anything is.
 #[derive(Debug, Default)]
@@ -37,6 +38,21 @@ struct Recording {
     /// When the stream was accepted.
     accepted: Option<u64>,
     done: Vec<Span>,
+}
+
+/// A call as it came in, for its span should it be refused before it is an event. There is nothing
+/// in it where the call is not recorded.
+#[derive(Debug, Default)]
+pub(crate) struct Arrival(Option<Box<Arrived>>);
+
+#[derive(Debug)]
+struct Arrived {
+    kind: EventKind,
+    raw_method: Option<Box<str>>,
+    context: TraceContext,
+    recording: Box<Recording>,
+    /// The status that the caller gets, where it is not that of the failure.
+    status: Option<Code>,
 }
 
 /// A part of the way that has begun.
@@ -157,6 +173,82 @@ impl Trace {
             what,
         });
         self.context.span_id = recording.root;
+    }
+}
+
+impl Arrival {
+    /// A call of this kind (for raw events also the name of the method) that came in at this time.
+    /// Whether it is recorded is decided as for an event.
+    pub(crate) fn of(
+        tracer: &Tracer,
+        (kind, method): (EventKind, &str),
+        metadata: &HeaderMap,
+        at: Instant,
+    ) -> Self {
+        if !tracer.is_on() {
+            return Self(None);
+        }
+        let Trace { context, recording } = Trace::begin(tracer, metadata, at);
+        let arrived = |recording| {
+            Box::new(Arrived {
+                kind,
+                raw_method: span::text(method).filter(|_| kind == EventKind::Raw),
+                context,
+                recording,
+                status: None,
+            })
+        };
+        Self(recording.map(arrived))
+    }
+
+    /// The caller gets this status, whatever it would be for the failure.
+    pub(crate) fn with_status(mut self, status: Code) -> Self {
+        if let Some(arrived) = &mut self.0 {
+            arrived.status = Some(status);
+        }
+        self
+    }
+
+    /// It was refused: its span goes to whoever exports it.
+    pub(crate) fn refused(self, failure: &Failure) {
+        let Some(arrived) = self.0 else {
+            return;
+        };
+        let Arrived {
+            kind,
+            raw_method,
+            context,
+            recording,
+            status: given,
+        } = *arrived;
+        let outcome = Outcome::Failure(failure.clone());
+        let event = Event {
+            kind,
+            raw_method,
+            is_continued: recording.parent != SpanId::default(),
+            route: None,
+            method: None,
+            channel: None,
+            user: None,
+            client: None,
+            outcome: outcome.label(),
+            status: given.unwrap_or_else(|| status(kind, &outcome)),
+            code: client_code(kind, &outcome),
+            waited: None,
+            accepted: None,
+            passed: None,
+        };
+        recording.tracer.record(vec![Span {
+            trace_id: context.trace_id,
+            id: recording.root,
+            parent: recording.parent,
+            flags: context.flags,
+            state: context.state,
+            start: recording.clock.started(),
+            end: recording.clock.now(),
+            error: fault_of(&outcome),
+            what: What::Listener(Box::new(event)),
+        }]);
     }
 }
 

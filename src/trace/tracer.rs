@@ -83,7 +83,6 @@ impl Tracer {
     }
 
     /// Changes the share of traces that are recorded (`log.sampling`), from the next event on.
-    #[allow(dead_code, reason = "what a running node reads again changes it")]
     pub(crate) fn set_sampling(&self, sampling: f64) {
         if let Some(inner) = &self.0 {
             inner

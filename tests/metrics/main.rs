@@ -22,6 +22,7 @@ use centripeta::{
     metrics,
 };
 use exposition::{Kind, Page};
+use prom_text_format_parser::Scrape;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
@@ -342,7 +343,10 @@ fn authorized<T>(message: T) -> Request<T> {
     request
 }
 
+/// Read by a library, which has to find every line, and by rules of our own that are stricter.
 fn parse(text: &str) -> Page {
+    let read = Scrape::parse(text).unwrap_or_else(|why| panic!("{why:?}\n{text}"));
+    assert_eq!(read.to_string(), text, "what the library read of the page");
     exposition::parse(text).unwrap_or_else(|why| panic!("{why}\n{text}"))
 }
 

@@ -2,6 +2,8 @@
 
 use crate::double::{Double, Fault};
 use crate::{eventually, publication, publisher, publisher_with};
+use bytes::Bytes;
+use centripeta::config::CentrifugoConfig;
 use centripeta::egress::{Error, Refusal};
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -172,4 +174,45 @@ async fn calls_that_are_not_awaited_arrive_in_order_too() {
     let data: Vec<String> = (0..500).map(|at| at.to_string()).collect();
     assert_eq!(double.state.of("chat:1"), data);
     assert_eq!(publisher.publish_now("chat:1", &0), Err(Error::Closed));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn to_a_centrifugo_without_batches_calls_go_one_by_one_in_order() {
+    let double = Double::start();
+    let numbers: Vec<Bytes> = (0..50).map(|at| at.to_string().into()).collect();
+    // Known when it is connected, and found out in the middle: the first one keeps the lane busy.
+    for (round, is_known) in [true, false].into_iter().enumerate() {
+        let slow = format!("chat:slow{round}");
+        let change = |config: &mut CentrifugoConfig| config.flights = count(1);
+        let publisher = if is_known {
+            double.state.set(Fault::NoBatch);
+            publisher_with(vec![double.endpoint()], change).await
+        } else {
+            double.state.set(Fault::None);
+            let publisher = publisher_with(vec![double.endpoint()], change).await;
+            double.state.set(Fault::NoBatch);
+            publisher
+        };
+        let of = |channel: usize| format!("chat:{round}-{channel}");
+        let first = publisher.publish_json(&slow, &0);
+        let waiting: Vec<_> = (0..200)
+            .map(|at| publisher.publish_json(of(at % 4), &(at / 4)))
+            .collect();
+        let refused = publisher.publish_json("nosuch:1", &1);
+        first.await.unwrap();
+        for published in waiting {
+            published.await.unwrap();
+        }
+        assert_eq!(refused.await.unwrap_err().code(), Some(102));
+        for channel in 0..4 {
+            assert_eq!(double.state.of(&of(channel)), numbers);
+        }
+        assert!(double.state.batches.lock().unwrap().is_empty());
+        let stats = publisher.stats();
+        assert_eq!(
+            (stats.batches > 0, stats.failed),
+            (!is_known, 1),
+            "{stats:?}"
+        );
+    }
 }

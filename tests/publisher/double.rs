@@ -25,6 +25,8 @@ pub(crate) enum Fault {
     HalfBatch,
     /// Each call fails with UNAVAILABLE, after it has had its effect.
     Unavailable,
+    /// There are no batches, as with an old Centrifugo.
+    NoBatch,
 }
 
 /// What the stand-in has seen, and how it behaves. Survives a restart.
@@ -165,7 +167,7 @@ impl Service {
         match fault {
             Fault::Slow(time) => tokio::time::sleep(time).await,
             Fault::Unavailable => return Err(Status::unavailable("try later")),
-            Fault::None | Fault::HalfBatch => {}
+            Fault::None | Fault::HalfBatch | Fault::NoBatch => {}
         }
         Ok(())
     }
@@ -250,6 +252,9 @@ impl CentrifugoApi for Service {
         request: Request<api::BatchRequest>,
     ) -> Result<Response<api::BatchResponse>, Status> {
         self.check(&request)?;
+        if *self.0.fault.lock().unwrap() == Fault::NoBatch {
+            return Err(Status::unimplemented("unknown method Batch"));
+        }
         if !request.get_ref().commands.is_empty() {
             self.keep_trace(&request);
         }

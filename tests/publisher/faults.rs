@@ -10,16 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-const CHANNELS: usize = 10;
-const EACH: usize = 1000;
+pub(crate) const CHANNELS: usize = 10;
+pub(crate) const EACH: usize = 1000;
 
-fn numbers(data: &[Bytes]) -> Vec<usize> {
+pub(crate) fn numbers(data: &[Bytes]) -> Vec<usize> {
     let number = |data: &Bytes| std::str::from_utf8(data).unwrap().parse().unwrap();
     data.iter().map(number).collect()
 }
 
 /// Publishes 10 000 times while `trouble` runs; answers how often that went well.
-async fn publish_all(publisher: &Publisher, trouble: impl Future<Output = ()>) -> usize {
+pub(crate) async fn publish_all(publisher: &Publisher, trouble: impl Future<Output = ()>) -> usize {
     let publishing = async {
         let mut done = 0;
         for hundred in 0..EACH / 100 {
@@ -260,4 +260,39 @@ async fn tls_endpoints_are_reached_by_their_authority() {
     config.tls.ca = Some(dir.path().join("gone.pem"));
     let error = Publisher::connect(&config, ":").unwrap_err();
     assert!(error.to_string().contains("gone.pem"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_whose_time_is_over_before_its_batch_is_sent_again_takes_no_other_ones_answer() {
+    let mut double = Double::start();
+    let state = Arc::clone(&double.state);
+    state.set(Fault::Slow(Duration::from_millis(300)));
+    let publisher = publisher_with(vec![double.endpoint()], |config| {
+        config.flights = 1.try_into().unwrap();
+        config.timeout = Duration::from_secs(15);
+    });
+    let publisher = publisher.await.idempotent();
+    let first = publisher.publish_json("chat:first", &1);
+    eventually("one is on its way", || *state.singles.lock().unwrap() == 1).await;
+    let (called, short) = (Instant::now(), Duration::from_millis(900));
+    let over = publisher.timeout(short).publish_json("chat:a", &1);
+    let refused = publisher.publish_json("nosuch:b", &1);
+    let done = publisher.publish_json("chat:c", &1);
+    first.await.unwrap();
+    eventually("the others are", || {
+        !state.batches.lock().unwrap().is_empty()
+    })
+    .await;
+    double.kill();
+    eventually("the time of one is over", || called.elapsed() > short).await;
+    state.set(Fault::None);
+    double.restart();
+    let error = over.await.unwrap_err();
+    assert!(
+        matches!(error, Error::Timeout { sent: true, .. }),
+        "{error}"
+    );
+    assert_eq!(refused.await.unwrap_err().code(), Some(102));
+    assert_eq!(done.await.unwrap().offset, 1);
+    assert_eq!(*state.batches.lock().unwrap(), [(3, true), (2, true)]);
 }

@@ -1,6 +1,7 @@
 //! The publisher as handlers have it: an extractor, bound to slot and owner epoch.
 
-use crate::publication;
+use crate::double::{Double, Fault};
+use crate::{eventually, publication};
 use centripeta::config::{Config, ListenAddr};
 use centripeta::egress::{Error, Publisher};
 use centripeta::proto::proxy::centrifugo_proxy_client::CentrifugoProxyClient;
@@ -193,4 +194,49 @@ async fn what_a_handler_has_published_is_sent_though_its_time_is_over() {
     })
     .await;
     node.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_lost_on_its_way_is_not_sent_again_by_a_stale_owner() {
+    let mut double = Double::start();
+    let publisher = crate::publisher(&double).await;
+    double.state.set(Fault::Slow(Duration::from_secs(1)));
+    let (said, say) = tokio::sync::watch::channel(None);
+    let handler = move |Channel(channel): Channel, publisher: Publisher| {
+        let said = said.clone();
+        async move {
+            let published = publisher.idempotent().publish_json(&channel, &1).await;
+            said.send_replace(published.err());
+            PublishReply::allow()
+        }
+    };
+    let ownership = Arc::new(Changing(AtomicU64::new(3)));
+    let change = Arc::clone(&ownership);
+    let router = Router::new().publish("chat:{room}", handler);
+    let config = Config::default();
+    let router = TestRouter::with_ownership(router, &config, publisher, ownership);
+    let router = router.await.unwrap();
+    let request = proxy::PublishRequest {
+        channel: "chat:1".to_owned(),
+        user: "u1".to_owned(),
+        data: "{}".into(),
+        ..Default::default()
+    };
+    let singles = {
+        let state = Arc::clone(&double.state);
+        move || *state.singles.lock().unwrap()
+    };
+    let trouble = async {
+        eventually("it is on its way", || singles() == 1).await;
+        change.0.store(4, Ordering::SeqCst);
+        double.state.set(Fault::None);
+        double.kill();
+        double.restart();
+    };
+    let (answer, ()) = tokio::join!(async { router.publish(request).await }, trouble);
+    assert!(answer.result().is_some(), "{answer:?}");
+    let error = say.borrow().clone().unwrap();
+    assert!(matches!(error, Error::Lost { .. }), "{error}");
+    assert!(error.may_be_done() && error.to_string().contains("not sent again"));
+    assert_eq!(singles(), 1);
 }

@@ -1,8 +1,11 @@
-//! Against a real Centrifugo: C101, and what it says to the other lines. Without the program (on
-//! `PATH`, or named by `CENTRIFUGO_BIN`) the test says loudly that it was skipped.
+//! Against a real Centrifugo: C101, what it says to the other lines, C108, and order while an endpoint
+//! dies. Without the program (on `PATH`, or named by `CENTRIFUGO_BIN`) the tests say loudly that they
+//! were skipped.
 
-use crate::double::towards;
-use crate::{eventually, presence, publication};
+use crate::double::{endpoint, towards};
+use crate::faults::{CHANNELS, EACH, numbers, publish_all};
+use crate::relay::Relay;
+use crate::{eventually, presence, publication, publisher_with};
 use centripeta::config::{CentrifugoConfig, Config, Endpoint, ListenAddr, Secret};
 use centripeta::egress::{Error, Publisher};
 use centripeta::proto::api;
@@ -10,16 +13,29 @@ use centripeta::{ConnectReply, GrpcAddress, Listeners, Node, Reject, Router, Rpc
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 const KEY: &str = "not-a-secret";
 
-fn binary() -> Option<PathBuf> {
+/// The program, for a test of this name; says so if it is not there.
+fn binary(test: &str) -> Option<PathBuf> {
+    let found = find();
+    if found.is_none() {
+        // The macros would be captured.
+        let line = format!("SKIPPED: {test}: no centrifugo on PATH or in CENTRIFUGO_BIN\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+    }
+    found
+}
+
+fn find() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("CENTRIFUGO_BIN") {
         return Some(PathBuf::from(named)).filter(|path| path.is_file());
     }
@@ -126,10 +142,7 @@ impl Client {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c101_every_open_method_round_trips_with_a_real_centrifugo() {
-    let Some(binary) = binary() else {
-        // The macros would be captured.
-        let line = b"SKIPPED: C101: no centrifugo on PATH or in CENTRIFUGO_BIN\n";
-        std::io::stderr().write_all(line).unwrap();
+    let Some(binary) = binary("C101") else {
         return;
     };
     let [http, grpc] = free_ports();
@@ -402,4 +415,106 @@ async fn refuses(publisher: &Publisher) {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+}
+
+/// A Centrifugo by itself, and relays to its API.
+async fn alone<const N: usize>(binary: &Path, dir: &Path) -> (tokio::process::Child, [Relay; N]) {
+    let [http, grpc, nobody] = free_ports();
+    let nobody = format!("127.0.0.1:{nobody}");
+    let child = start(binary, dir, &config(http, grpc, &nobody));
+    let address = SocketAddr::from(([127, 0, 0, 1], grpc));
+    let mut relays = Vec::new();
+    for _ in 0..N {
+        relays.push(Relay::to(address).await);
+    }
+    (child, relays.try_into().unwrap())
+}
+
+/// A publisher with the key, towards relays.
+async fn through(relays: &[Relay]) -> Publisher {
+    let endpoints = relays.iter().map(|relay| endpoint(relay.address));
+    publisher_with(endpoints.collect(), |config| {
+        config.key = Some(Secret::new(KEY));
+        config.timeout = Duration::from_secs(20);
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_centrifugo_has_10_000_publications_in_order_though_an_endpoint_died_and_returned() {
+    let Some(binary) = binary("order") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (_centrifugo, relays) = alone::<2>(&binary, dir.path()).await;
+    let publisher = through(&relays).await.idempotent();
+    let answered = || publisher.stats().answered;
+    let trouble = async {
+        for share in 1..6 {
+            let reached = (CHANNELS * EACH * share / 8) as u64;
+            eventually("some more are answered", || answered() >= reached).await;
+            relays[0].die();
+            let is_up = || publisher.stats().endpoints[0].is_up;
+            eventually("its loss is known", || !is_up()).await;
+            relays[0].come_back();
+            eventually("it is back", is_up).await;
+        }
+    };
+    assert_eq!(publish_all(&publisher, trouble).await, CHANNELS * EACH);
+    let all: Vec<usize> = (0..EACH).collect();
+    for channel in 0..CHANNELS {
+        let request = api::HistoryRequest {
+            channel: format!("chat:{channel}"),
+            limit: -1,
+            ..Default::default()
+        };
+        let history = publisher.history(request).await.unwrap();
+        let data = history.publications.iter().map(|it| it.data.clone());
+        assert_eq!(numbers(&data.collect::<Vec<_>>()), all, "{channel}");
+    }
+}
+
+/// `C108_SECONDS` says for how long; a server counts pings of five minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a soak of eleven minutes, or C108_SECONDS"]
+async fn c108_a_real_centrifugo_keeps_one_connection_through_a_soak() {
+    const PING: u8 = 6;
+    const ACK: u8 = 1;
+    let Some(binary) = binary("C108") else {
+        return;
+    };
+    let seconds = std::env::var("C108_SECONDS").ok();
+    let seconds = seconds.map_or(660, |seconds| seconds.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let (_centrifugo, relays) = alone::<1>(&binary, dir.path()).await;
+    let publisher = through(&relays).await;
+    let end = Instant::now() + Duration::from_secs(seconds);
+    // Bursts of large answers, as make some clients ping, and pauses that make others.
+    let mut pauses = tokio::time::interval(Duration::from_secs(20));
+    while Instant::now() < end {
+        for round in 0..50 {
+            let text = "x".repeat(round * 400);
+            let waiting: Vec<_> = (0..20)
+                .map(|at| publisher.publish_json(format!("chat:{at}"), &text))
+                .collect();
+            for published in waiting {
+                published.await.unwrap();
+            }
+            let request = api::HistoryRequest {
+                channel: "chat:1".to_owned(),
+                limit: 100,
+                ..Default::default()
+            };
+            publisher.history(request).await.unwrap();
+        }
+        pauses.tick().await;
+    }
+    let stats = publisher.stats();
+    assert!(stats.endpoints[0].is_up && stats.retries == 0, "{stats:?}");
+    assert_eq!(relays[0].sent.lock().unwrap().len(), 1, "connections");
+    let frames = relays[0].frames();
+    let pings = frames
+        .iter()
+        .filter(|(kind, flags)| *kind == PING && flags & ACK == 0);
+    assert_eq!(pings.count(), 0);
 }

@@ -1,10 +1,12 @@
-//! A TCP relay that records what the client sends, and can stop forwarding without a word.
+//! A TCP relay that records what the client sends, can stop forwarding without a word, and can die and
+//! return.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 #[derive(Debug)]
@@ -13,6 +15,7 @@ pub(crate) struct Relay {
     /// What clients have sent, by connection.
     pub(crate) sent: Arc<Mutex<Vec<Vec<u8>>>>,
     silent: Arc<AtomicBool>,
+    dead: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -23,18 +26,39 @@ impl Relay {
         let sent: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
         let silent = Arc::new(AtomicBool::new(false));
         let (record, mute) = (Arc::clone(&sent), Arc::clone(&silent));
+        let (dead, dies) = watch::channel(false);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                if *dies.borrow() {
+                    continue;
+                }
                 let (record, mute) = (Arc::clone(&record), Arc::clone(&mute));
-                tokio::spawn(pass(client, target, record, mute));
+                let mut dies = dies.clone();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = dies.wait_for(|dead| *dead) => {}
+                        () = pass(client, target, record, mute) => {}
+                    }
+                });
             }
         });
         Self {
             address,
             sent,
             silent,
+            dead,
             task,
         }
+    }
+
+    /// Cuts every connection where it is, and takes no other.
+    pub(crate) fn die(&self) {
+        self.dead.send_replace(true);
+    }
+
+    /// Takes connections again.
+    pub(crate) fn come_back(&self) {
+        self.dead.send_replace(false);
     }
 
     /// From now on connections stay open, and nothing crosses.
@@ -82,7 +106,7 @@ async fn pass(
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let muted = Arc::clone(&mute);
-    let back = tokio::spawn(async move {
+    let back = async move {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
             if muted.load(Ordering::SeqCst) {
@@ -92,16 +116,22 @@ async fn pass(
                 return;
             }
         }
-    });
-    let mut buffer = vec![0; 64 << 10];
-    while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
-        record.lock().unwrap()[place].extend_from_slice(&buffer[..count]);
-        if mute.load(Ordering::SeqCst) {
-            continue;
+    };
+    let forth = async move {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
+            record.lock().unwrap()[place].extend_from_slice(&buffer[..count]);
+            if mute.load(Ordering::SeqCst) {
+                continue;
+            }
+            if to_server.write_all(&buffer[..count]).await.is_err() {
+                break;
+            }
         }
-        if to_server.write_all(&buffer[..count]).await.is_err() {
-            break;
-        }
+    };
+    // Either end closes both.
+    tokio::select! {
+        () = back => {}
+        () = forth => {}
     }
-    back.abort();
 }

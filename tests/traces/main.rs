@@ -6,6 +6,7 @@ mod collector;
 #[path = "../publisher/double.rs"]
 #[allow(dead_code, reason = "a part of it is needed here")]
 mod double;
+mod refused;
 #[path = "../support/mod.rs"]
 mod support;
 mod trouble;

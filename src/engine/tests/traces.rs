@@ -6,16 +6,20 @@ use crate::egress::Publisher;
 use crate::node::engine_config;
 use crate::trace::span::{Span, What};
 use crate::trace::{Outlet, Tracer};
-use centripeta_cluster::LocalOwnership;
+use centripeta_cluster::{LocalOwnership, Owner, OwnerEpoch, Ownership, SlotId};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 async fn traced(router: Router) -> (TestRouter, Outlet) {
+    traced_with(router, Arc::new(LocalOwnership)).await
+}
+
+async fn traced_with(router: Router, ownership: Arc<dyn Ownership>) -> (TestRouter, Outlet) {
     let (tracer, outlet) = Tracer::new(1.0);
     let config = Config::default();
     let settings = crate::EngineConfig {
         tracer,
         ..engine_config(&config)
     };
-    let ownership = Arc::new(LocalOwnership);
     let publisher = Publisher::closed();
     let router = TestRouter::with_settings(router, settings, publisher, ownership);
     (router.await.unwrap(), outlet)
@@ -130,4 +134,35 @@ async fn a_stage_that_answers_or_panics_has_a_span_that_says_so() {
         assert_eq!(told.len(), 2, "{told:?}");
         assert_eq!(spans[0].parent, spans[1].id);
     }
+}
+
+/// Every slot is ours, under an epoch that grows with each question.
+#[derive(Debug, Default)]
+struct Growing(AtomicU64);
+
+impl Ownership for Growing {
+    fn owner(&self, _: SlotId) -> Owner {
+        let epoch = OwnerEpoch(self.0.fetch_add(1, Ordering::SeqCst));
+        Owner::Here { epoch }
+    }
+}
+
+#[tokio::test]
+async fn a_publication_of_a_stale_owner_has_a_span_that_says_fenced() {
+    let handler = async |publisher: Publisher| {
+        assert!(publisher.publish_json("chat:1", &1).await.is_err());
+        crate::PublishReply::allow()
+    };
+    let router = Router::new().publish("chat:*", handler);
+    let (router, mut outlet) = traced_with(router, Arc::<Growing>::default()).await;
+    let request = crate::proto::proxy::PublishRequest {
+        channel: "chat:1".to_owned(),
+        data: "1".into(),
+        ..Default::default()
+    };
+    assert!(router.publish(request).await.result().is_some());
+    let spans = outlet.take();
+    let (handler, publish) = (&spans[1], &spans[0]);
+    assert_eq!(told(&spans)[0], ("Publish".to_owned(), Some("fenced")));
+    assert_eq!(publish.parent, handler.id, "{:?}", words(&spans));
 }
