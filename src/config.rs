@@ -284,7 +284,7 @@ fn find_file(options: &LoadOptions, problems: &mut Vec<Problem>) -> Option<(Path
                 key: String::new(),
                 value: None,
                 rule: format!("cannot be read: {why}"),
-                fix: "name a readable file with --config, or none for the defaults".to_owned(),
+                fix: "name a readable file with --config, or put one there".to_owned(),
                 origin: Origin::File { path, line: 0 },
             });
             None

@@ -290,6 +290,23 @@ async fn a_configuration_with_a_mistake_is_refused_as_a_whole_with_its_fix() {
     assert_eq!(which(&client).await, Ok(3));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_that_is_gone_is_refused_though_nobody_named_it_at_the_start() {
+    let mut node = block_in_place(|| Node::start(&version(1)));
+    let client = node.client().await;
+    std::fs::remove_file(node.dir.path().join("node.toml")).unwrap();
+    let line = block_in_place(|| node.hup());
+    let message = line["message"].as_str().unwrap();
+    let refused = "reload refused, what runs stays: node.toml: cannot be read";
+    assert!(message.starts_with(refused), "{line}");
+    let help = line["help"].as_str().unwrap();
+    assert!(help.contains("or put one there"), "{line}");
+    assert_eq!(which(&client).await, Ok(1));
+    let line = node.reload(&version(2));
+    assert_eq!(line["message"], "reloaded", "{line}");
+    assert_eq!(which(&client).await, Ok(2));
+}
+
 /// Writes a certificate that was good until this year, and the settings that name it.
 fn certificate(dir: &Path, until: i32) -> String {
     let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();

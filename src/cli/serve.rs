@@ -51,7 +51,8 @@ pub(super) fn run(session: Session, _: &ServeArgs) -> Result<(), CliError> {
 async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Result<(), CliError> {
     let config = &loaded.config;
     let Signals { mut ends, mut hup } = Signals::listen().map_err(CliError::internal)?;
-    let options = session.options();
+    let mut options = session.options();
+    options.file.clone_from(&loaded.file);
     let Session {
         mut app,
         common,

@@ -18,7 +18,8 @@ pub(super) struct Operator<'t> {
     pub(super) app: App,
     /// The program's own routes, without those of the configuration.
     pub(super) router: Router,
-    /// Where the configuration comes from.
+    /// Where the configuration comes from. A file that was found once has to be there from then on:
+    /// without it a reload would run the defaults, which route nothing.
     pub(super) options: LoadOptions,
     /// The configuration that runs.
     pub(super) config: Config,
@@ -69,6 +70,9 @@ impl Operator<'_> {
         change.apply();
         self.config = effective;
         self.kept = kept;
+        if self.options.file.is_none() {
+            self.options.file = loaded.file;
+        }
         for warning in &loaded.warnings {
             if !self.warnings.contains(warning) {
                 tracing::warn!(help = warning.fix, "{warning}");
