@@ -79,6 +79,10 @@ impl Operator<'_> {
             }
         }
         self.warnings = loaded.warnings;
+        // As at the start it is no reason to refuse, but one to say so again.
+        if let Some(expired) = expired(&loaded.config) {
+            tracing::warn!(help = expired.fix, "{expired}");
+        }
         let mut changed = comparison.changed;
         if self.config.log.level != level && !changed.iter().any(|it| it.starts_with("log.level")) {
             changed.push(format!("log.level: {level} -> {}", self.config.log.level));
@@ -113,14 +117,6 @@ impl Operator<'_> {
     /// and what of it applies now has to fit what stays.
     fn assemble(&mut self, read: &Config, effective: &Config) -> Result<(Router, Kept), Refused> {
         let judged = judge(&self.app, self.router.share(), read, &self.kept);
-        let judged = match (judged, expired(read)) {
-            (Ok(assembled), None) => Ok(assembled),
-            (Ok(_), Some(expired)) => Err(vec![expired]),
-            (Err(mut problems), expired) => {
-                problems.extend(expired);
-                Err(problems)
-            }
-        };
         let assembled = judged.map_err(of_problems)?;
         if read.channel == effective.channel {
             return Ok(assembled);
