@@ -11,7 +11,7 @@ use crate::control::{Refused, Reloaded, Request, Wrong};
 use crate::node::{Node, NodeError};
 use crate::reload::compare;
 use crate::router::Router;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, TelemetryError};
 
 /// What a reload starts from.
 pub(super) struct Operator<'t> {
@@ -64,7 +64,7 @@ impl Operator<'_> {
         let level = self.telemetry.level();
         if effective.log.level != level {
             let set = self.telemetry.set_level(&effective.log.level);
-            set.map_err(|error| no_level(&error.to_string()))?;
+            set.map_err(|error| no_level(&error))?;
         }
         // From here on nothing can fail.
         change.apply();
@@ -169,11 +169,11 @@ fn of_node(error: &NodeError) -> Refused {
     }
 }
 
-fn no_level(why: &str) -> Refused {
+fn no_level(error: &TelemetryError) -> Refused {
     Refused {
         problems: vec![Wrong {
-            what: format!("the log level is none: {why}"),
-            help: "name off, error, warn, info, debug or trace, or target=level".to_owned(),
+            what: error.to_string(),
+            help: level::help(error).to_owned(),
         }],
     }
 }
