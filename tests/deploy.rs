@@ -2,12 +2,15 @@
 //! program say, and real programs take it.
 #![allow(clippy::unwrap_used)]
 
-#[path = "cli/process.rs"]
+#[path = "support/outside.rs"]
+mod outside;
+#[path = "support/process.rs"]
 mod process;
 #[path = "deploy/together.rs"]
 mod together;
 
 use centripeta::config::{Config, ListenAddr, LoadOptions, load};
+use outside::{named, or_skip};
 use process::{Running, run, stock};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,10 +111,9 @@ fn compose() -> Option<(Command, bool)> {
 
 #[test]
 fn the_compose_tool_there_is_takes_the_composition_and_wants_its_secrets() {
-    let Some((_, is_first)) = compose() else {
-        eprintln!("SKIPPED: no docker-compose on PATH, so what it says of our file is not known");
-        return;
-    };
+    let missing = "no docker-compose on PATH";
+    let found = or_skip("what Compose says of our file", compose().ok_or(missing));
+    let Some((_, is_first)) = found else { return };
     let dir = tempfile::tempdir().unwrap();
     let config = |text: &str, has_secrets: bool| {
         let path = dir.path().join("docker-compose.yml");
@@ -155,18 +157,11 @@ fn the_compose_tool_there_is_takes_the_composition_and_wants_its_secrets() {
     );
 }
 
-/// A program on `PATH`, or the one that a variable names.
+/// A program on `PATH`, or the one that a variable names; without one a line says so.
 fn found(name: &str, variable: &str) -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os(variable) {
-        return Some(named.into());
-    }
-    let path = std::env::var_os("PATH")?;
-    let mut all = std::env::split_paths(&path).map(|dir| dir.join(name));
-    let program = all.find(|program| program.is_file());
-    if program.is_none() {
-        eprintln!("SKIPPED: no {name} on PATH, so what it says of our files is not known");
-    }
-    program
+    let program =
+        named(variable, name).ok_or_else(|| format!("no {name} on PATH or in {variable}"));
+    or_skip(&format!("what {name} says of our files"), program)
 }
 
 #[test]

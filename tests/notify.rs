@@ -5,7 +5,7 @@
     reason = "a handler that blocks its thread is what is tried"
 )]
 
-#[path = "cli/process.rs"]
+#[path = "support/process.rs"]
 mod process;
 
 use centripeta::{App, Data, Json, Router};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "cli/process.rs"]
+#[path = "support/process.rs"]
 mod process;
 mod support;
 

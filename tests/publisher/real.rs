@@ -2,6 +2,7 @@
 //! `PATH`, or named by `CENTRIFUGO_BIN`) the test says loudly that it was skipped.
 
 use crate::double::towards;
+use crate::outside::{self, Program, free_ports, or_skip};
 use crate::{eventually, presence, publication};
 use centripeta::config::{CentrifugoConfig, Config, Endpoint, ListenAddr, Secret};
 use centripeta::egress::{Error, Publisher};
@@ -9,30 +10,14 @@ use centripeta::proto::api;
 use centripeta::{ConnectReply, GrpcAddress, Listeners, Node, Reject, Router, RpcReply};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 const KEY: &str = "not-a-secret";
-
-fn binary() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os("CENTRIFUGO_BIN") {
-        return Some(PathBuf::from(named)).filter(|path| path.is_file());
-    }
-    let path = std::env::var_os("PATH")?;
-    let mut found = std::env::split_paths(&path).map(|dir| dir.join("centrifugo"));
-    found.find(|path| path.is_file())
-}
-
-fn free_ports<const N: usize>() -> [u16; N] {
-    let held = [(); N].map(|()| std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap());
-    held.each_ref()
-        .map(|listener| listener.local_addr().unwrap().port())
-}
 
 fn config(http: u16, grpc: u16, node: &str) -> Value {
     let proxy = json!({ "endpoint": format!("grpc://{node}"), "timeout": "1s" });
@@ -126,10 +111,7 @@ impl Client {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c101_every_open_method_round_trips_with_a_real_centrifugo() {
-    let Some(binary) = binary() else {
-        // The macros would be captured.
-        let line = b"SKIPPED: C101: no centrifugo on PATH or in CENTRIFUGO_BIN\n";
-        std::io::stderr().write_all(line).unwrap();
+    let Some(binary) = or_skip("C101", outside::centrifugo()) else {
         return;
     };
     let [http, grpc] = free_ports();
@@ -183,20 +165,11 @@ async fn c101_every_open_method_round_trips_with_a_real_centrifugo() {
     assert_eq!(error, Error::Unauthenticated);
 }
 
-fn start(binary: &Path, dir: &Path, config: &Value) -> tokio::process::Child {
+fn start(binary: &Path, dir: &Path, config: &Value) -> Program {
     let file = dir.join("config.json");
     std::fs::write(&file, config.to_string()).unwrap();
-    let log = std::fs::File::create(dir.join("log")).unwrap();
-    tokio::process::Command::new(binary)
-        .arg("--config")
-        .arg(&file)
-        .current_dir(dir)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
+    let mut command = Command::new(binary);
+    Program::start("centrifugo", command.arg("--config").arg(&file), dir)
 }
 
 async fn reaches_clients(publisher: &Publisher, client: &mut Client, id: &str) {
