@@ -263,11 +263,12 @@ fn finish_parts(
     }))
 }
 
-/// Leaves out what was found wrong with a line that is not even TOML.
+/// Leaves out what was found wrong with a line that is not even TOML; a torn key can be an empty one.
 fn drop_echoes(problems: &mut Vec<Problem>) {
-    let torn = problems.iter().filter(|problem| problem.key.is_empty());
+    let is_torn = |problem: &Problem| problem.key.is_empty() && problem.rule != check::NOT_A_KEY;
+    let torn = problems.iter().filter(|problem| is_torn(problem));
     let torn: Vec<_> = torn.map(|problem| problem.origin.clone()).collect();
-    problems.retain(|problem| problem.key.is_empty() || !torn.contains(&problem.origin));
+    problems.retain(|problem| is_torn(problem) || !torn.contains(&problem.origin));
 }
 
 /// The file to read and its content; one that was asked for and cannot be read is a problem.
@@ -284,7 +285,7 @@ fn find_file(options: &LoadOptions, problems: &mut Vec<Problem>) -> Option<(Path
                 key: String::new(),
                 value: None,
                 rule: format!("cannot be read: {why}"),
-                fix: "name a readable file with --config, or none for the defaults".to_owned(),
+                fix: "name a readable file with --config, or put one there".to_owned(),
                 origin: Origin::File { path, line: 0 },
             });
             None

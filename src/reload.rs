@@ -10,7 +10,7 @@ mod tests;
 
 use crate::config::{
     AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, LimitsConfig,
-    ListenConfig, LogConfig, MetricsConfig, NodeConfig, RuntimeConfig, TlsConfig,
+    ListenConfig, LogConfig, MetricsConfig, NodeConfig, OtlpConfig, RuntimeConfig, TlsConfig,
 };
 use std::fmt::Display;
 use std::time::Duration;
@@ -111,7 +111,7 @@ impl Found {
             service,
         } = &read.log;
         self.wait("log.format", &running.log.format, format);
-        self.wait("log.otlp", &running.log.otlp, otlp);
+        self.otlp(running.log.otlp.as_ref(), otlp.as_ref());
         self.wait("log.service", &running.log.service, service);
         let RuntimeConfig {
             cores,
@@ -128,6 +128,20 @@ impl Found {
         self.wait("runtime.watchdog", &was.watchdog, watchdog);
         let MetricsConfig { enabled } = &read.metrics;
         self.wait("metrics.enabled", &running.metrics.enabled, enabled);
+    }
+
+    fn otlp(&mut self, was: Option<&OtlpConfig>, is: Option<&OtlpConfig>) {
+        let (Some(was), Some(is)) = (was, is) else {
+            return self.wait("log.otlp", &was, &is);
+        };
+        let OtlpConfig {
+            collector,
+            headers,
+            ca,
+        } = is;
+        self.wait("log.otlp", &was.collector, collector);
+        self.wait("log.otlp_headers", &was.headers, headers);
+        self.wait("log.otlp_ca", &was.ca, ca);
     }
 
     fn listen(&mut self, was: &ListenConfig, is: &ListenConfig) {

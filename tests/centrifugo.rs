@@ -7,18 +7,20 @@
 //! To run some cases only: `CENTRIPETA_E2E_ONLY=C25,C78 cargo test --test centrifugo`.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/outside.rs"]
+mod outside;
 #[path = "e2e/world.rs"]
 mod world;
 
+use outside::{Program, free_ports, or_skip};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::time::Duration;
 use tokio::time::Instant;
-use world::{Programs, Running, Setup, TOKEN_KEY};
+use world::{Programs, Setup, TOKEN_KEY};
 
 /// How long all cases together may take. They run side by side; the longest waits for 70 s.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -34,23 +36,18 @@ const EXAMPLES: [&str; 2] = ["auth", "streams"];
 
 #[test]
 fn real_centrifugo_and_real_clients_see_what_the_conformance_list_says() {
-    let programs = match Programs::find() {
-        Ok(programs) => programs,
-        Err(missing) => {
-            // The macros would be captured.
-            let line = format!("SKIPPED: the E lines of the conformance list: {missing}\n");
-            std::io::stderr().write_all(line.as_bytes()).unwrap();
-            return;
-        }
+    let what = "the E lines of the conformance list";
+    let Some(programs) = or_skip(what, Programs::find()) else {
+        return;
     };
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let [grpc, admin, minimal, auth, streams, relay] = world::free_ports();
-    let [main_port, serial_port, quick_port, down_port, examples_port] = world::free_ports();
+    let [grpc, admin, minimal, auth, streams, relay] = free_ports();
+    let [main_port, serial_port, quick_port, down_port, examples_port] = free_ports();
     let mut mirror = world::start_node("mirror", grpc, admin, dir);
     let others = [("minimal", minimal), ("auth", auth), ("streams", streams)];
     let others = others.map(|(name, grpc)| {
-        let [admin] = world::free_ports();
+        let [admin] = free_ports();
         world::start_node(name, grpc, admin, dir)
     });
 
@@ -136,7 +133,7 @@ fn drive(programs: &Programs, world: &serde_json::Value, dir: &std::path::Path) 
     fs::write(&file, world.to_string()).unwrap();
     let mut command = Command::new(&programs.node);
     command.arg(scripts.join("driver.mjs")).arg(&file);
-    let mut driver = Running::start("driver", &mut command, dir);
+    let mut driver = Program::start("driver", &mut command, dir);
     let started = Instant::now();
     while driver.is_alive() && started.elapsed() < LIMIT {
         std::thread::park_timeout(Duration::from_millis(50));

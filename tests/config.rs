@@ -117,6 +117,17 @@ fn the_default_file_may_be_absent_and_a_named_one_may_not() {
 }
 
 #[test]
+fn a_torn_line_is_one_problem() {
+    let dir = tempfile::tempdir().unwrap();
+    for torn in ["[[[", "[", "= 1", "a b", "[limits", "key = ["] {
+        fs::write(dir.path().join("node.toml"), format!("[log]\n{torn}\n")).unwrap();
+        let error = load(&in_dir(dir.path())).unwrap_err();
+        assert_eq!(error.problems.len(), 1, "{torn}: {error}");
+        assert!(error.to_string().contains("not TOML"), "{torn}: {error}");
+    }
+}
+
+#[test]
 fn secrets_come_from_files_and_huge_files_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("key"), "abc\n").unwrap();

@@ -2,12 +2,15 @@
 //! program say, and real programs take it.
 #![allow(clippy::unwrap_used)]
 
-#[path = "cli/process.rs"]
+#[path = "support/outside.rs"]
+mod outside;
+#[path = "support/process.rs"]
 mod process;
 #[path = "deploy/together.rs"]
 mod together;
 
 use centripeta::config::{Config, ListenAddr, LoadOptions, load};
+use outside::{named, or_skip};
 use process::{Running, run, stock};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,18 +91,77 @@ fn port(listen: &ListenAddr) -> u16 {
     }
 }
 
-/// A program on `PATH`, or the one that a variable names.
+/// The Compose that there is, and whether it is of the first generation.
+fn compose() -> Option<(Command, bool)> {
+    let answers = |command: &mut Command| {
+        let output = command.arg("version").output().ok()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        output.status.success().then_some(said)
+    };
+    let mut plugin = Command::new("docker");
+    if answers(plugin.arg("compose")).is_some() {
+        let mut docker = Command::new("docker");
+        docker.arg("compose");
+        return Some((docker, false));
+    }
+    let said = answers(&mut Command::new("docker-compose"))?;
+    let is_first = said.contains("version 1.");
+    Some((Command::new("docker-compose"), is_first))
+}
+
+#[test]
+fn the_compose_tool_there_is_takes_the_composition_and_wants_its_secrets() {
+    let missing = "no docker-compose on PATH";
+    let found = or_skip("what Compose says of our file", compose().ok_or(missing));
+    let Some((_, is_first)) = found else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let config = |text: &str, has_secrets: bool| {
+        let path = dir.path().join("docker-compose.yml");
+        std::fs::write(&path, text).unwrap();
+        let (mut command, _) = compose().unwrap();
+        command.arg("--project-directory").arg(dir.path());
+        command.arg("-f").arg(path).args(["config", "--quiet"]);
+        for name in SECRETS {
+            match has_secrets {
+                true => command.env(name, value(name)),
+                false => command.env_remove(name),
+            };
+        }
+        run(command)
+    };
+    let whole = file("docker-compose.yml");
+    let mut text = whole.clone();
+    if is_first {
+        // docs/install.md says of it that it refuses two lines and takes the rest.
+        let refused = config(&whole, true);
+        assert_ne!(refused.code, 0, "{refused:?}");
+        let said = refused.err + &refused.out;
+        let names = ["'name'", "secrets.router_admin_token"];
+        assert!(names.iter().all(|it| said.contains(it)), "{said}");
+        let of_its_own = "environment: ROUTER_ADMIN_TOKEN";
+        for (line, other) in [
+            ("\nname: centripeta\n", "\n"),
+            (of_its_own, "file: ./token"),
+        ] {
+            assert!(text.contains(line), "{line}");
+            text = text.replace(line, other);
+        }
+    }
+    let taken = config(&text, true);
+    assert_eq!(taken.code, 0, "{taken:?}");
+    let refused = config(&text, false);
+    assert_ne!(refused.code, 0, "{refused:?}");
+    assert!(
+        refused.err.contains("deploy/compose/env.example"),
+        "{refused:?}"
+    );
+}
+
+/// A program on `PATH`, or the one that a variable names; without one a line says so.
 fn found(name: &str, variable: &str) -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os(variable) {
-        return Some(named.into());
-    }
-    let path = std::env::var_os("PATH")?;
-    let mut all = std::env::split_paths(&path).map(|dir| dir.join(name));
-    let program = all.find(|program| program.is_file());
-    if program.is_none() {
-        eprintln!("SKIPPED: no {name} on PATH, so what it says of our files is not known");
-    }
-    program
+    let program =
+        named(variable, name).ok_or_else(|| format!("no {name} on PATH or in {variable}"));
+    or_skip(&format!("what {name} says of our files"), program)
 }
 
 #[test]

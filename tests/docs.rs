@@ -2,10 +2,13 @@
 //! name exist. Centrifugo's keys are compared with what a real one says, if there is one.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/outside.rs"]
+mod outside;
+
 use centripeta::{config, metrics};
+use outside::or_skip;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -211,22 +214,17 @@ fn sections() -> BTreeSet<&'static str> {
 
 /// Every key of the real Centrifugo at its default, if there is one.
 fn centrifugo() -> Option<serde_json::Value> {
-    let named = std::env::var_os("CENTRIFUGO_BIN").unwrap_or_else(|| "centrifugo".into());
+    let named = or_skip("keys of Centrifugo in the pages", outside::centrifugo())?;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("defaults.json");
     let ran = Command::new(named)
         .args(["defaultconfig", "-c"])
         .arg(&file)
-        .output();
-    if ran.is_ok_and(|output| output.status.success()) {
-        let text = fs::read_to_string(file).unwrap();
-        return Some(serde_json::from_str(&text).unwrap());
-    }
-    // The macros would be captured.
-    let line =
-        b"SKIPPED: keys of Centrifugo in the pages: no centrifugo on PATH or in CENTRIFUGO_BIN\n";
-    std::io::stderr().write_all(line).unwrap();
-    None
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    let text = fs::read_to_string(file).unwrap();
+    Some(serde_json::from_str(&text).unwrap())
 }
 
 #[test]

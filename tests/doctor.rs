@@ -2,11 +2,14 @@
 //! `CENTRIFUGO_BIN`); without the program the tests that need it say loudly that they were skipped.
 #![allow(clippy::unwrap_used)]
 
-#[path = "cli/process.rs"]
+#[path = "support/outside.rs"]
+mod outside;
+#[path = "support/process.rs"]
 mod process;
 #[path = "doctor/world.rs"]
 mod world;
 
+use outside::free_ports;
 use process::{run, stock};
 use serde_json::json;
 use std::fs;
@@ -115,7 +118,7 @@ fn a_centrifugo_that_does_not_ask_this_node_is_told_by_its_cause() {
         let grpc = json!({ "credentials_key": key, "credentials_value": world::SECRET });
         json!({ "proxy": { "connect": { "enabled": true, "endpoint": endpoint, "grpc": grpc } } })
     };
-    let [nowhere] = world::free_ports();
+    let [nowhere] = free_ports();
     let here = format!("grpc://127.0.0.1:{}", place.grpc);
     let there = format!("grpc://127.0.0.1:{}", other.grpc);
     let cases = [
@@ -139,7 +142,7 @@ fn a_centrifugo_that_does_not_ask_this_node_is_told_by_its_cause() {
         (connect(&there, world::AUTH), &other, vec!["api.disabled"]),
     ];
     for (index, (client, seen_from, wanted)) in cases.into_iter().enumerate() {
-        let [http] = world::free_ports();
+        let [http] = free_ports();
         let file = dir.path().join(format!("{index}.json"));
         let server = json!({ "address": "127.0.0.1", "port": http });
         let config = json!({ "http_server": server, "client": client });

@@ -2,10 +2,13 @@
 //! by the stock binary for every kind of event that it handles. No Centrifugo is needed.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/outside.rs"]
+mod outside;
 #[allow(dead_code, reason = "the tests against a real Centrifugo use the rest")]
 #[path = "e2e/world.rs"]
 mod world;
 
+use outside::{Program, free_ports};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
@@ -15,13 +18,13 @@ struct Example {
     dir: tempfile::TempDir,
     address: String,
     /// Ends it, by its id.
-    node: world::Running,
+    node: Program,
 }
 
 impl Example {
     fn start(name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let [grpc, admin] = world::free_ports();
+        let [grpc, admin] = free_ports();
         let node = world::start_node(name, grpc, admin, dir.path());
         let address = format!("127.0.0.1:{grpc}");
         Self { dir, address, node }

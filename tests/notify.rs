@@ -5,7 +5,7 @@
     reason = "a handler that blocks its thread is what is tried"
 )]
 
-#[path = "cli/process.rs"]
+#[path = "support/process.rs"]
 mod process;
 
 use centripeta::{App, Data, Json, Router};
@@ -111,6 +111,35 @@ fn ready_is_said_once_the_node_can_be_reached_and_stopping_when_it_drains() {
     let asked = field(&stopping, "EXTEND_TIMEOUT_USEC").unwrap();
     assert!(asked.parse::<u64>().unwrap() > 7_000_000, "{stopping}");
     assert_eq!(node.end().code(), Some(0));
+}
+
+#[test]
+fn a_reload_is_told_with_its_end_whoever_asked_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::listen(dir.path());
+    let node = started(stock(dir.path(), FREE), &manager);
+    let ready = manager.hear(LIMIT).unwrap();
+    assert!(field(&ready, "STATUS").unwrap().ends_with(" 0 routes"));
+    let set = format!("listen.admin={}", node.logs("listening", "admin"));
+    let file = dir.path().join("node.toml");
+    let asks: [&dyn Fn(); 2] = [&|| node.signal("HUP"), &|| {
+        let asked = run(stock(dir.path(), ["reload", "--set", &set]));
+        assert_eq!(asked.code, 0, "{asked:?}");
+    }];
+    for (routes, events, ask) in [
+        (1, r#""rpc""#, asks[0]),
+        (2, r#"["rpc", "connect"]"#, asks[1]),
+    ] {
+        let deny = format!("[[route]]\non = {events}\nhandler = \"deny\"\n");
+        std::fs::write(&file, deny).unwrap();
+        ask();
+        let reloading = manager.hear(LIMIT).unwrap();
+        assert_eq!(field(&reloading, "RELOADING"), Some("1"), "{reloading}");
+        assert!(field(&reloading, "MONOTONIC_USEC").is_some(), "{reloading}");
+        let ready = manager.hear(LIMIT).unwrap();
+        assert_eq!(field(&ready, "READY"), Some("1"), "{ready}");
+        assert!(ready.ends_with(&format!(" {routes} routes")), "{ready}");
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod double;
 mod faults;
 #[path = "publisher/handlers.rs"]
 mod handlers;
+#[path = "support/outside.rs"]
+mod outside;
 #[path = "publisher/real.rs"]
 mod real;
 #[path = "publisher/reconfigured.rs"]

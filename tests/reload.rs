@@ -8,7 +8,7 @@ mod collector;
 #[path = "publisher/double.rs"]
 #[allow(dead_code, reason = "a part of it is needed here")]
 mod double;
-#[path = "cli/process.rs"]
+#[path = "support/process.rs"]
 mod process;
 mod support;
 
@@ -299,6 +299,23 @@ async fn a_configuration_with_a_mistake_is_refused_as_a_whole_with_its_fix() {
     assert_eq!(which(&client).await, Ok(3));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_that_is_gone_is_refused_though_nobody_named_it_at_the_start() {
+    let mut node = block_in_place(|| Node::start(&version(1)));
+    let client = node.client().await;
+    std::fs::remove_file(node.dir.path().join("node.toml")).unwrap();
+    let line = block_in_place(|| node.hup());
+    let message = line["message"].as_str().unwrap();
+    let refused = "reload refused, what runs stays: node.toml: cannot be read";
+    assert!(message.starts_with(refused), "{line}");
+    let help = line["help"].as_str().unwrap();
+    assert!(help.contains("or put one there"), "{line}");
+    assert_eq!(which(&client).await, Ok(1));
+    let line = node.reload(&version(2));
+    assert_eq!(line["message"], "reloaded", "{line}");
+    assert_eq!(which(&client).await, Ok(2));
+}
+
 /// Writes a certificate that was good until this year, and the settings that name it.
 fn certificate(dir: &Path, until: i32) -> String {
     let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -312,10 +329,10 @@ fn certificate(dir: &Path, until: i32) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_expired_certificate_is_said_loudly_at_the_start_and_refuses_a_reload() {
+async fn an_expired_certificate_is_said_at_the_start_and_at_a_reload_which_applies_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let tls = certificate(dir.path(), 2002);
-    write(dir.path(), &[tls, version(1)].concat());
+    write(dir.path(), &[tls.clone(), version(1)].concat());
     let process = Running::start(stock(dir.path(), ["serve"]));
     let warning = block_in_place(|| process.says("has expired at 2002-01-01T00:00:00Z"));
     assert!(warning.contains("\"level\":\"WARN\""), "{warning}");
@@ -327,19 +344,28 @@ async fn an_expired_certificate_is_said_loudly_at_the_start_and_refuses_a_reload
         grpc,
         told: 0,
     };
-    let line = block_in_place(|| node.hup());
-    let message = line["message"].as_str().unwrap();
-    assert!(message.starts_with("reload refused"), "{line}");
-    assert!(message.contains("has expired"), "{line}");
-    assert!(line["help"].as_str().unwrap().contains("renewed"), "{line}");
+    let expired = |node: &Node| {
+        let said = node.process.said();
+        let warnings = said
+            .iter()
+            .filter(|line| line.contains("has expired") && line.contains("renewed certificate"));
+        warnings.count()
+    };
+    assert_eq!(expired(&node), 1);
+    let line = node.reload(&[tls.clone(), version(2)].concat());
+    assert_eq!(line["message"], "reloaded", "{line}");
+    assert_eq!(expired(&node), 2);
     certificate(node.dir.path(), 2090);
     let line = block_in_place(|| node.hup());
     assert_eq!(line["message"], "reloaded: nothing changed", "{line}");
+    assert_eq!(expired(&node), 2);
     std::fs::write(node.dir.path().join("cert.pem"), "no certificate").unwrap();
     let line = block_in_place(|| node.hup());
     let message = line["message"].as_str().unwrap();
     assert!(message.starts_with("reload refused"), "{line}");
     assert!(message.contains("cert.pem"), "{line}");
+    let line = block_in_place(|| node.process.says("changed certificates can't be used"));
+    assert!(line.contains("they are read when they change"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -28,10 +28,11 @@ const LONGEST: Duration = Duration::from_secs(3600);
 const FASTEST: f64 = 1_000_000.0;
 
 #[derive(Debug, Args)]
+// In help texts a plain {n} is a line break, so a reset of colours stands within; it is not shown.
 #[command(after_help = "\
 Sends events as `fire` does, each of a new client unless --client names one; streams are left once
-they are accepted. In every argument of the event {n} stands for its number, from 0 on, {n%100} for
-one of 100 values, and {{n}} for {n} itself.
+they are accepted. In every argument of the event {\x1b[0mn} stands for its number, from 0 on, {n%100} for
+one of 100 values, and {{\x1b[0mn}} for {\x1b[0mn} itself.
 
 --rate sends at fixed times, whatever becomes of the events before, and times each from when it was
 due (an open loop): what waits for a stall counts. Events that are due while --max-in-flight of them
@@ -42,7 +43,7 @@ Ctrl-C ends it early, with the summary. Exit code 0 if every event got a message
 1 if any got a gRPC status, or was missed; 4 if nobody was ever reached.
 
 Examples:
-  centripeta load rpc --method echo --data '{\"n\":{n}}' --rate 1000 --for 30s
+  centripeta load rpc --method echo --data '{\"n\":{\x1b[0mn}}' --rate 1000 --for 30s
   centripeta load publish --channel 'chat:{n%100}' --concurrency 64 --json")]
 pub(super) struct LoadArgs {
     #[command(flatten)]

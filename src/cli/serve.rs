@@ -51,7 +51,8 @@ pub(super) fn run(session: Session, _: &ServeArgs) -> Result<(), CliError> {
 async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Result<(), CliError> {
     let config = &loaded.config;
     let Signals { mut ends, mut hup } = Signals::listen().map_err(CliError::internal)?;
-    let options = session.options();
+    let mut options = session.options();
+    options.file.clone_from(&loaded.file);
     let Session {
         mut app,
         common,
@@ -109,16 +110,23 @@ async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Resul
     notify.ready(&status(node.addresses(), routes)).await;
     let _alive = notify.keep_alive(&node);
     let first = loop {
-        tokio::select! {
+        let request = tokio::select! {
             signal = ends.next() => break signal,
             Some(()) = hup.recv() => {
-                notify.reloading().await;
                 // What it says is in the log.
-                drop(operator.reload(&node).await);
-                let routes = node.engine().route_count();
-                notify.ready(&status(node.addresses(), routes)).await;
+                let (reply, _nobody) = oneshot::channel();
+                Request::Reload(reply)
             }
-            Some(request) = requests.recv() => operator.carry_out(request, &node).await,
+            Some(request) = requests.recv() => request,
+        };
+        let is_reload = matches!(request, Request::Reload(_));
+        if is_reload {
+            notify.reloading().await;
+        }
+        operator.carry_out(request, &node).await;
+        if is_reload {
+            let routes = node.engine().route_count();
+            notify.ready(&status(node.addresses(), routes)).await;
         }
     };
     let (events, streams) = (node.engine().in_flight(), node.engine().open_streams());

@@ -13,6 +13,9 @@ use super::types::{ListenAddr, On};
 use super::values::{Scalar, read};
 use crate::event::EventKind;
 
+/// What is wrong with a key that there is not.
+pub(super) const NOT_A_KEY: &str = "is not a key";
+
 /// A value that is fit for its key.
 #[derive(Clone)]
 pub(super) struct Setting {
@@ -409,7 +412,7 @@ impl Walk<'_> {
         } else {
             format!("remove it; there are `{}`", names.join("`, `"))
         };
-        self.report(&path, node, Fault::new("is not a key", fix));
+        self.report(&path, node, Fault::new(NOT_A_KEY, fix));
     }
 
     fn report(&mut self, path: &str, node: &Node, fault: Fault) {

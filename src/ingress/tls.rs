@@ -120,6 +120,8 @@ impl TlsAcceptor {
                 }
                 Err(error) => tracing::error!(
                     %error,
+                    help = "put PEM files that belong together where `listen.tls` names them: they \
+                            are read when they change",
                     "changed certificates can't be used; those before them stay in use"
                 ),
             }

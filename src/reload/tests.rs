@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::compare;
-use crate::config::{Config, fuzz_load};
+use crate::config::{Config, LoadOptions, fuzz_load, keys, load, needs_restart};
 
 fn config(toml: &str) -> Config {
     fuzz_load(toml.as_bytes()).unwrap().config
@@ -143,4 +143,88 @@ fn no_secret_is_shown_in_what_changes() {
 fn a_program_with_routes_of_its_own_has_no_changes_in_those_of_the_file() {
     let is = config("[[route]]\non = \"rpc\"\nmatch = \"a\"\nhandler = \"echo\"\n");
     assert!(compare(&config(""), &is, false).changed.is_empty());
+}
+
+/// Every key that stands once, with a value and another one.
+const VALUES: &[(&str, &str, &str)] = &[
+    ("node.name", "a", "b"),
+    ("listen.grpc", "127.0.0.1:1", "127.0.0.1:2"),
+    ("listen.admin", "127.0.0.1:3", "127.0.0.1:4"),
+    ("listen.allow_open", "false", "true"),
+    ("listen.max_connection_age", "1m", "2m"),
+    ("listen.auth.metadata", "x-a", "x-b"),
+    ("listen.auth.value", "one", "two"),
+    ("listen.tls.cert", "a.pem", "b.pem"),
+    ("listen.tls.key", "a.pem", "b.pem"),
+    ("listen.tls.client_ca", "a.pem", "b.pem"),
+    ("listen.admin_token", "one", "two"),
+    ("centrifugo.api", "[\"grpcs://a:1\"]", "[\"grpcs://b:1\"]"),
+    ("centrifugo.key", "one", "two"),
+    ("centrifugo.timeout", "1s", "2s"),
+    ("centrifugo.queue", "100", "200"),
+    ("centrifugo.queue_bytes", "32MiB", "64MiB"),
+    ("centrifugo.batch", "10", "20"),
+    ("centrifugo.flights", "2", "3"),
+    ("centrifugo.message_bytes", "1MiB", "2MiB"),
+    ("centrifugo.tls.ca", "a.pem", "b.pem"),
+    ("centrifugo.tls.cert", "a.pem", "b.pem"),
+    ("centrifugo.tls.key", "a.pem", "b.pem"),
+    ("centrifugo.client", "ws://a:1/", "ws://b:1/"),
+    ("channel.namespace_boundary", ":", "/"),
+    ("log.format", "json", "pretty"),
+    ("log.level", "info", "debug"),
+    ("log.otlp", "https://a:4317", "https://b:4317"),
+    ("log.sampling", "0.1", "0.2"),
+    ("log.service", "one", "two"),
+    ("log.otlp_headers", "a=b", "a=c"),
+    ("log.otlp_ca", "a.pem", "b.pem"),
+    ("limits.in_flight", "100", "200"),
+    ("limits.in_flight_bytes", "32MiB", "64MiB"),
+    ("limits.streams", "100", "200"),
+    ("limits.message_bytes", "1MiB", "2MiB"),
+    ("limits.header_bytes", "32KiB", "64KiB"),
+    ("limits.timeout", "1s", "2s"),
+    ("limits.deadline_margin", "20ms", "30ms"),
+    ("limits.lane_queue", "10", "20"),
+    ("limits.shard_events", "100", "200"),
+    ("limits.shard_bytes", "8MiB", "16MiB"),
+    ("limits.shutdown_grace", "1s", "2s"),
+    ("runtime.cores", "1", "2"),
+    ("runtime.shards_per_core", "8", "16"),
+    ("runtime.passivate_after", "1s", "2s"),
+    ("runtime.watchdog", "100ms", "200ms"),
+    ("metrics.enabled", "true", "false"),
+];
+
+#[test]
+fn every_key_is_applied_or_waits_as_its_reference_says_and_is_told_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["a.pem", "b.pem"] {
+        std::fs::write(dir.path().join(file), "some").unwrap();
+    }
+    let with = |changed: &str| {
+        let mut options = LoadOptions::new(std::iter::empty());
+        options.dir = dir.path().to_owned();
+        let value = |(key, was, is): &(&str, &str, &str)| {
+            format!("{key}={}", if *key == changed { is } else { was })
+        };
+        options.sets = VALUES.iter().map(value).collect();
+        load(&options).unwrap().config
+    };
+    let was = with("");
+    let is_once = |key: &&str| !key.contains("[]") && !key.contains("NAME");
+    for key in keys().filter(is_once) {
+        assert!(VALUES.iter().any(|it| it.0 == key), "{key} has no values");
+        let found = compare(&was, &with(key), true);
+        let (told, other) = match needs_restart(key) {
+            true => (&found.needs_restart, &found.changed),
+            false => (&found.changed, &found.needs_restart),
+        };
+        assert!(other.is_empty(), "{key}: {found:?}");
+        assert_eq!(told.len(), 1, "{key}: {found:?}");
+        let name = told[0].split(": ").next().unwrap();
+        // A certificate and its key are one thing to a client.
+        let is_pair = key == "centrifugo.tls.key" && name == "centrifugo.tls.cert";
+        assert!(name == key || is_pair, "{key}: {found:?}");
+    }
 }

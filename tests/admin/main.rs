@@ -5,7 +5,7 @@
 mod fake;
 mod level;
 mod listener;
-#[path = "../cli/process.rs"]
+#[path = "../support/process.rs"]
 mod process;
 mod program;
 mod reload;

@@ -1,30 +1,14 @@
 //! What `centrifugo-config` prints, on a real Centrifugo.
 
+use super::outside::{centrifugo, free_ports, or_skip};
 use super::process::{Ended, Running, probe, run, stock};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
-
-/// The program that `CENTRIFUGO_BIN` names, or the one on `PATH`.
-fn centrifugo() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os("CENTRIFUGO_BIN") {
-        return Some(named.into());
-    }
-    let path = std::env::var_os("PATH")?;
-    let mut found = std::env::split_paths(&path).map(|dir| dir.join("centrifugo"));
-    found.find(|program| program.is_file())
-}
-
-/// A port that is free now.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
 
 /// The printed configuration, written to a file, and the variables that stderr asks for.
 fn written(dir: &Path, ended: &Ended) -> (PathBuf, Vec<String>) {
@@ -50,12 +34,14 @@ fn is_warning(line: &str) -> bool {
 
 #[tokio::test]
 async fn a_real_centrifugo_starts_without_a_warning_and_sends_events_here() {
-    let Some(program) = centrifugo() else {
-        eprintln!("SKIPPED: no centrifugo on PATH, and CENTRIFUGO_BIN is not set");
+    let Some(program) = or_skip(
+        "a Centrifugo with what `centrifugo-config` prints",
+        centrifugo(),
+    ) else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
-    let (grpc, client, api) = (free_port(), free_port(), free_port());
+    let [grpc, client, api] = free_ports();
     let sets = [
         format!("listen.grpc=127.0.0.1:{grpc}"),
         "listen.admin=127.0.0.1:0".to_owned(),
@@ -108,8 +94,7 @@ async fn a_real_centrifugo_starts_without_a_warning_and_sends_events_here() {
 
 #[test]
 fn the_shipped_configuration_makes_one_that_centrifugo_takes_strictly() {
-    let Some(program) = centrifugo() else {
-        eprintln!("SKIPPED: no centrifugo on PATH, and CENTRIFUGO_BIN is not set");
+    let Some(program) = or_skip("the shipped configuration in a Centrifugo", centrifugo()) else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();

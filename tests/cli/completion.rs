@@ -1,5 +1,6 @@
 //! What shells get to complete the command line.
 
+use super::outside::{on_path, or_skip};
 use super::process::{probe, run, stock};
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -40,14 +41,13 @@ fn the_script_completes_the_program_by_its_own_name() {
 #[test]
 fn bash_takes_its_script_and_completes_a_command_with_it() {
     let dir = tempfile::tempdir().unwrap();
-    if Command::new("bash").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: no bash on PATH");
+    let Some(bash) = or_skip("completion", on_path("bash").ok_or("no bash on PATH")) else {
         return;
-    }
+    };
     let script = run(stock(dir.path(), ["completion", "bash"])).out;
     let ask = "COMP_WORDS=(centripeta fi); COMP_CWORD=1; COMP_LINE='centripeta fi'; \
                _centripeta centripeta fi centripeta; printf '%s\\n' \"${COMPREPLY[@]}\"\n";
-    let mut bash = Command::new("bash")
+    let mut bash = Command::new(bash)
         .args(["--norc", "-s"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -117,6 +117,20 @@ fn templates_give_each_event_its_number() {
 }
 
 #[test]
+fn its_help_shows_templates_as_they_are_typed() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = run(stock(dir.path(), ["load", "--help"])).out;
+    for shown in [
+        "of the event {n} stands for its number",
+        "{n%100} for",
+        "and {{n}} for {n} itself.",
+        r#"--data '{"n":{n}}' --rate 1000"#,
+    ] {
+        assert!(help.contains(shown), "{shown} is not in\n{help}");
+    }
+}
+
+#[test]
 fn what_the_application_means_is_no_failure_and_a_status_is_one() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), &[]);

@@ -6,6 +6,9 @@ mod completion;
 mod configuration;
 mod load;
 mod node;
+#[path = "../support/outside.rs"]
+mod outside;
+#[path = "../support/process.rs"]
 mod process;
 mod program;
 

@@ -2,18 +2,13 @@
 //! only the addresses differ.
 
 use super::{SECRETS, found, get, root, services, value};
+use crate::outside::free_ports;
 use crate::process::{Running, eventually, stock};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::Command;
 use tokio_tungstenite::tungstenite::Message;
-
-/// Ports that are free now, each another one.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
-}
 
 /// The value that Compose gives a variable.
 fn composed_value(text: &str) -> String {

@@ -1,9 +1,8 @@
 //! A node, a Centrifugo and their ports, and what `doctor` says about them.
 
+use crate::outside::{self, free_ports, or_skip};
 use crate::process::{Ended, Running, run, stock};
 use serde_json::Value;
-use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -27,25 +26,9 @@ pub(crate) const PROXIES: [&str; 7] = [
     "/rpc/proxy",
 ];
 
-/// The program that `CENTRIFUGO_BIN` names, or the one on `PATH`; without one a line says so.
+/// The real Centrifugo; without one a line says what is not tried.
 pub(crate) fn centrifugo(what: &str) -> Option<PathBuf> {
-    let named = std::env::var_os("CENTRIFUGO_BIN").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path).map(|dir| dir.join("centrifugo"));
-    let found = named.into_iter().chain(on_path).find(|it| it.is_file());
-    if found.is_none() {
-        // The macros would be captured.
-        let line = format!("SKIPPED: {what}: no centrifugo on PATH or in CENTRIFUGO_BIN\n");
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
-    }
-    found
-}
-
-/// Ports that nobody listens on, no two the same.
-pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    let held = [(); N].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
-    held.each_ref()
-        .map(|listener| listener.local_addr().unwrap().port())
+    or_skip(what, outside::centrifugo())
 }
 
 /// A node with credentials everywhere, and its Centrifugo.

@@ -1,20 +1,13 @@
-//! What a conformance run needs around it: programs, free ports, configurations, and processes that
-//! end with the test, whatever happens.
+//! What a conformance run needs around it: programs, their configurations, and how they are started.
 
+use crate::outside::{self, Program, on_path};
 use serde_json::{Value, json};
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-use tokio::time::Instant;
+use std::process::Command;
 
 /// The key of HS256 tokens that the Centrifugos trust.
 pub(crate) const TOKEN_KEY: &str = "not-a-secret";
-/// How long a program may take until it answers.
-const START: Duration = Duration::from_secs(20);
-
 /// The programs that the run starts.
 #[derive(Debug)]
 pub(crate) struct Programs {
@@ -26,12 +19,7 @@ pub(crate) struct Programs {
 impl Programs {
     /// Finds them, or says which one is missing.
     pub(crate) fn find() -> Result<Self, String> {
-        let centrifugo = match std::env::var_os("CENTRIFUGO_BIN") {
-            Some(named) => Some(PathBuf::from(named)).filter(|path| path.is_file()),
-            None => on_path("centrifugo"),
-        };
-        let centrifugo =
-            centrifugo.ok_or("no centrifugo: put it on PATH or name it in CENTRIFUGO_BIN")?;
+        let centrifugo = outside::centrifugo()?;
         let node = on_path("node").ok_or("no node on PATH")?;
         let node_modules = match std::env::var_os("CENTRIPETA_E2E_NODE_MODULES") {
             Some(named) => PathBuf::from(named),
@@ -52,13 +40,6 @@ impl Programs {
             node_modules,
         })
     }
-}
-
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file())
 }
 
 /// Where the driver lives.
@@ -93,93 +74,8 @@ pub(crate) fn example(name: &str) -> PathBuf {
     path
 }
 
-/// Ports that nobody listens on. They are held until all are known, so that no two are the same.
-pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    let held = [(); N].map(|()| TcpListener::bind(("127.0.0.1", 0)).expect("a free port"));
-    held.each_ref()
-        .map(|listener| listener.local_addr().expect("its address").port())
-}
-
-/// A process that ends, by its id, when this goes out of scope.
-#[derive(Debug)]
-pub(crate) struct Running {
-    name: String,
-    child: Child,
-    log: PathBuf,
-}
-
-impl Running {
-    /// Starts it with its output in a file of `dir`.
-    pub(crate) fn start(name: &str, command: &mut Command, dir: &Path) -> Self {
-        let log = dir.join(format!("{name}.log"));
-        let out = File::create(&log).expect("a log file");
-        let err = out.try_clone().expect("the same file");
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            .spawn()
-            .unwrap_or_else(|why| panic!("{name} does not start: {why}"));
-        Self {
-            name: name.to_owned(),
-            child,
-            log,
-        }
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub(crate) fn log(&self) -> &Path {
-        &self.log
-    }
-
-    /// Waits until a GET of `path` is answered with 200.
-    pub(crate) fn wait_ready(&mut self, port: u16, path: &str) {
-        let started = Instant::now();
-        while !is_ok(port, path) {
-            let ended = self.child.try_wait().expect("its state");
-            assert!(
-                ended.is_none() && started.elapsed() < START,
-                "{} is not ready ({ended:?}):\n{}",
-                self.name,
-                fs::read_to_string(&self.log).unwrap_or_default()
-            );
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-    }
-
-    /// Whether it has not ended by itself.
-    pub(crate) fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already; there is nothing left to do then.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn is_ok(port: u16, path: &str) -> bool {
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let limit = Duration::from_secs(1);
-    let Ok(mut stream) = TcpStream::connect_timeout(&address, limit) else {
-        return false;
-    };
-    let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
-    let mut head = [0; 12];
-    stream.set_read_timeout(Some(limit)).is_ok()
-        && stream.write_all(request.as_bytes()).is_ok()
-        && stream.read_exact(&mut head).is_ok()
-        && head.ends_with(b" 200")
-}
-
 /// An example as a node on these ports.
-pub(crate) fn start_node(name: &str, grpc: u16, admin: u16, dir: &Path) -> Running {
+pub(crate) fn start_node(name: &str, grpc: u16, admin: u16, dir: &Path) -> Program {
     let mut command = Command::new(example(name));
     command.arg("serve").current_dir(dir);
     let sets = [
@@ -191,7 +87,7 @@ pub(crate) fn start_node(name: &str, grpc: u16, admin: u16, dir: &Path) -> Runni
     for set in sets {
         command.arg("--set").arg(set);
     }
-    let mut node = Running::start(name, &mut command, dir);
+    let mut node = Program::start(name, &mut command, dir);
     node.wait_ready(admin, "/ready");
     node
 }
@@ -202,12 +98,12 @@ pub(crate) fn start_centrifugo(
     name: &str,
     config: &Value,
     dir: &Path,
-) -> (Running, PathBuf) {
+) -> (Program, PathBuf) {
     let file = dir.join(format!("{name}.json"));
     fs::write(&file, config.to_string()).expect("a configuration file");
     let mut command = Command::new(binary);
     command.arg("--config").arg(&file).current_dir(dir);
-    let mut centrifugo = Running::start(name, &mut command, dir);
+    let mut centrifugo = Program::start(name, &mut command, dir);
     let port = config["http_server"]["port"].as_u64().expect("a port");
     let port = u16::try_from(port).expect("a port");
     centrifugo.wait_ready(port, "/health");

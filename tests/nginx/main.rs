@@ -2,6 +2,8 @@
 //! `docs/production.md` says of it. Without the programs each test says loudly that it was skipped.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/outside.rs"]
+mod outside;
 mod sdk;
 mod world;
 

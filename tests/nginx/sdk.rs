@@ -1,9 +1,9 @@
 //! A client of the official JavaScript SDK, as a process.
 
+use crate::outside::{on_path, or_skip};
 use crate::world::LIMIT;
 use serde_json::{Value, json};
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -20,14 +20,10 @@ pub(crate) fn modules() -> Option<PathBuf> {
         None => tests.join("e2e/node_modules"),
     };
     let has = |name: &str| modules.join(name).join("package.json").is_file();
-    let node = std::process::Command::new("node").arg("--version").output();
-    if node.is_ok() && has("centrifuge") && has("ws") {
-        return fs::canonicalize(modules).ok();
-    }
-    // The macros would be captured.
-    let line = b"SKIPPED: SDKs through nginx: no node on PATH, or no node_modules with centrifuge and ws in tests/e2e\n";
-    std::io::stderr().write_all(line).unwrap();
-    None
+    let is_there = on_path("node").is_some() && has("centrifuge") && has("ws");
+    let missing = "no node on PATH, or no node_modules with centrifuge and ws in tests/e2e";
+    let modules = is_there.then(|| fs::canonicalize(modules).unwrap());
+    or_skip("SDKs through nginx", modules.ok_or(missing))
 }
 
 /// The client; it ends with this.

@@ -1,17 +1,17 @@
 //! A node in this process, a real Centrifugo in front of it, and nginx with `deploy/nginx.conf` in
 //! front of that; all on free loopback ports, all ended with the test.
 
+use crate::outside::{self, Program, free_ports, on_path, or_skip};
 use centripeta::config::{Config, Endpoint, ListenAddr};
 use centripeta::extract::Headers;
 use centripeta::{ConnectReply, GrpcAddress, Listeners, Node, Router, RpcReply, SubscribeReply};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Once;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,93 +28,19 @@ pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The programs, or one line that says which is missing.
 fn programs() -> Option<[PathBuf; 2]> {
-    let on_path = |name: &str| {
-        let path = std::env::var_os("PATH")?;
-        let mut found = std::env::split_paths(&path).map(|dir| dir.join(name));
-        found.find(|path| path.is_file())
-    };
-    let centrifugo = match std::env::var_os("CENTRIFUGO_BIN") {
-        Some(named) => Some(PathBuf::from(named)).filter(|path| path.is_file()),
-        None => on_path("centrifugo"),
-    };
-    let missing = match (centrifugo, on_path("nginx")) {
-        (Some(centrifugo), Some(nginx)) => return Some([centrifugo, nginx]),
-        (None, _) => "no centrifugo: put it on PATH or name it in CENTRIFUGO_BIN",
-        (_, None) => "no nginx on PATH",
-    };
-    static SAID: Once = Once::new();
-    SAID.call_once(|| {
-        // The macros would be captured.
-        let line = format!("SKIPPED: nginx in front of Centrifugo: {missing}\n");
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
-    });
-    None
-}
-
-/// A process that is asked to end, by its id, when this goes out of scope; so that nginx takes its
-/// workers with it.
-struct Running {
-    name: &'static str,
-    child: Child,
-    log: PathBuf,
-}
-
-impl Running {
-    fn start(name: &'static str, command: &mut Command, dir: &Path) -> Self {
-        let log = dir.join(format!("{name}.log"));
-        let out = File::create(&log).unwrap();
-        command.current_dir(dir).stdin(Stdio::null());
-        command.stdout(out.try_clone().unwrap()).stderr(out);
-        let child = command.spawn().unwrap();
-        Self { name, child, log }
+    let nginx = on_path("nginx").ok_or("no nginx on PATH");
+    let found = outside::centrifugo().and_then(|centrifugo| Ok([centrifugo, nginx?]));
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if found.is_err() && SAID.swap(true, Ordering::Relaxed) {
+        return None;
     }
-
-    fn signal(&self, signal: &str) {
-        let mut kill = Command::new("kill");
-        let sent = kill.arg(signal).arg(self.child.id().to_string()).status();
-        assert!(sent.unwrap().success(), "{} is gone", self.name);
-    }
-
-    /// Waits until its port takes connections.
-    async fn ready(&mut self, port: u16) {
-        let until = Instant::now() + LIMIT;
-        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            let ended = self.child.try_wait().unwrap();
-            assert!(
-                ended.is_none() && Instant::now() < until,
-                "{} is not ready ({ended:?}):\n{}",
-                self.name,
-                fs::read_to_string(&self.log).unwrap_or_default()
-            );
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            drop(
-                Command::new("kill")
-                    .arg(self.child.id().to_string())
-                    .status(),
-            );
-            let until = std::time::SystemTime::now() + Duration::from_secs(5);
-            while matches!(self.child.try_wait(), Ok(None)) && std::time::SystemTime::now() < until
-            {
-                std::thread::park_timeout(Duration::from_millis(10));
-            }
-        }
-        // It may have ended already; there is nothing left to do then.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
+    or_skip("nginx in front of Centrifugo", found)
 }
 
 /// The parts, nearest to the client first, in which order they end.
 pub(crate) struct World {
-    nginx: Running,
-    _centrifugo: Running,
+    nginx: Program,
+    _centrifugo: Program,
     pub(crate) node: Node,
     pub(crate) port: u16,
     dir: TempDir,
@@ -153,8 +79,8 @@ impl World {
         fs::write(&file, config.to_string()).unwrap();
         let mut command = Command::new(centrifugo);
         command.arg("--config").arg(file);
-        let mut centrifugo = Running::start("centrifugo", &mut command, dir.path());
-        centrifugo.ready(http).await;
+        let mut centrifugo = Program::start("centrifugo", &mut command, dir.path());
+        centrifugo.wait_listens(http);
 
         let file = dir.path().join("nginx.conf");
         fs::write(&file, nginx_config(port, http, setup.shutdown, dir.path())).unwrap();
@@ -162,8 +88,9 @@ impl World {
         let mut command = Command::new(nginx);
         command.arg("-p").arg(dir.path()).arg("-c").arg(file);
         command.args(["-g", &main, "-e", "stderr"]);
-        let mut nginx = Running::start("nginx", &mut command, dir.path());
-        nginx.ready(port).await;
+        // Its workers end with it.
+        let mut nginx = Program::start("nginx", &mut command, dir.path()).asked_to_end();
+        nginx.wait_listens(port);
 
         let world = Self {
             nginx,
@@ -184,7 +111,7 @@ impl World {
     pub(crate) async fn reload_nginx(&self) {
         let before = self.workers();
         assert!(!before.is_empty(), "nginx has workers");
-        self.nginx.signal("-HUP");
+        self.nginx.signal("HUP");
         eventually("new workers", || {
             let now = self.workers();
             now.iter().any(|worker| !before.contains(worker))
@@ -194,7 +121,7 @@ impl World {
 
     /// The ids of the workers, those that are ending too.
     fn workers(&self) -> Vec<u32> {
-        let id = self.nginx.child.id();
+        let id = self.nginx.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
         let children = children.unwrap_or_default();
         let ids = children.split_whitespace();
@@ -205,12 +132,6 @@ impl World {
         let read = |name| fs::read_to_string(self.dir.path().join(name)).unwrap_or_default();
         format!("{}\n{}", read("nginx.log"), read("centrifugo.log"))
     }
-}
-
-fn free_ports<const N: usize>() -> [u16; N] {
-    let held = [(); N].map(|()| std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap());
-    held.each_ref()
-        .map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// A node whose rpc `ip` says from where the client came, as nginx has it.

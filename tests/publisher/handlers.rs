@@ -186,7 +186,9 @@ async fn what_a_handler_has_published_is_sent_though_its_time_is_over() {
         .metadata_mut()
         .insert("grpc-timeout", "100m".parse().unwrap());
     let status = client.rpc(request).await.unwrap_err();
-    assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+    // On a busy machine tonic's own timer may be first.
+    let is_over = [tonic::Code::DeadlineExceeded, tonic::Code::Cancelled].contains(&status.code());
+    assert!(is_over, "{status:?}");
     assert!(double.state.of("chat:1").is_empty());
     double.restart();
     crate::eventually("the publication arrives", || {

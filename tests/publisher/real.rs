@@ -4,6 +4,7 @@
 
 use crate::double::{endpoint, towards};
 use crate::faults::{CHANNELS, EACH, numbers, publish_all};
+use crate::outside::{self, Program, free_ports, or_skip};
 use crate::relay::Relay;
 use crate::{eventually, presence, publication, publisher_with};
 use centripeta::config::{CentrifugoConfig, Config, Endpoint, ListenAddr, Secret};
@@ -12,10 +13,9 @@ use centripeta::proto::api;
 use centripeta::{ConnectReply, GrpcAddress, Listeners, Node, Reject, Router, RpcReply};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -23,32 +23,6 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 const KEY: &str = "not-a-secret";
-
-/// The program, for a test of this name; says so if it is not there.
-fn binary(test: &str) -> Option<PathBuf> {
-    let found = find();
-    if found.is_none() {
-        // The macros would be captured.
-        let line = format!("SKIPPED: {test}: no centrifugo on PATH or in CENTRIFUGO_BIN\n");
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
-    }
-    found
-}
-
-fn find() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os("CENTRIFUGO_BIN") {
-        return Some(PathBuf::from(named)).filter(|path| path.is_file());
-    }
-    let path = std::env::var_os("PATH")?;
-    let mut found = std::env::split_paths(&path).map(|dir| dir.join("centrifugo"));
-    found.find(|path| path.is_file())
-}
-
-fn free_ports<const N: usize>() -> [u16; N] {
-    let held = [(); N].map(|()| std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap());
-    held.each_ref()
-        .map(|listener| listener.local_addr().unwrap().port())
-}
 
 fn config(http: u16, grpc: u16, node: &str) -> Value {
     let proxy = json!({ "endpoint": format!("grpc://{node}"), "timeout": "1s" });
@@ -142,7 +116,7 @@ impl Client {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c101_every_open_method_round_trips_with_a_real_centrifugo() {
-    let Some(binary) = binary("C101") else {
+    let Some(binary) = or_skip("C101", outside::centrifugo()) else {
         return;
     };
     let [http, grpc] = free_ports();
@@ -196,20 +170,11 @@ async fn c101_every_open_method_round_trips_with_a_real_centrifugo() {
     assert_eq!(error, Error::Unauthenticated);
 }
 
-fn start(binary: &Path, dir: &Path, config: &Value) -> tokio::process::Child {
+fn start(binary: &Path, dir: &Path, config: &Value) -> Program {
     let file = dir.join("config.json");
     std::fs::write(&file, config.to_string()).unwrap();
-    let log = std::fs::File::create(dir.join("log")).unwrap();
-    tokio::process::Command::new(binary)
-        .arg("--config")
-        .arg(&file)
-        .current_dir(dir)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
+    let mut command = Command::new(binary);
+    Program::start("centrifugo", command.arg("--config").arg(&file), dir)
 }
 
 async fn reaches_clients(publisher: &Publisher, client: &mut Client, id: &str) {
@@ -418,7 +383,7 @@ async fn refuses(publisher: &Publisher) {
 }
 
 /// A Centrifugo by itself, and relays to its API.
-async fn alone<const N: usize>(binary: &Path, dir: &Path) -> (tokio::process::Child, [Relay; N]) {
+async fn alone<const N: usize>(binary: &Path, dir: &Path) -> (Program, [Relay; N]) {
     let [http, grpc, nobody] = free_ports();
     let nobody = format!("127.0.0.1:{nobody}");
     let child = start(binary, dir, &config(http, grpc, &nobody));
@@ -442,7 +407,7 @@ async fn through(relays: &[Relay]) -> Publisher {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_centrifugo_has_10_000_publications_in_order_though_an_endpoint_died_and_returned() {
-    let Some(binary) = binary("order") else {
+    let Some(binary) = or_skip("order", outside::centrifugo()) else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -480,7 +445,7 @@ async fn a_real_centrifugo_has_10_000_publications_in_order_though_an_endpoint_d
 async fn c108_a_real_centrifugo_keeps_one_connection_through_a_soak() {
     const PING: u8 = 6;
     const ACK: u8 = 1;
-    let Some(binary) = binary("C108") else {
+    let Some(binary) = or_skip("C108", outside::centrifugo()) else {
         return;
     };
     let seconds = std::env::var("C108_SECONDS").ok();

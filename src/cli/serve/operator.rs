@@ -11,14 +11,15 @@ use crate::control::{Refused, Reloaded, Request, Wrong};
 use crate::node::{Node, NodeError};
 use crate::reload::compare;
 use crate::router::Router;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, TelemetryError};
 
 /// What a reload starts from.
 pub(super) struct Operator<'t> {
     pub(super) app: App,
     /// The program's own routes, without those of the configuration.
     pub(super) router: Router,
-    /// Where the configuration comes from.
+    /// Where the configuration comes from. A file that was found once has to be there from then on:
+    /// without it a reload would run the defaults, which route nothing.
     pub(super) options: LoadOptions,
     /// The configuration that runs.
     pub(super) config: Config,
@@ -63,18 +64,25 @@ impl Operator<'_> {
         let level = self.telemetry.level();
         if effective.log.level != level {
             let set = self.telemetry.set_level(&effective.log.level);
-            set.map_err(|error| no_level(&error.to_string()))?;
+            set.map_err(|error| no_level(&error))?;
         }
         // From here on nothing can fail.
         change.apply();
         self.config = effective;
         self.kept = kept;
+        if self.options.file.is_none() {
+            self.options.file = loaded.file;
+        }
         for warning in &loaded.warnings {
             if !self.warnings.contains(warning) {
                 tracing::warn!(help = warning.fix, "{warning}");
             }
         }
         self.warnings = loaded.warnings;
+        // As at the start it is no reason to refuse, but one to say so again.
+        if let Some(expired) = expired(&loaded.config) {
+            tracing::warn!(help = expired.fix, "{expired}");
+        }
         let mut changed = comparison.changed;
         if self.config.log.level != level && !changed.iter().any(|it| it.starts_with("log.level")) {
             changed.push(format!("log.level: {level} -> {}", self.config.log.level));
@@ -109,14 +117,6 @@ impl Operator<'_> {
     /// and what of it applies now has to fit what stays.
     fn assemble(&mut self, read: &Config, effective: &Config) -> Result<(Router, Kept), Refused> {
         let judged = judge(&self.app, self.router.share(), read, &self.kept);
-        let judged = match (judged, expired(read)) {
-            (Ok(assembled), None) => Ok(assembled),
-            (Ok(_), Some(expired)) => Err(vec![expired]),
-            (Err(mut problems), expired) => {
-                problems.extend(expired);
-                Err(problems)
-            }
-        };
         let assembled = judged.map_err(of_problems)?;
         if read.channel == effective.channel {
             return Ok(assembled);
@@ -169,11 +169,11 @@ fn of_node(error: &NodeError) -> Refused {
     }
 }
 
-fn no_level(why: &str) -> Refused {
+fn no_level(error: &TelemetryError) -> Refused {
     Refused {
         problems: vec![Wrong {
-            what: format!("the log level is none: {why}"),
-            help: "name off, error, warn, info, debug or trace, or target=level".to_owned(),
+            what: error.to_string(),
+            help: level::help(error).to_owned(),
         }],
     }
 }

@@ -87,6 +87,24 @@ async fn a_changed_boundary_waits_for_a_restart_and_routes_are_read_by_the_one_t
 }
 
 #[tokio::test]
+async fn a_file_that_appears_is_read_and_has_to_stay() {
+    let (dir, telemetry) = (tempfile::tempdir().unwrap(), telemetry());
+    write(dir.path(), "");
+    let (mut operator, node) = operator(dir.path(), &telemetry).await;
+    let (file, away) = (dir.path().join("node.toml"), dir.path().join("away"));
+    write(dir.path(), "[[route]]\non = \"rpc\"\nhandler = \"echo\"\n");
+    operator.reload(&node).await.unwrap();
+    std::fs::rename(&file, &away).unwrap();
+    let refused = operator.reload(&node).await.unwrap_err();
+    assert!(refused.to_string().starts_with("node.toml: "), "{refused}");
+    assert!(refused.problems[0].help.contains("or put one there"));
+    assert_eq!(operator.config.routes.len(), 1);
+    std::fs::rename(&away, &file).unwrap();
+    assert_eq!(operator.reload(&node).await, Ok(Reloaded::default()));
+    node.shutdown(std::time::Duration::ZERO).await;
+}
+
+#[tokio::test]
 async fn a_draining_node_refuses_and_asks_for_another_start() {
     let (control, mut requests) = control::channel();
     let asks = control.ask(Request::Reload);
