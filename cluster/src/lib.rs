@@ -47,6 +47,8 @@
 
 pub mod allocation;
 mod codec;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handoff;
 pub mod hold;
 pub mod lease;

@@ -33,6 +33,19 @@ pub(super) fn read<W: Decode<()>>(bytes: &[u8]) -> Result<W, DecodeError> {
     }
 }
 
+/// A mirror from all of these bytes, which it borrows from.
+pub(super) fn read_borrowed<'a, W: BorrowDecode<'a, ()>>(
+    bytes: &'a [u8],
+) -> Result<W, DecodeError> {
+    let config = bincode::config::standard().with_limit::<DECODE_LIMIT>();
+    let (value, used) = bincode::borrow_decode_from_slice(bytes, config)
+        .map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    match bytes.len() - used {
+        0 => Ok(value),
+        left => Err(DecodeError::Trailing(left)),
+    }
+}
+
 /// A sequence: its length, then its items. It grows as items arrive.
 #[derive(Debug)]
 pub(super) struct Seq<W>(pub(super) Vec<W>);
