@@ -126,9 +126,9 @@ impl Hello {
 }
 
 impl Envelope {
-    /// The body of a frame.
-    pub(crate) fn encode_batch(batch: &[Self]) -> Vec<u8> {
-        v1::batch(batch)
+    /// Appends the body of a frame.
+    pub(crate) fn encode_batch(batch: &[Self], to: &mut Vec<u8>) {
+        v1::batch(batch, to);
     }
 
     /// The envelopes of a frame; their payloads share its memory.

@@ -20,6 +20,7 @@ pub(crate) const BATCH_BYTES: usize = 64 * 1024;
 /// What a frame may be longer than the payload of its largest envelope, in bytes.
 pub(crate) const FRAME_SLACK: usize = 1024 * 1024;
 const READ_STEP: usize = 64 * 1024;
+const READ_LEAST: usize = 4 * 1024;
 
 /// What an answer says; the rest is in its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,11 +127,13 @@ impl Envelope {
 
 /// A frame with this batch.
 pub(crate) fn frame(batch: &[Envelope]) -> Vec<u8> {
-    let body = Envelope::encode_batch(batch);
-    let mut bytes = Vec::with_capacity(FRAME_HEAD + body.len());
-    bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(&xxh3_64(&body).to_le_bytes());
-    bytes.extend_from_slice(&body);
+    let weight: usize = batch.iter().map(Envelope::weight).sum();
+    let mut bytes = Vec::with_capacity(FRAME_HEAD + 8 + weight);
+    bytes.resize(FRAME_HEAD, 0);
+    Envelope::encode_batch(batch, &mut bytes);
+    let (head, body) = bytes.split_at_mut(FRAME_HEAD);
+    head[..4].copy_from_slice(&(body.len() as u32).to_le_bytes());
+    head[4..].copy_from_slice(&xxh3_64(body).to_le_bytes());
     bytes
 }
 
@@ -195,7 +198,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if let Some(batch) = take_frame(&mut self.buffer, self.limit)? {
                 return Ok(batch);
             }
-            self.buffer.reserve(READ_STEP);
+            // Payloads hold the block that they came in: it is filled before the next is taken.
+            if self.buffer.capacity() - self.buffer.len() < READ_LEAST {
+                self.buffer.reserve(READ_STEP);
+            }
             match self.from.read_buf(&mut self.buffer).await? {
                 0 => return Err(LinkError::Closed),
                 more => self.heard += more as u64,
@@ -347,10 +353,9 @@ mod tests {
 
     #[test]
     fn more_envelopes_than_a_batch_holds_are_refused() {
-        let body = Bytes::from(Envelope::encode_batch(&vec![
-            Envelope::Ping;
-            BATCH_LIMIT + 1
-        ]));
+        let mut body = Vec::new();
+        Envelope::encode_batch(&vec![Envelope::Ping; BATCH_LIMIT + 1], &mut body);
+        let body = Bytes::from(body);
         assert!(Envelope::decode_batch(&body).is_err());
     }
 }

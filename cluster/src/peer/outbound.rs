@@ -1,7 +1,6 @@
 //! The sending side of the links to one peer of one class: requests keep their order and their
 //! tickets across links (R12), wait for credit, and are answered once.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,18 +9,20 @@ use tokio::io::AsyncRead;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::credit::{Credit, CreditLimits, Credited};
+use super::credit::{CreditLimits, Credited};
 use super::frame::{Envelope, FrameReader, Outcome};
 use super::handshake::{self, HANDSHAKE_TIMEOUT, Shaken};
 use super::hello::{Class, Hello, LinkError};
 use super::links::{LinkEvent, LinkState, Remote, SILENCE, Shared};
-use super::order::Outbox;
 use super::queue::Queue;
-use crate::{BootId, NodeId};
+use crate::NodeId;
+
+mod state;
+
+use state::{Outcomes, State, Waiting};
 
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 const DATA_IDLE: Duration = Duration::from_secs(300);
-const CONFIRM_EVERY: usize = 64;
 const CASTS: usize = 1024;
 const CAST_BYTES: usize = 16 * 1024 * 1024;
 
@@ -67,37 +68,6 @@ pub enum RequestError {
     Link(String),
 }
 
-type Outcomes = Result<Reply, RequestError>;
-
-#[derive(Debug)]
-struct Waiting {
-    kind: u8,
-    payload: Bytes,
-    deadline: Instant,
-    answer: oneshot::Sender<Outcomes>,
-    /// Whether it was sent on any link.
-    sent: bool,
-    /// Whether it holds credit.
-    credit: bool,
-}
-
-#[derive(Debug)]
-struct State {
-    addrs: Vec<String>,
-    outbox: Outbox,
-    credit: Credit,
-    next: u64,
-    waiting: BTreeMap<u64, Waiting>,
-    ready: VecDeque<u64>,
-    casts: VecDeque<Envelope>,
-    queue: Option<Arc<Queue>>,
-    far: Option<BootId>,
-    confirm: Vec<u64>,
-    used: Instant,
-    link: LinkState,
-    gone: bool,
-}
-
 /// To one peer, of one class.
 #[derive(Debug)]
 pub(crate) struct Outbound {
@@ -120,21 +90,7 @@ impl Outbound {
             peer,
             class,
             payload_limit,
-            state: Mutex::new(State {
-                addrs,
-                outbox: Outbox::new(),
-                credit: Credit::new(limits),
-                next: 0,
-                waiting: BTreeMap::new(),
-                ready: VecDeque::new(),
-                casts: VecDeque::new(),
-                queue: None,
-                far: None,
-                confirm: Vec::new(),
-                used: Instant::now(),
-                link: LinkState::Idle,
-                gone: false,
-            }),
+            state: Mutex::new(State::new(addrs, limits)),
             work: Notify::new(),
         }
     }
@@ -495,82 +451,6 @@ impl Outbound {
             _ => return Err(LinkError::Broken("a listener sends answers")),
         }
         Ok(())
-    }
-}
-
-impl State {
-    /// A ticket that has credit goes out, or waits for a link.
-    fn send(&mut self, ticket: u64) {
-        let Some(waiting) = self.waiting.get_mut(&ticket) else {
-            return;
-        };
-        let Some(queue) = &self.queue else {
-            self.ready.push_back(ticket);
-            return;
-        };
-        let Some(id) = self.outbox.send(ticket) else {
-            self.ready.push_back(ticket);
-            return;
-        };
-        waiting.sent = true;
-        let left = waiting.deadline.saturating_duration_since(Instant::now());
-        queue.push(Envelope::Request {
-            id,
-            deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
-            kind: waiting.kind,
-            payload: waiting.payload.clone(),
-        });
-    }
-
-    fn credit_back(&mut self, bytes: usize) {
-        for ticket in self.credit.returned(bytes) {
-            if let Some(waiting) = self.waiting.get_mut(&ticket) {
-                waiting.credit = true;
-            }
-            self.send(ticket);
-        }
-    }
-
-    fn answered(&mut self, id: u64, reply: Reply) {
-        if matches!(reply.outcome, Outcome::Answered | Outcome::Dropped) {
-            self.confirm.push(id);
-            if self.confirm.len() >= CONFIRM_EVERY
-                && let Some(queue) = &self.queue
-            {
-                let ids = std::mem::take(&mut self.confirm);
-                queue.push(Envelope::Confirm { ids });
-            }
-        }
-        let Some(waiting) = self
-            .outbox
-            .answered(id)
-            .and_then(|ticket| self.waiting.remove(&ticket))
-        else {
-            return;
-        };
-        let (bytes, credit) = (waiting.payload.len(), waiting.credit);
-        let _ = waiting.answer.send(Ok(reply));
-        if credit {
-            self.credit_back(bytes);
-        }
-    }
-
-    /// The process that everything unanswered was sent to is gone.
-    fn abandon(&mut self) {
-        let settled = self.outbox.is_settled();
-        debug_assert!(!settled, "a link is settled after it is opened");
-        for ticket in self.outbox.abandon() {
-            let Some(waiting) = self.waiting.remove(&ticket) else {
-                continue;
-            };
-            let (bytes, credit) = (waiting.payload.len(), waiting.credit);
-            let _ = waiting.answer.send(Err(RequestError::Gone {
-                may_have_started: true,
-            }));
-            if credit {
-                self.credit_back(bytes);
-            }
-        }
     }
 }
 

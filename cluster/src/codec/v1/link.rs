@@ -4,7 +4,9 @@ use bincode::de::{BorrowDecode, BorrowDecoder};
 use bincode::error::DecodeError as Bad;
 use bytes::Bytes;
 
-use crate::codec::wire::{Seq, Text, Wire, mirror, mirror_names, read, read_borrowed, write};
+use crate::codec::wire::{
+    Seq, Text, Wire, append, mirror, mirror_names, read, read_borrowed, write,
+};
 use crate::codec::{BATCH_LIMIT, DecodeError};
 use crate::peer;
 
@@ -16,8 +18,8 @@ pub(in crate::codec) fn read_hello(bytes: &[u8]) -> Result<peer::Hello, DecodeEr
     read::<Hello>(bytes)?.back()
 }
 
-pub(in crate::codec) fn batch(batch: &[peer::Envelope]) -> Vec<u8> {
-    write(&Batch(batch.iter().map(Envelope::of).collect()))
+pub(in crate::codec) fn batch(batch: &[peer::Envelope], to: &mut Vec<u8>) {
+    append(&Batch(batch.iter().map(Envelope::of).collect()), to);
 }
 
 pub(in crate::codec) fn read_batch(bytes: &Bytes) -> Result<Vec<peer::Envelope>, DecodeError> {

@@ -4,12 +4,15 @@ mod net;
 mod refusals;
 mod traffic;
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::*;
-use crate::ClusterId;
+use crate::peer::transport::Connection;
+use crate::{ClusterId, Incarnation};
 use net::Net;
 
 /// Longer than anything a test waits for, on a paused clock.
