@@ -217,7 +217,8 @@ impl Links {
         peers.addrs.insert(peer, addrs);
     }
 
-    /// What the table says of a life: older ones, and other processes of it, are refused (R10).
+    /// What the table says of a life: older ones, and other processes of it, are refused, and what
+    /// an older one has open ends (R10).
     pub fn set_known(&self, member: Member, boot: BootId) {
         let mut peers = lock(&self.shared.peers);
         let known = peers
@@ -226,6 +227,7 @@ impl Links {
             .or_insert((member.incarnation, boot));
         if member.incarnation > known.0 {
             *known = (member.incarnation, boot);
+            peers.end_inbound(member.id);
         }
     }
 
@@ -237,10 +239,8 @@ impl Links {
             if let Some(outbound) = peers.outbound.remove(&(peer, class)) {
                 outbound.gone();
             }
-            if let Some(inbound) = peers.inbound.remove(&(peer, class)) {
-                inbound.kill();
-            }
         }
+        peers.end_inbound(peer);
     }
 
     /// Where the link to a peer stands.
@@ -248,6 +248,14 @@ impl Links {
         let peers = lock(&self.shared.peers);
         let outbound = peers.outbound.get(&(peer, class));
         outbound.map_or(LinkState::Idle, |outbound| outbound.link_state())
+    }
+
+    /// How many requests to a peer wait for their answers or for credit: whoever leaves waits until
+    /// there are none.
+    pub fn unanswered(&self, peer: NodeId, class: Class) -> usize {
+        let peers = lock(&self.shared.peers);
+        let outbound = peers.outbound.get(&(peer, class));
+        outbound.map_or(0, |outbound| outbound.unanswered())
     }
 
     /// Sends a request. Requests to one peer of one class start there in this order.

@@ -107,6 +107,10 @@ impl Outbound {
         self.lock().link
     }
 
+    pub(crate) fn unanswered(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     fn fits(&self, payload: &Bytes) -> Result<(), RequestError> {
         if payload.len() > self.payload_limit {
             return Err(RequestError::TooLarge {

@@ -25,6 +25,17 @@ pub(super) struct Peers {
     pub(super) inbound: HashMap<(NodeId, Class), Arc<Inbound>>,
 }
 
+impl Peers {
+    /// What a node has open here ends; nothing of it starts any more.
+    pub(super) fn end_inbound(&mut self, node: NodeId) {
+        for class in [Class::Control, Class::Data] {
+            if let Some(old) = self.inbound.remove(&(node, class)) {
+                old.kill();
+            }
+        }
+    }
+}
+
 /// What the links of a node share.
 pub(crate) struct Shared {
     pub(super) identity: Mutex<Identity>,
@@ -73,11 +84,7 @@ impl Shared {
         let found = (hello.incarnation, hello.boot);
         let known = peers.known.insert(node, found);
         if known.is_some_and(|known| known != found) {
-            for class in [Class::Control, Class::Data] {
-                if let Some(old) = peers.inbound.remove(&(node, class)) {
-                    old.kill();
-                }
-            }
+            peers.end_inbound(node);
         }
         Ok(())
     }

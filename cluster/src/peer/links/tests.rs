@@ -107,6 +107,15 @@ impl Node {
 
     /// The next event that says so.
     async fn until(&mut self, wanted: impl Fn(&LinkEvent) -> bool) -> LinkEvent {
+        self.within(Duration::from_secs(60), wanted).await.unwrap()
+    }
+
+    /// The same, if it comes in time.
+    async fn within(
+        &mut self,
+        limit: Duration,
+        wanted: impl Fn(&LinkEvent) -> bool,
+    ) -> Option<LinkEvent> {
         let wait = async {
             loop {
                 let event = self.events.recv().await.unwrap();
@@ -115,7 +124,7 @@ impl Node {
                 }
             }
         };
-        timeout(Duration::from_secs(60), wait).await.unwrap()
+        timeout(limit, wait).await.ok()
     }
 
     /// The refusal that this node or its peer has told.

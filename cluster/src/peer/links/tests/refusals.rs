@@ -73,6 +73,22 @@ async fn a_higher_incarnation_waits_until_the_old_one_is_silent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_newer_life_in_the_table_ends_the_links_of_the_older_one() {
+    let net = Net::new();
+    let (mut old, mut two) = (Node::new(&net, 1), Node::new(&net, 2));
+    let _waits = old.send(2, Class::Data, b"x").unwrap();
+    let mut request = two.requests.recv().await.unwrap();
+    let newer = Member {
+        id: NodeId(1),
+        incarnation: Incarnation(2),
+    };
+    two.links.set_known(newer, BootId(77));
+    assert!(!request.start());
+    let wanted = |event: &LinkEvent| matches!(event, LinkEvent::Down { why, .. } if why.contains("is at incarnation 2"));
+    old.until(wanted).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_with_a_process_that_is_gone_is_told_so_and_new_requests_reach_the_next() {
     let net = Net::new();
     let (one, mut two) = (Node::new(&net, 1), Node::new(&net, 2));

@@ -81,11 +81,8 @@ async fn silence_is_noticed_in_400_ms_and_what_waits_is_answered_when_it_ends() 
     let first = one.send(2, Class::Control, b"first").unwrap();
     assert_eq!(first.wait().await.unwrap().payload, "first");
     // An idle link stays up on its signs of life alone.
-    let idle = timeout(
-        Duration::from_secs(30),
-        one.until(|event| !matches!(event, LinkEvent::Up { .. })),
-    );
-    assert!(idle.await.is_err());
+    let other = |event: &LinkEvent| !matches!(event, LinkEvent::Up { .. });
+    assert_eq!(one.within(Duration::from_secs(30), other).await, None);
     assert_eq!(one.links.state(NodeId(2), Class::Control), LinkState::Up);
 
     net.stall(true);
@@ -101,6 +98,47 @@ async fn silence_is_noticed_in_400_ms_and_what_waits_is_answered_when_it_ends() 
     net.stall(false);
     assert_eq!(waits.wait().await.unwrap().payload, "waits");
     assert!(stalled.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_is_not_there_is_dialled_ever_less_often_and_reached_when_it_comes() {
+    let net = Net::new();
+    let mut one = Node::new(&net, 1);
+    let waits = one.send(3, Class::Data, b"early").unwrap();
+    assert_eq!(one.links.unanswered(NodeId(3), Class::Data), 1);
+    let up = |event: &LinkEvent| matches!(event, LinkEvent::Up { .. });
+    assert_eq!(one.within(Duration::from_secs(60), up).await, None);
+    let dialled = net.dialled.load(Ordering::Relaxed);
+    assert!(
+        (30..=70).contains(&dialled),
+        "{dialled} in a minute: up to 2 s apart, half of it by chance"
+    );
+    let three = Node::new(&net, 3).echo();
+    let begun = Instant::now();
+    assert_eq!(waits.wait().await.unwrap().payload, "early");
+    assert!(begun.elapsed() <= Duration::from_secs(2));
+    assert_eq!(one.links.unanswered(NodeId(3), Class::Data), 0);
+    drop(three);
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_links_without_use_close_and_open_again_while_control_links_stay() {
+    let net = Net::new();
+    let (mut one, two) = (Node::new(&net, 1), Node::new(&net, 2));
+    let _two = two.echo();
+    for class in [Class::Control, Class::Data] {
+        let answer = one.send(2, class, b"x").unwrap();
+        assert!(answer.wait().await.is_ok());
+    }
+    let down = |event: &LinkEvent| matches!(event, LinkEvent::Down { .. });
+    assert_eq!(one.within(Duration::from_secs(310), down).await, None);
+    let state = |class| one.links.state(NodeId(2), class);
+    assert_eq!(
+        (state(Class::Control), state(Class::Data)),
+        (LinkState::Up, LinkState::Idle)
+    );
+    let answer = one.send(2, Class::Data, b"again").unwrap();
+    assert_eq!(answer.wait().await.unwrap().payload, "again");
 }
 
 fn small() -> LinkConfig {
