@@ -10,13 +10,17 @@ mod tests;
 mod v1;
 mod wire;
 
+use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::peer::Control;
+use crate::peer::{Control, Envelope, Hello};
 use crate::{Command, Delta, InvalidTable, Table};
 
 /// The largest message that is decoded, in bytes.
 pub const DECODE_LIMIT: usize = 64 * 1024 * 1024;
+
+/// The most envelopes that a frame holds.
+pub(crate) const BATCH_LIMIT: usize = 128;
 
 const FORMAT: u8 = 1;
 const HEAD: usize = 9;
@@ -106,6 +110,30 @@ impl Control {
             table.check()?;
         }
         Ok(control)
+    }
+}
+
+impl Hello {
+    /// The greeting as bytes: what the proofs of a handshake are made over.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        v1::hello(self)
+    }
+
+    /// A greeting from bytes.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        v1::read_hello(bytes)
+    }
+}
+
+impl Envelope {
+    /// Appends the body of a frame.
+    pub(crate) fn encode_batch(batch: &[Self], to: &mut Vec<u8>) {
+        v1::batch(batch, to);
+    }
+
+    /// The envelopes of a frame; their payloads share its memory.
+    pub(crate) fn decode_batch(body: &Bytes) -> Result<Vec<Self>, DecodeError> {
+        v1::read_batch(body)
     }
 }
 

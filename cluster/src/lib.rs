@@ -7,9 +7,10 @@
 //! slot ([`LocalOwnership`]). Inside the owner a [`ShardLayout`] says which shard on which core runs
 //! it.
 //!
-//! This crate knows nothing of Centrifugo: no event, no wire contract. What is here is pure: each
-//! machine is (state, event, now) → effects, with no I/O, no clock, no randomness of its own.
-//! Whoever drives it reads the clocks, performs the effects, and reports back.
+//! This crate knows nothing of Centrifugo: no event, no wire contract. What is here is pure, but for
+//! the links ([`peer::Links`]): each machine is (state, event, now) → effects, with no I/O, no clock,
+//! no randomness of its own. Whoever drives it reads the clocks, performs the effects, and reports
+//! back.
 //!
 //! ```text
 //!  leader      Table::apply ◄─ commands ─ allocation::plan · Grantor · Coordinator
@@ -29,6 +30,7 @@
 //! | planned moves (R8) | `handoff.rs`, `handoff/` |
 //! | events held at the ingress, and their order across a bounce (R11) | `hold.rs`, `hold/` |
 //! | order across a reconnect (R12), whether a peer's event may run, credit, control messages | `peer.rs`, `peer/` |
+//! | links: handshake, secret, TLS, frames, who is who (R10), silence, reconnect | `peer/links.rs` and beside it |
 //! | where an event runs | `route.rs` |
 //! | bytes; the only user of bincode | `codec.rs`, `codec/` |
 //! | which rules a test may switch off | `rules.rs` |
@@ -47,6 +49,8 @@
 
 pub mod allocation;
 mod codec;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handoff;
 pub mod hold;
 pub mod lease;

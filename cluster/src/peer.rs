@@ -1,11 +1,43 @@
-//! Links between nodes: the part that needs no network.
+//! Links between nodes.
+//!
+//! Whoever sends dials: requests go one way, replies come back, over a link of its own per peer and
+//! class. A link opens with a handshake (`handshake.rs`: greetings, secret, TLS), then carries frames
+//! of envelopes. Pure parts: order across a reconnect, credit, admission, the control messages.
+//! [`Links`] is the shell that performs them on tokio.
 
 mod admit;
 mod control;
 mod credit;
+mod frame;
+mod handshake;
+mod hello;
+mod inbound;
+mod links;
 mod order;
+mod outbound;
+mod queue;
+mod secret;
+mod tls;
+mod transport;
 
 pub use admit::{Admission, Asked, CATCH_UP, LAPSE_WAIT, NotHere, Owned, Reason};
 pub use control::Control;
 pub use credit::{Credit, CreditLimits, Credited};
+pub use frame::{Envelope, Outcome};
+pub use handshake::{HANDSHAKE_TIMEOUT, SecurityConfig, SecurityError};
+pub use hello::{Class, Hello, Identity, LinkError, PROTOCOLS};
+pub use inbound::Request;
+pub use links::{
+    HANDSHAKES, Handler, LinkConfig, LinkEvent, LinkState, Links, PAYLOAD_MAX, Remote, SILENCE,
+};
 pub use order::{Arrived, Inbox, Opened, Outbox, StaleLink};
+pub use outbound::{Answer, Reply, RequestError};
+pub use secret::{SECRET_MIN, SECRETS_MAX, SecretError, SecretSource};
+pub use tls::{TlsError, TlsFiles};
+pub use transport::{BoxStream, Connection, Opening, Stream, Tcp, Transport};
+
+pub(crate) mod fuzz {
+    //! What the fuzz bodies reach into.
+    pub(crate) use super::frame::{frame, take_frame};
+    pub(crate) use super::handshake::parse;
+}

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod link;
+
 use proptest::prelude::*;
 
 use super::*;

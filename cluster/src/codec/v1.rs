@@ -4,8 +4,10 @@
 
 mod command;
 mod control;
+mod link;
 
 pub(super) use control::{control, read_control};
+pub(super) use link::{batch, hello, read_batch, read_hello};
 
 use smallvec::SmallVec;
 

@@ -22,10 +22,30 @@ pub(super) fn write<W: Encode>(value: &W) -> Vec<u8> {
     bincode::encode_to_vec(value, config).expect("plain values always encode into memory")
 }
 
+/// Appends the bytes of a mirror.
+pub(super) fn append<W: Encode>(value: &W, to: &mut Vec<u8>) {
+    let config = bincode::config::standard().with_limit::<DECODE_LIMIT>();
+    bincode::encode_into_std_write(value, to, config)
+        .expect("plain values always encode into memory");
+}
+
 /// A mirror from all of these bytes.
 pub(super) fn read<W: Decode<()>>(bytes: &[u8]) -> Result<W, DecodeError> {
     let config = bincode::config::standard().with_limit::<DECODE_LIMIT>();
     let (value, used) = bincode::decode_from_slice(bytes, config)
+        .map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    match bytes.len() - used {
+        0 => Ok(value),
+        left => Err(DecodeError::Trailing(left)),
+    }
+}
+
+/// A mirror from all of these bytes, which it borrows from.
+pub(super) fn read_borrowed<'a, W: BorrowDecode<'a, ()>>(
+    bytes: &'a [u8],
+) -> Result<W, DecodeError> {
+    let config = bincode::config::standard().with_limit::<DECODE_LIMIT>();
+    let (value, used) = bincode::borrow_decode_from_slice(bytes, config)
         .map_err(|error| DecodeError::Malformed(error.to_string()))?;
     match bytes.len() - used {
         0 => Ok(value),

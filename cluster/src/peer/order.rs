@@ -130,6 +130,13 @@ impl Inbox {
         Some(self.link)
     }
 
+    /// The sender has these answers: they need not be kept any longer.
+    pub fn confirmed_each(&mut self, ids: &[u64]) {
+        for id in ids {
+            self.answered.remove(id);
+        }
+    }
+
     /// The sender waits for no id below this: the ids whose answers need not be kept any longer.
     pub fn confirmed(&mut self, below: u64) -> Vec<u64> {
         let open = self.answered.split_off(&below);
@@ -195,6 +202,11 @@ impl Outbox {
     /// An answer has come: the ticket of its event, unless that was answered before.
     pub fn answered(&mut self, id: u64) -> Option<u64> {
         self.unanswered.remove(&id)
+    }
+
+    /// The ticket of an event that is not answered yet.
+    pub fn ticket(&self, id: u64) -> Option<u64> {
+        self.unanswered.get(&id).copied()
     }
 
     /// The lowest id that is unanswered, or the next one: what the receiver is told, to forget the

@@ -1,0 +1,347 @@
+//! The links of a node: to whom it sends, from whom it takes, and who is who (R10).
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::credit::CreditLimits;
+use super::handshake::{Security, SecurityConfig, SecurityError};
+use super::hello::{Class, Hello, Identity, LinkError};
+use super::inbound::Request;
+use super::outbound::{Answer, Outbound, Reply, RequestError};
+use super::transport::Transport;
+use crate::{BootId, Member, NodeId};
+
+mod shared;
+
+pub(crate) use shared::Shared;
+use shared::lock;
+
+/// A link without a byte for so long is silent.
+pub const SILENCE: Duration = Duration::from_millis(400);
+/// So many handshakes are unfinished at most; the oldest makes room.
+pub const HANDSHAKES: usize = 64;
+
+/// What holds for all links of a node.
+#[derive(Debug, Clone)]
+pub struct LinkConfig {
+    /// How strangers are kept out.
+    pub security: SecurityConfig,
+    /// Credit of each link, of either class.
+    pub credit: CreditLimits,
+    /// The largest payload, in bytes; at most 63 MiB.
+    pub payload_limit: usize,
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        Self {
+            security: SecurityConfig::default(),
+            credit: CreditLimits::default(),
+            payload_limit: 4 * 1024 * 1024,
+        }
+    }
+}
+
+/// The largest payload that may be configured, in bytes.
+pub const PAYLOAD_MAX: usize = 63 * 1024 * 1024;
+
+/// Who is at the other end of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// Its life; node 0 if it has not joined.
+    pub member: Member,
+    /// Its process.
+    pub boot: BootId,
+    /// Its name.
+    pub name: String,
+    /// Where it is reached.
+    pub addrs: Vec<String>,
+    /// The hash of its routes.
+    pub routes_hash: u64,
+    /// Its build.
+    pub build: String,
+    /// The class of the link.
+    pub class: Class,
+    /// The version that the link speaks.
+    pub protocol: u16,
+}
+
+impl Remote {
+    pub(crate) fn of(hello: &Hello, protocol: u16) -> Self {
+        Self {
+            member: hello.member(),
+            boot: hello.boot,
+            name: hello.name.clone(),
+            addrs: hello.addrs.clone(),
+            routes_hash: hello.routes_hash,
+            build: hello.build.clone(),
+            class: hello.class,
+            protocol,
+        }
+    }
+}
+
+/// Where an outgoing link stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkState {
+    /// There is no use for it.
+    Idle,
+    /// It is being opened.
+    Dialling,
+    /// It is open.
+    Up,
+    /// Nothing was heard for 400 ms; it is dialled anew.
+    Silent,
+    /// It failed; it is dialled again after a while.
+    Down,
+}
+
+/// What happens to links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// A link to a peer is open.
+    Up {
+        /// The peer.
+        peer: NodeId,
+        /// The class.
+        class: Class,
+        /// What the peer says of itself.
+        remote: Box<Remote>,
+    },
+    /// Nothing was heard of a peer for 400 ms. What is sent waits.
+    Silent {
+        /// The peer.
+        peer: NodeId,
+        /// The class.
+        class: Class,
+    },
+    /// A link to a peer has ended or could not be opened. It is tried again.
+    Down {
+        /// The peer.
+        peer: NodeId,
+        /// The class.
+        class: Class,
+        /// Why, in words.
+        why: String,
+    },
+    /// A peer has opened a link to this node.
+    Accepted(Box<Remote>),
+    /// Someone was refused.
+    Refused {
+        /// From where.
+        from: String,
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// What a node does with what comes. None of it may block.
+pub trait Handler: Send + Sync + 'static {
+    /// A request has come. Those of one sender and class come in its order.
+    fn request(&self, from: &Remote, request: Request);
+    /// A message that wants no answer has come.
+    fn cast(&self, from: &Remote, kind: u8, payload: Bytes);
+    /// A link has changed.
+    fn event(&self, event: LinkEvent);
+    /// How much this node has in flight: every reply tells it.
+    fn load(&self) -> u32 {
+        0
+    }
+}
+
+/// Ends everything with the last handle.
+#[derive(Debug)]
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        lock(&self.0.tasks).abort_all();
+        for outbound in lock(&self.0.peers).outbound.values() {
+            outbound.gone();
+        }
+    }
+}
+
+/// The links of a node. They end when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct Links {
+    shared: Arc<Shared>,
+    _guard: Arc<Guard>,
+}
+
+impl Links {
+    /// Begins to take links. Others are opened when something is sent.
+    ///
+    /// # Errors
+    /// If secrets or certificates cannot be used.
+    pub fn start(
+        mut config: LinkConfig,
+        identity: Identity,
+        transport: Arc<dyn Transport>,
+        handler: Arc<dyn Handler>,
+    ) -> Result<Self, SecurityError> {
+        config.payload_limit = config.payload_limit.min(PAYLOAD_MAX);
+        let security = Security::new(std::mem::take(&mut config.security))?;
+        let shared = Arc::new(Shared {
+            identity: Mutex::new(identity),
+            config,
+            security,
+            transport,
+            handler,
+            peers: Mutex::default(),
+            tasks: Mutex::default(),
+        });
+        shared.spawn(Arc::clone(&shared).accept());
+        Ok(Self {
+            _guard: Arc::new(Guard(Arc::clone(&shared))),
+            shared,
+        })
+    }
+
+    /// This node has joined, or says something else of itself from now on. Links that are open stay.
+    pub fn set_identity(&self, identity: Identity) {
+        *lock(&self.shared.identity) = identity;
+    }
+
+    /// Where a node is reached: `host:port`, tried in order.
+    pub fn set_peer(&self, peer: NodeId, addrs: Vec<String>) {
+        let mut peers = lock(&self.shared.peers);
+        for class in [Class::Control, Class::Data] {
+            if let Some(outbound) = peers.outbound.get(&(peer, class)) {
+                outbound.readdress(addrs.clone());
+            }
+        }
+        peers.addrs.insert(peer, addrs);
+    }
+
+    /// What the table says of a life: older ones, and other processes of it, are refused, and what
+    /// an older one has open ends (R10).
+    pub fn set_known(&self, member: Member, boot: BootId) {
+        let mut peers = lock(&self.shared.peers);
+        let known = peers
+            .known
+            .entry(member.id)
+            .or_insert((member.incarnation, boot));
+        if member.incarnation > known.0 {
+            *known = (member.incarnation, boot);
+            peers.end_inbound(member.id);
+        }
+    }
+
+    /// A node is dead or removed: its links end, what is unanswered is told so.
+    pub fn forget_peer(&self, peer: NodeId) {
+        let mut peers = lock(&self.shared.peers);
+        peers.addrs.remove(&peer);
+        for class in [Class::Control, Class::Data] {
+            if let Some(outbound) = peers.outbound.remove(&(peer, class)) {
+                outbound.gone();
+            }
+        }
+        peers.end_inbound(peer);
+    }
+
+    /// Where the link to a peer stands.
+    pub fn state(&self, peer: NodeId, class: Class) -> LinkState {
+        let peers = lock(&self.shared.peers);
+        let outbound = peers.outbound.get(&(peer, class));
+        outbound.map_or(LinkState::Idle, |outbound| outbound.link_state())
+    }
+
+    /// How many requests to a peer wait for their answers or for credit: whoever leaves waits until
+    /// there are none.
+    pub fn unanswered(&self, peer: NodeId, class: Class) -> usize {
+        let peers = lock(&self.shared.peers);
+        let outbound = peers.outbound.get(&(peer, class));
+        outbound.map_or(0, |outbound| outbound.unanswered())
+    }
+
+    /// Sends a request. Requests to one peer of one class start there in this order.
+    ///
+    /// # Errors
+    /// If the peer is not known, too much waits for it, or the payload is too large. What becomes of
+    /// it later, the answer says.
+    pub fn request(
+        &self,
+        peer: NodeId,
+        class: Class,
+        kind: u8,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Answer, RequestError> {
+        self.outbound(peer, class)?.request(kind, payload, deadline)
+    }
+
+    /// Sends a message that wants no answer, and is lost with its link.
+    ///
+    /// # Errors
+    /// If the peer is not known, too much waits for it, or the payload is too large.
+    pub fn cast(
+        &self,
+        peer: NodeId,
+        class: Class,
+        kind: u8,
+        payload: Bytes,
+    ) -> Result<(), RequestError> {
+        self.outbound(peer, class)?.cast(kind, payload)
+    }
+
+    /// Puts one question to whoever is at an address: what a node does that has not joined.
+    ///
+    /// # Errors
+    /// If the address does not answer, refuses, or the deadline passes.
+    pub async fn ask(
+        &self,
+        addr: &str,
+        kind: u8,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Reply, RequestError> {
+        let shared = &self.shared;
+        let outbound = Arc::new(Outbound::new(
+            None,
+            Class::Ask,
+            vec![addr.to_owned()],
+            shared.config.credit,
+            shared.config.payload_limit,
+        ));
+        let answer = outbound.request(kind, payload, deadline)?;
+        tokio::select! {
+            answer = answer.wait() => answer,
+            (_, ended) = outbound.link(shared) => Err(RequestError::Link(
+                ended.err().unwrap_or(LinkError::Closed).to_string(),
+            )),
+        }
+    }
+
+    fn outbound(&self, peer: NodeId, class: Class) -> Result<Arc<Outbound>, RequestError> {
+        let mut peers = lock(&self.shared.peers);
+        if let Some(outbound) = peers.outbound.get(&(peer, class)) {
+            return Ok(Arc::clone(outbound));
+        }
+        let addrs = peers
+            .addrs
+            .get(&peer)
+            .filter(|_| class != Class::Ask)
+            .cloned()
+            .ok_or(RequestError::UnknownPeer(peer))?;
+        let config = &self.shared.config;
+        let outbound = Arc::new(Outbound::new(
+            Some(peer),
+            class,
+            addrs,
+            config.credit,
+            config.payload_limit,
+        ));
+        peers.outbound.insert((peer, class), Arc::clone(&outbound));
+        drop(peers);
+        let run = Arc::clone(&outbound).run(Arc::clone(&self.shared));
+        self.shared.spawn(run);
+        Ok(outbound)
+    }
+}
+
+#[cfg(test)]
+mod tests;

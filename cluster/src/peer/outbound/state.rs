@@ -1,0 +1,143 @@
+//! What waits for a peer: tickets with and without credit, sent and unsent, and their answers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{Reply, RequestError};
+use crate::BootId;
+use crate::peer::credit::{Credit, CreditLimits};
+use crate::peer::frame::{Envelope, Outcome};
+use crate::peer::links::LinkState;
+use crate::peer::order::Outbox;
+use crate::peer::queue::Queue;
+
+const CONFIRM_EVERY: usize = 64;
+
+pub(super) type Outcomes = Result<Reply, RequestError>;
+
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) kind: u8,
+    pub(super) payload: Bytes,
+    pub(super) deadline: Instant,
+    pub(super) answer: oneshot::Sender<Outcomes>,
+    /// Whether it was sent on any link.
+    pub(super) sent: bool,
+    /// Whether it holds credit.
+    pub(super) credit: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) addrs: Vec<String>,
+    pub(super) outbox: Outbox,
+    pub(super) credit: Credit,
+    pub(super) next: u64,
+    pub(super) waiting: BTreeMap<u64, Waiting>,
+    pub(super) ready: VecDeque<u64>,
+    pub(super) casts: VecDeque<Envelope>,
+    pub(super) queue: Option<Arc<Queue>>,
+    pub(super) far: Option<BootId>,
+    pub(super) confirm: Vec<u64>,
+    pub(super) used: Instant,
+    pub(super) link: LinkState,
+    pub(super) gone: bool,
+}
+
+impl State {
+    pub(super) fn new(addrs: Vec<String>, limits: CreditLimits) -> Self {
+        Self {
+            addrs,
+            outbox: Outbox::new(),
+            credit: Credit::new(limits),
+            next: 0,
+            waiting: BTreeMap::new(),
+            ready: VecDeque::new(),
+            casts: VecDeque::new(),
+            queue: None,
+            far: None,
+            confirm: Vec::new(),
+            used: Instant::now(),
+            link: LinkState::Idle,
+            gone: false,
+        }
+    }
+
+    /// A ticket that has credit goes out, or waits for a link.
+    pub(super) fn send(&mut self, ticket: u64) {
+        let Some(waiting) = self.waiting.get_mut(&ticket) else {
+            return;
+        };
+        let Some(queue) = &self.queue else {
+            self.ready.push_back(ticket);
+            return;
+        };
+        let Some(id) = self.outbox.send(ticket) else {
+            self.ready.push_back(ticket);
+            return;
+        };
+        waiting.sent = true;
+        let left = waiting.deadline.saturating_duration_since(Instant::now());
+        queue.push(Envelope::Request {
+            id,
+            deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
+            kind: waiting.kind,
+            payload: waiting.payload.clone(),
+        });
+    }
+
+    pub(super) fn credit_back(&mut self, bytes: usize) {
+        for ticket in self.credit.returned(bytes) {
+            if let Some(waiting) = self.waiting.get_mut(&ticket) {
+                waiting.credit = true;
+            }
+            self.send(ticket);
+        }
+    }
+
+    pub(super) fn answered(&mut self, id: u64, reply: Reply) {
+        if matches!(reply.outcome, Outcome::Answered | Outcome::Dropped) {
+            self.confirm.push(id);
+            if self.confirm.len() >= CONFIRM_EVERY
+                && let Some(queue) = &self.queue
+            {
+                let ids = std::mem::take(&mut self.confirm);
+                queue.push(Envelope::Confirm { ids });
+            }
+        }
+        let Some(waiting) = self
+            .outbox
+            .answered(id)
+            .and_then(|ticket| self.waiting.remove(&ticket))
+        else {
+            return;
+        };
+        let (bytes, credit) = (waiting.payload.len(), waiting.credit);
+        let _ = waiting.answer.send(Ok(reply));
+        if credit {
+            self.credit_back(bytes);
+        }
+    }
+
+    /// The process that everything unanswered was sent to is gone.
+    pub(super) fn abandon(&mut self) {
+        let settled = self.outbox.is_settled();
+        debug_assert!(!settled, "a link is settled after it is opened");
+        for ticket in self.outbox.abandon() {
+            let Some(waiting) = self.waiting.remove(&ticket) else {
+                continue;
+            };
+            let (bytes, credit) = (waiting.payload.len(), waiting.credit);
+            let _ = waiting.answer.send(Err(RequestError::Gone {
+                may_have_started: true,
+            }));
+            if credit {
+                self.credit_back(bytes);
+            }
+        }
+    }
+}
