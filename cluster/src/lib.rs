@@ -7,7 +7,7 @@
 //! slot ([`LocalOwnership`]). Inside the owner a [`ShardLayout`] says which shard on which core runs
 //! it.
 //!
-//! This crate knows nothing of Centrifugo: no event, no wire contract. What is here is pure: each
+//! This crate knows nothing of Centrifugo: no event, no wire contract. All but `raft` is pure: each
 //! machine is (state, event, now) → effects, with no I/O, no clock, no randomness of its own.
 //! Whoever drives it reads the clocks, performs the effects, and reports back.
 //!
@@ -30,6 +30,7 @@
 //! | events held at the ingress, and their order across a bounce (R11) | `hold.rs`, `hold/` |
 //! | order across a reconnect (R12), whether a peer's event may run, credit, control messages | `peer.rs`, `peer/` |
 //! | where an event runs | `route.rs` |
+//! | the log behind the table, on disk and among voters; the only user of openraft | `raft.rs`, `raft/` |
 //! | bytes; the only user of bincode | `codec.rs`, `codec/` |
 //! | which rules a test may switch off | `rules.rs` |
 //! | the simulation: faults, checker, mutants | `sim.rs`, `sim/` |
@@ -52,6 +53,7 @@ pub mod hold;
 pub mod lease;
 mod owner;
 pub mod peer;
+pub mod raft;
 pub mod route;
 mod rules;
 #[cfg(test)]

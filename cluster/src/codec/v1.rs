@@ -4,8 +4,10 @@
 
 mod command;
 mod control;
+mod raft;
 
 pub(super) use control::{control, read_control};
+pub(crate) use raft::Record;
 
 use smallvec::SmallVec;
 
