@@ -173,7 +173,7 @@ impl RaftLogStorage<Types> for LogStore {
     }
 }
 
-fn read_entry(index: u64, bytes: &[u8]) -> Result<Entry, StoreError> {
+pub(super) fn read_entry(index: u64, bytes: &[u8]) -> Result<Entry, StoreError> {
     let entry: Entry =
         decode_record(bytes).map_err(|source| damaged(&format!("log entry {index}"), source))?;
     if entry.log_id.index == index {

@@ -11,7 +11,7 @@ use openraft::storage::{RaftStateMachine, Snapshot};
 use openraft::{ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder, StorageError};
 
 use super::feed::Publisher;
-use super::log_store::{damaged, failed};
+use super::log_store::{damaged, failed, read_entry};
 use super::records::{Change, Flush, Key, Records, StoreError, run};
 use super::types::{
     Entry, Id, Kept, LogId, Payload, Place, SnapshotMeta, StoredMembership, Types, place,
@@ -60,6 +60,27 @@ impl Machine {
     /// Where what is applied is told.
     pub(crate) fn publisher(&self) -> &Publisher {
         &self.publisher
+    }
+
+    /// Applies all that the log has beyond the snapshot, committed or not: for a recovery.
+    pub(crate) fn replay(&mut self) -> Result<(), StoreError> {
+        let next = self.applied.map_or(0, |log| log.index.saturating_add(1));
+        for (index, bytes) in self.records.entries(next, u64::MAX)? {
+            let entry = read_entry(index, &bytes)?;
+            self.apply_entry(entry, &mut Vec::new());
+        }
+        Ok(())
+    }
+
+    /// The last entry that was applied, and where this member was dialled; `None` if there is none.
+    pub(crate) fn end(&self, member: Id) -> Option<(LogId, Place)> {
+        let place = self.membership.membership().get_node(&member);
+        Some((self.applied?, place.cloned().unwrap_or_default()))
+    }
+
+    /// The table as it is.
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
     }
 
     fn apply_entry(&mut self, entry: Entry, deltas: &mut Vec<Delta>) -> Option<Outcome> {

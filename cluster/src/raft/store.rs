@@ -1,5 +1,6 @@
 //! What a node's Raft is started from: a checked `meta.redb`, or records in memory.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +9,9 @@ use super::log_store::{LogStore, damaged};
 use super::machine::{self, Machine};
 use super::memory::Memory;
 use super::records::{Change, Flush, Key, Records, StoreError};
-use super::types::{FOUNDER, Id, Identity, Payload, StoredMembership};
+use super::types::{
+    FOUNDER, Id, Identity, Kept, Membership, Payload, SnapshotMeta, StoredMembership,
+};
 use crate::codec::{decode_record, encode_record};
 use crate::table::{NodeRec, Registration};
 use crate::{ClusterInfo, Incarnation, NodeState, Settings, Table};
@@ -53,7 +56,8 @@ impl Store {
         })
     }
 
-    /// Opens the file and reads all of it once: pages, records, and the order of the log.
+    /// Opens the file and reads all of it once: pages, records, and the order of the log. Waits for
+    /// the disk.
     ///
     /// # Errors
     /// If there is none, another process has it open, or anything in it is damaged.
@@ -114,6 +118,40 @@ impl Store {
     /// If the record is damaged or missing.
     pub fn genesis(&self) -> Result<Table, StoreError> {
         machine::genesis(self.records.as_ref())
+    }
+
+    /// Makes this node the only voter, after the majority is lost for good: offline, on the survivor
+    /// with the longest log. All of its log counts as committed; the table is
+    /// [`recovered`](Table::recovered). Waits for the disk. Returns the table.
+    ///
+    /// # Errors
+    /// If anything is damaged, the log is empty, or the system refuses.
+    pub fn recover(&self) -> Result<Table, StoreError> {
+        let survivor = self.identity()?.node;
+        let me = Id::from(survivor);
+        let mut machine = self.machine()?;
+        machine.replay()?;
+        let (last, place) = machine.end(me).ok_or_else(|| StoreError::Absent {
+            record: "log".to_owned(),
+        })?;
+        let table = machine.table().clone().recovered(survivor);
+        let alone = Membership::new(vec![BTreeSet::from([me])], BTreeMap::from([(me, place)]));
+        let kept = Kept {
+            meta: SnapshotMeta {
+                last_log_id: Some(last),
+                last_membership: StoredMembership::new(Some(last), alone),
+                snapshot_id: format!("recovered-{}", table.cluster().recovery),
+            },
+            table: table.encode(),
+        };
+        let batch = vec![
+            Change::Put(Key::Snapshot, encode_record(&kept)),
+            Change::Put(Key::Purged, encode_record(&Some(last))),
+            Change::Put(Key::Committed, encode_record(&Some(last))),
+            Change::Purge(last.index),
+        ];
+        self.records.write(batch, Flush::Now)?;
+        Ok(table)
     }
 
     /// The node's position among the voters that it knows of, by which it stands for election; after

@@ -2,10 +2,12 @@
 //! Raft as it is run: over a network in memory that loses, delays and parts, on stores in memory
 //! and in files. The clock is paused where no file is waited for.
 
+mod bytes;
 mod cluster;
 mod disk;
 mod net;
 mod store;
+mod voters;
 
 use std::time::Duration;
 

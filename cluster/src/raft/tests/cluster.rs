@@ -320,6 +320,31 @@ async fn who_watches_gets_deltas_and_the_whole_table_where_they_do_not_reach() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_majority_lost_for_good_is_recovered_from_the_only_survivor() {
+    let mut nodes = Nodes::of(3, Timing::default()).await;
+    let leader = nodes.leader().await;
+    let member = join(&leader, "late", 9).await;
+    nodes.agree(&leader).await;
+    let before = leader.table().table();
+    let survivor = others(&nodes, leader.id())[0];
+    for id in nodes.rafts.keys().copied().collect::<Vec<_>>() {
+        nodes.crash(id).await;
+    }
+    let table = nodes.store(survivor).recover().unwrap();
+    assert_eq!(table.cluster().recovery, 1);
+    assert!(table.version() > before.version() + u64::from(u32::MAX));
+    let alone = nodes.start(survivor).await;
+    until("it leads", &alone, |status| status.leads).await;
+    assert_eq!(*alone.table().table(), table);
+    assert_eq!(table.node(member.id).unwrap().state, NodeState::Dead);
+    let voters = alone.status().borrow().members.voters();
+    assert_eq!(voters, BTreeSet::from([survivor]));
+    let newcomer = nodes.join(20).await;
+    alone.add_learner(newcomer.id(), Vec::new()).await.unwrap();
+    nodes.agree(&alone).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_refuses_a_write_stops_raft_and_says_so() {
     let nodes = Nodes::founded(Timing::default()).await;
     let raft = nodes.raft(FOUNDER);
