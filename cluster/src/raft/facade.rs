@@ -66,7 +66,9 @@ impl std::fmt::Debug for CoreHandle {
 }
 
 impl Raft {
-    /// Runs the Raft of this store on the current runtime, with these timers and over this network.
+    /// Runs the Raft of this store on the current runtime, with these timers and over this network,
+    /// until [`shutdown`](Self::shutdown). A node that joins waits here for its leader's calls; one
+    /// that founds goes on with [`found`](Self::found). A store is run once at a time.
     ///
     /// # Errors
     /// If the store is damaged or the timers contradict each other.
@@ -198,7 +200,8 @@ impl Raft {
         Ok(leadership(read.leader_id))
     }
 
-    /// Proposes a command and waits until it is applied here, for 2 s at most.
+    /// Proposes a command and waits until it is applied here, for 2 s at most. Dropping the future
+    /// does not take the command back.
     ///
     /// # Errors
     /// If this node does not lead; or after 2 s, when it may still take effect. That the table

@@ -238,3 +238,33 @@ fn only_create_makes_a_file_and_never_in_anothers_place() {
     let store = Store::open(&path).unwrap();
     assert_eq!(store.identity().unwrap().incarnation, Incarnation(7));
 }
+
+#[test]
+fn a_power_loss_amid_a_write_leaves_what_was_before_it_or_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, torn) = (folder.path().join("meta.redb"), folder.path().join("torn"));
+    let store = Store::create(&path, identity(1), &genesis()).unwrap();
+    let mut chance = Chance::new(11);
+    let (mut before_it, mut after_it) = (0, 0);
+    for index in 1..30 {
+        let before = std::fs::read(&path).unwrap();
+        let entry: crate::raft::types::Entry =
+            openraft::testing::blank_ent(1, crate::raft::types::Id(1), index);
+        let change = Change::Entry(index, crate::codec::encode_record(&entry));
+        store.records.write(vec![change], Flush::Now).unwrap();
+        let mut mixed = std::fs::read(&path).unwrap();
+        // Of the pages that were written, some have not reached the disk.
+        for (old, new) in before.chunks(4096).zip(mixed.chunks_mut(4096)) {
+            if chance.permille(100) && old.len() == new.len() {
+                new.copy_from_slice(old);
+            }
+        }
+        std::fs::write(&torn, &mixed).unwrap();
+        let found = Store::open(&torn).unwrap();
+        let last = found.records.last().unwrap().map_or(0, |(index, _)| index);
+        before_it += u32::from(last == index - 1);
+        after_it += u32::from(last == index);
+        assert!(last == index || last == index - 1, "{last} of {index}");
+    }
+    assert!(before_it > 0 && after_it > 0, "{before_it} {after_it}");
+}
