@@ -137,6 +137,26 @@ impl Envelope {
     }
 }
 
+/// A record of Raft's store as bytes, with format byte and checksum.
+pub(crate) fn encode_record(record: &impl v1::Record) -> Vec<u8> {
+    seal(&record.bytes())
+}
+
+/// A record that [`encode_record`] wrote.
+pub(crate) fn decode_record<R: v1::Record>(bytes: &[u8]) -> Result<R, DecodeError> {
+    R::from_bytes(open(bytes)?)
+}
+
+/// A call or an answer of Raft as bytes. Links have checksums of their own: none here.
+pub(crate) fn encode_rpc(rpc: &impl v1::Record) -> Vec<u8> {
+    rpc.bytes()
+}
+
+/// A call or an answer of Raft from bytes.
+pub(crate) fn decode_rpc<R: v1::Record>(bytes: &[u8]) -> Result<R, DecodeError> {
+    R::from_bytes(bytes)
+}
+
 fn seal(body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD + body.len());
     bytes.push(FORMAT);

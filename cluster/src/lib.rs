@@ -8,9 +8,9 @@
 //! it.
 //!
 //! This crate knows nothing of Centrifugo: no event, no wire contract. What is here is pure, but for
-//! the links ([`peer::Links`]): each machine is (state, event, now) → effects, with no I/O, no clock,
-//! no randomness of its own. Whoever drives it reads the clocks, performs the effects, and reports
-//! back.
+//! the links ([`peer::Links`]) and [`raft`]: each machine is (state, event, now) → effects, with no
+//! I/O, no clock, no randomness of its own. Whoever drives it reads the clocks, performs the effects,
+//! and reports back.
 //!
 //! ```text
 //!  leader      Table::apply ◄─ commands ─ allocation::plan · Grantor · Coordinator
@@ -32,6 +32,7 @@
 //! | order across a reconnect (R12), whether a peer's event may run, credit, control messages | `peer.rs`, `peer/` |
 //! | links: handshake, secret, TLS, frames, who is who (R10), silence, reconnect | `peer/links.rs` and beside it |
 //! | where an event runs | `route.rs` |
+//! | the log behind the table, on disk and among voters; the only user of openraft | `raft.rs`, `raft/` |
 //! | bytes; the only user of bincode | `codec.rs`, `codec/` |
 //! | which rules a test may switch off | `rules.rs` |
 //! | the simulation: faults, checker, mutants | `sim.rs`, `sim/` |
@@ -56,6 +57,7 @@ pub mod hold;
 pub mod lease;
 mod owner;
 pub mod peer;
+pub mod raft;
 pub mod route;
 mod rules;
 #[cfg(test)]

@@ -5,9 +5,11 @@
 mod command;
 mod control;
 mod link;
+mod raft;
 
 pub(super) use control::{control, read_control};
 pub(super) use link::{batch, hello, read_batch, read_hello};
+pub(crate) use raft::Record;
 
 use smallvec::SmallVec;
 

@@ -301,7 +301,7 @@ mod tests {
             (&*opened.started, &*opened.answered),
             (&ids[1..2], &ids[1..2])
         );
-        assert_eq!(outbox.named(third, &opened.started), []);
+        assert!(outbox.named(third, &opened.started).is_empty());
         assert_eq!(
             (outbox.floor(), inbox.confirmed(outbox.floor())),
             (ids[1], vec![])

@@ -1,0 +1,111 @@
+//! The table as it is applied here, for those who watch it: the latest one at any time, and what
+//! changed since a version as long as that is kept.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::watch;
+
+use crate::Table;
+use crate::table::{Delta, History};
+
+/// How many deltas are kept.
+const HISTORY: usize = 1024;
+
+/// What changed since a version.
+#[derive(Debug, Clone)]
+pub enum Since {
+    /// Nothing.
+    Unchanged,
+    /// This.
+    Delta(Delta),
+    /// More than is kept: here is the whole table.
+    Whole(Arc<Table>),
+}
+
+#[derive(Debug)]
+struct Current {
+    table: Arc<Table>,
+    history: History,
+}
+
+/// Tells what is applied.
+#[derive(Debug, Clone)]
+pub(crate) struct Publisher {
+    current: Arc<RwLock<Current>>,
+    version: watch::Sender<u64>,
+}
+
+impl Publisher {
+    pub(crate) fn new(table: Arc<Table>) -> Self {
+        let (version, _) = watch::channel(table.version());
+        let history = History::new(HISTORY);
+        Self {
+            current: Arc::new(RwLock::new(Current { table, history })),
+            version,
+        }
+    }
+
+    /// The table went forward by these deltas.
+    pub(crate) fn advance(&self, table: Arc<Table>, deltas: Vec<Delta>) {
+        self.set(table, |history| {
+            for delta in deltas {
+                history.push(delta);
+            }
+        });
+    }
+
+    /// Another table has taken its place.
+    pub(crate) fn replace(&self, table: Arc<Table>) {
+        self.set(table, |history| *history = History::new(HISTORY));
+    }
+
+    fn set(&self, table: Arc<Table>, note: impl FnOnce(&mut History)) {
+        let version = table.version();
+        {
+            let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+            current.table = table;
+            note(&mut current.history);
+        }
+        self.version.send_replace(version);
+    }
+
+    pub(crate) fn watch(&self) -> TableWatch {
+        TableWatch {
+            current: Arc::clone(&self.current),
+            version: self.version.subscribe(),
+        }
+    }
+}
+
+/// Watches the table. A clone watches on its own.
+#[derive(Debug, Clone)]
+pub struct TableWatch {
+    current: Arc<RwLock<Current>>,
+    version: watch::Receiver<u64>,
+}
+
+impl TableWatch {
+    /// The table as it is now.
+    pub fn table(&self) -> Arc<Table> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&current.table)
+    }
+
+    /// What changed after this version.
+    pub fn since(&self, version: u64) -> Since {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        if current.table.version() == version {
+            return Since::Unchanged;
+        }
+        match current.history.since(version) {
+            Some(delta) => Since::Delta(delta),
+            None => Since::Whole(Arc::clone(&current.table)),
+        }
+    }
+
+    /// Waits until the table has changed since this was last asked; `false` if it never will again,
+    /// since Raft has stopped here. Cancelling loses nothing.
+    pub async fn changed(&mut self) -> bool {
+        self.version.changed().await.is_ok()
+    }
+}
