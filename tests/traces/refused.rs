@@ -37,6 +37,9 @@ async fn node(
     (node.await, gate)
 }
 
+/// Path, headers, body, and what its span says: the kind of event and the status.
+type Call<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a Bytes, [&'a str; 2]);
+
 /// The last of so many spans: its name, status, outcome and the client's code.
 fn last(spans: &[Span]) -> (String, String, String, String) {
     let span = spans.last().unwrap();
@@ -66,7 +69,7 @@ async fn a_call_that_is_refused_before_it_is_an_event_has_a_span_in_its_callers_
     let compressed = Bytes::from_static(&[1, 0, 0, 0, 1, 0]);
     let too_large = Bytes::from_static(&[0, 0, 1, 0, 0]);
     let no_message = Bytes::from_static(&[0, 0, 0, 0, 2, 0xff, 0xff]);
-    let calls: [(&str, &[(&str, &str)], &Bytes, [&str; 2]); 6] = [
+    let calls: [Call<'_>; 6] = [
         (&unary, &[traced], &compressed, ["rpc", "INVALID_ARGUMENT"]),
         (&unary, &[traced], &too_large, ["rpc", "OUT_OF_RANGE"]),
         (
@@ -89,16 +92,17 @@ async fn a_call_that_is_refused_before_it_is_an_event_has_a_span_in_its_callers_
             ["stream_bidirectional", "INVALID_ARGUMENT"],
         ),
     ];
-    for (at, (path, headers, body, [kind, status])) in calls.into_iter().enumerate() {
-        let reply = client.exchange(path, headers, body.clone()).await;
+    for (path, headers, body, _) in &calls {
+        let reply = client.exchange(path, headers, (*body).clone()).await;
         assert_ne!(reply.status, Some(0), "{path} {headers:?}");
-        let spans = collector.spans_once(at + 1).await;
-        let (name, told, outcome, _) = last(&spans);
+    }
+    let spans = collector.spans_once(calls.len()).await;
+    for (span, (.., [kind, status])) in spans.chunks(1).zip(calls) {
+        let (name, told, outcome, _) = last(span);
         assert_eq!(name, format!("listener {kind}"));
         assert_eq!((told.as_str(), outcome.as_str()), (status, "undecodable"));
     }
     let method = "centrifugal.centrifugo.proxy.CentrifugoProxy/Unheard";
-    let spans = collector.spans();
     let raw = named(&spans, "listener raw");
     assert_eq!(texts(&raw.attributes)["rpc.method"], method);
 
