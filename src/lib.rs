@@ -16,6 +16,7 @@ pub mod event;
 pub mod extract;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod goridge;
 pub mod handler;
 mod inbound;
 mod ingress;
