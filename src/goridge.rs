@@ -227,6 +227,26 @@ impl Frame {
         })
     }
 
+    /// Appends a request or an answer as [`Frame::work`] makes it, without a copy between.
+    ///
+    /// # Errors
+    /// Both parts together are too long; nothing is appended.
+    pub fn put_work(
+        out: &mut BytesMut,
+        flags: Flags,
+        context: &[u8],
+        body: &[u8],
+    ) -> Result<(), TooLong> {
+        let len = context.len().saturating_add(body.len());
+        let fits = |len: usize| u32::try_from(len).map_err(|_| TooLong(len));
+        let (whole, at) = (fits(len)?, fits(context.len())?);
+        out.reserve(HEADER + 4 + len);
+        put_head(out, flags, Stream::NONE, Options::one(at), whole);
+        out.put_slice(context);
+        out.put_slice(body);
+        Ok(())
+    }
+
     /// A call of the RPC server, or its answer: a method, then its argument or result.
     ///
     /// # Errors

@@ -38,6 +38,7 @@ mod supervision;
 mod telemetry;
 pub mod testing;
 mod watchdog;
+mod worker;
 
 pub use app::{App, Refusal, run};
 pub use cx::Cx;
