@@ -33,6 +33,7 @@ pub mod reject;
 pub mod reply;
 pub mod router;
 pub mod routing;
+mod rpc;
 mod store;
 mod supervision;
 mod telemetry;

@@ -6,10 +6,12 @@
 //! for each process, which starts it, shakes hands, and sees to its end.
 
 mod actor;
+pub(crate) mod context;
 mod info;
 mod lease;
 mod link;
 pub(crate) mod pool;
+pub(crate) mod pools;
 pub(crate) mod process;
 pub(crate) mod queue;
 mod stderr;

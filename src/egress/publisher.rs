@@ -287,7 +287,7 @@ impl Publisher {
         self.send(R::INFO, payload, lanes, is_safe, reply)
     }
 
-    fn send(
+    pub(super) fn send(
         &self,
         method: MethodInfo,
         payload: Bytes,
