@@ -35,7 +35,6 @@ mod reload;
 pub mod reply;
 pub mod router;
 pub mod routing;
-mod rpc;
 mod store;
 mod supervision;
 mod telemetry;

@@ -7,9 +7,13 @@
 
 mod actor;
 pub(crate) mod context;
-mod info;
+mod flaws;
+pub(crate) mod handler;
+pub(crate) mod info;
+mod init;
 mod lease;
 mod link;
+mod owner;
 pub(crate) mod pool;
 pub(crate) mod pools;
 pub(crate) mod process;

@@ -17,6 +17,7 @@ use crate::node::{Addresses, BindError, GrpcAddress, Listeners, Node, NodeError}
 use crate::notify::Notify;
 use crate::router::Router;
 use crate::telemetry::Telemetry;
+use crate::worker::process;
 use clap::Args;
 use operator::Operator;
 use std::convert::Infallible;
@@ -30,7 +31,8 @@ use tokio::sync::oneshot;
 #[command(after_help = "\
 Runs until SIGTERM or Ctrl-C, then refuses what is new and finishes what it has within
 limits.shutdown_grace; a second signal ends it at once. It never waits for Centrifugo. SIGHUP reads
-the configuration again: what can change does, or all of it is refused; the log says which.
+the configuration again: what can change does, or all of it is refused; the log says which. SIGUSR2
+replaces the workers of all pools, one by one.
 
 Example:
   centripeta serve --set listen.grpc=127.0.0.1:9000")]
@@ -43,14 +45,27 @@ pub(super) fn run(session: Session, _: &ServeArgs) -> Result<(), CliError> {
         tracing::warn!(help = warning.fix, "{warning}");
     }
     super::descriptors::provide(&loaded.config);
+    reexec();
     let life = live(session, &loaded, &telemetry);
     block_on(life).inspect_err(|error| log_refusal(error, &telemetry))
+}
+
+/// Workers are started through this program, so that they end with it.
+fn reexec() {
+    match std::env::current_exe() {
+        Ok(ourselves) => process::reexec_by(ourselves),
+        Err(why) => tracing::warn!("workers may outlive a crash of the node: {why}"),
+    }
 }
 
 /// Check, bind, build, run, drain.
 async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Result<(), CliError> {
     let config = &loaded.config;
-    let Signals { mut ends, mut hup } = Signals::listen().map_err(CliError::internal)?;
+    let Signals {
+        mut ends,
+        mut hup,
+        mut usr2,
+    } = Signals::listen().map_err(CliError::internal)?;
     let options = session.options();
     let Session {
         mut app,
@@ -113,12 +128,20 @@ async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Resul
             signal = ends.next() => break signal,
             Some(()) = hup.recv() => {
                 notify.reloading().await;
-                // What it says is in the log.
-                drop(operator.reload(&node).await);
+                tokio::select! {
+                    // What it says is in the log.
+                    _ = operator.reload(&node) => {}
+                    // It may wait for new workers; nothing of it has been applied then.
+                    signal = ends.next() => break signal,
+                }
                 let routes = node.engine().route_count();
                 notify.ready(&status(node.addresses(), routes)).await;
             }
-            Some(request) = requests.recv() => operator.carry_out(request, &node).await,
+            Some(()) = usr2.recv() => node.reset_workers(),
+            Some(request) = requests.recv() => tokio::select! {
+                () = operator.carry_out(request, &node) => {}
+                signal = ends.next() => break signal,
+            },
         }
     };
     let (events, streams) = (node.engine().in_flight(), node.engine().open_streams());
@@ -165,6 +188,8 @@ struct Signals {
     ends: Ends,
     /// SIGHUP: read the configuration again.
     hup: Signal,
+    /// SIGUSR2: replace all workers.
+    usr2: Signal,
 }
 
 /// SIGTERM and SIGINT.
@@ -181,6 +206,7 @@ impl Signals {
                 int: signal(SignalKind::interrupt())?,
             },
             hup: signal(SignalKind::hangup())?,
+            usr2: signal(SignalKind::user_defined2())?,
         })
     }
 }
@@ -221,6 +247,12 @@ fn refused(error: NodeError, loaded: &Loaded) -> CliError {
             "log.otlp",
             error,
             "name a PEM file of the authority that signed the collector's certificate in `log.otlp_ca`",
+        ),
+        NodeError::Workers(why) => CliError::new(
+            Exit::Failed,
+            "workers",
+            why,
+            "mend the command, or say `on_init.exit_on_error = false`",
         ),
         other => CliError::internal(other),
     }

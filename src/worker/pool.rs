@@ -1,6 +1,7 @@
 //! A pool: as many workers as wanted, kept alive, replaced one by one, and ended without a loss.
 
 use super::actor::{Worker, WorkerArgs, WorkerMessage};
+use super::flaws::Flaws;
 use super::info::{WorkerInfo, WorkerState};
 use super::process::CommandSpec;
 use super::queue::{Counts, ExecError, Queue, Rules};
@@ -9,9 +10,8 @@ use bytes::{Bytes, BytesMut};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, interval, sleep, timeout};
 
 /// The longest that one worker may take to leave.
@@ -26,7 +26,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 const MIB: u64 = 1_048_576;
 
 /// How a pool is run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PoolSpec {
     /// Its name in logs, metrics and commands.
     pub(crate) name: Arc<str>,
@@ -128,13 +128,23 @@ pub(crate) enum PoolMessage {
     KillAll,
 }
 
+/// Who is there, as the pool's actor last knew it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Roll {
+    /// Workers that have shaken hands and are not gone.
+    pub(crate) workers: Vec<Arc<WorkerInfo>>,
+    /// Why the last one that did not come up did not.
+    pub(crate) failure: Option<Arc<str>>,
+}
+
 /// A running pool. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkerPool {
     name: Arc<str>,
     queue: Arc<Queue>,
     actor: ActorRef<PoolMessage>,
-    up: Arc<AtomicUsize>,
+    roll: watch::Receiver<Roll>,
+    flaws: Arc<Flaws>,
     debug: bool,
 }
 
@@ -145,15 +155,16 @@ impl WorkerPool {
     /// The actor can't be started.
     pub(crate) async fn start(spec: PoolSpec) -> Result<Self, SpawnErr> {
         let queue = Arc::new(Queue::new(spec.rules()));
-        let up = Arc::new(AtomicUsize::new(0));
+        let (call, roll) = watch::channel(Roll::default());
         let (name, debug) = (Arc::clone(&spec.name), spec.debug);
-        let args = (spec, Arc::clone(&queue), Arc::clone(&up));
+        let args = (spec, Arc::clone(&queue), call);
         let (actor, _) = Actor::spawn(None, Pool, args).await?;
         Ok(Self {
             name,
             queue,
             actor,
-            up,
+            roll,
+            flaws: Arc::default(),
             debug,
         })
     }
@@ -168,6 +179,11 @@ impl WorkerPool {
         &self.queue.counts
     }
 
+    /// What was found in the answers.
+    pub(crate) fn flaws(&self) -> &Flaws {
+        &self.flaws
+    }
+
     /// Requests in the pool, waiting and at work.
     pub(crate) fn requests(&self) -> usize {
         self.queue.requests()
@@ -175,7 +191,32 @@ impl WorkerPool {
 
     /// Whether there is a worker, idle or at work.
     pub(crate) fn is_ready(&self) -> bool {
-        self.debug || self.up.load(Ordering::Relaxed) > 0
+        self.debug || !self.roll.borrow().workers.is_empty()
+    }
+
+    /// Who is there now.
+    pub(crate) fn roll(&self) -> Roll {
+        self.roll.borrow().clone()
+    }
+
+    /// Waits until there is a worker.
+    ///
+    /// # Errors
+    /// Why the first one did not come up.
+    pub(crate) async fn until_ready(&self) -> Result<(), Arc<str>> {
+        if self.debug {
+            return Ok(());
+        }
+        let mut roll = self.roll.clone();
+        let known = |roll: &Roll| !roll.workers.is_empty() || roll.failure.is_some();
+        let stopped = || Err(Arc::from("the pool is being stopped"));
+        match roll.wait_for(known).await {
+            Ok(roll) => match &roll.failure {
+                Some(why) if roll.workers.is_empty() => Err(Arc::clone(why)),
+                _ => Ok(()),
+            },
+            Err(_) => stopped(),
+        }
     }
 
     /// Gives a request to a worker.
@@ -268,7 +309,7 @@ struct Reset {
 struct PoolState {
     spec: PoolSpec,
     queue: Arc<Queue>,
-    up: Arc<AtomicUsize>,
+    roll: watch::Sender<Roll>,
     slots: BTreeMap<u64, Slot>,
     target: usize,
     next: u64,
@@ -283,12 +324,12 @@ struct PoolState {
 impl Actor for Pool {
     type Msg = PoolMessage;
     type State = PoolState;
-    type Arguments = (PoolSpec, Arc<Queue>, Arc<AtomicUsize>);
+    type Arguments = (PoolSpec, Arc<Queue>, watch::Sender<Roll>);
 
     async fn pre_start(
         &self,
         myself: ActorRef<PoolMessage>,
-        (spec, queue, up): Self::Arguments,
+        (spec, queue, roll): Self::Arguments,
     ) -> Result<PoolState, ActorProcessingErr> {
         if !spec.exec_ttl.is_zero() {
             let tick = spec.exec_ttl / 20;
@@ -304,7 +345,7 @@ impl Actor for Pool {
             target: if spec.debug { 0 } else { spec.num_workers },
             spec,
             queue,
-            up,
+            roll,
             slots: BTreeMap::new(),
             next: 0,
             failures: 0,
@@ -335,14 +376,14 @@ impl Actor for Pool {
             PoolMessage::Add(reply) => {
                 state.target += 1;
                 state.fill(&myself);
-                drop(reply.send(state.target));
+                let _ = reply.send(state.target);
             }
             PoolMessage::Remove(reply) => {
                 if state.target > 1 {
                     state.target -= 1;
                     state.retire_one();
                 }
-                drop(reply.send(state.target));
+                let _ = reply.send(state.target);
             }
             PoolMessage::Reset(reply) => state.start_reset(&myself, reply),
             PoolMessage::ResetOverdue(number) => state.end_reset(number),
@@ -514,6 +555,8 @@ impl PoolState {
             }
             return self.check_stopped();
         }
+        let failure = Some(Arc::from(why.as_str()));
+        self.roll.send_modify(|roll| roll.failure = failure);
         self.failed();
         let pause = self.not_before.saturating_duration_since(Instant::now());
         tracing::error!(
@@ -541,6 +584,9 @@ impl PoolState {
             }
         }
         self.count();
+        if !self.stopped {
+            self.queue.counts.restarts.add_one();
+        }
         if let Some(reset) = &mut self.reset {
             reset.old.remove(&id);
         }
@@ -560,8 +606,9 @@ impl PoolState {
     }
 
     fn count(&self) {
-        let up = self.slots.values().filter(|slot| slot.info.is_some());
-        self.up.store(up.count(), Ordering::Relaxed);
+        let infos = self.slots.values().filter_map(|slot| slot.info.clone());
+        let workers = infos.collect();
+        self.roll.send_modify(|roll| roll.workers = workers);
     }
 
     /// Sends a worker away: at once if it is idle, else when it is done.
@@ -676,7 +723,7 @@ impl PoolState {
             && let Some(reply) = self.stopping.take()
         {
             // Whoever asked may have gone.
-            drop(reply.send(()));
+            let _ = reply.send(());
         }
     }
 

@@ -28,6 +28,16 @@ impl Pools {
         });
     }
 
+    /// Makes it these: adds what is new, replaces what has changed, takes out what is gone.
+    pub(crate) fn set(&self, pools: &[WorkerPool]) {
+        for known in self.all() {
+            if pools.iter().all(|pool| pool.name() != known.name()) {
+                self.remove(known.name());
+            }
+        }
+        pools.iter().for_each(|pool| self.add(pool));
+    }
+
     /// All of them, by name.
     pub(crate) fn all(&self) -> Vec<WorkerPool> {
         self.0.load().values().cloned().collect()

@@ -24,6 +24,11 @@ pub(crate) const REEXEC: &str = "__worker";
 /// Exit code of the step between where the command can't be started.
 const NOT_STARTED: i32 = 127;
 
+/// Variables of ours that are about our own process.
+const NOT_THEIRS: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
+/// This program as it runs, even when its file has been replaced.
+const OURSELVES: &str = "/proc/self/exe";
+
 /// Set once this program answers to [`REEXEC`].
 static REEXEC_BY: OnceLock<PathBuf> = OnceLock::new();
 
@@ -73,7 +78,7 @@ pub(crate) fn kill_group(child: &Child) {
     let pid = child.id().and_then(|id| i32::try_from(id).ok());
     if let Some(pid) = pid.and_then(Pid::from_raw) {
         // A group that is gone is what was wanted.
-        drop(rustix::process::kill_process_group(pid, Signal::KILL));
+        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
     }
 }
 
@@ -112,7 +117,11 @@ fn spawn(spec: &CommandSpec, stdout: &Stdout) -> io::Result<Process> {
     let program = spec.command.first().map_or("", String::as_str);
     let mut command = match REEXEC_BY.get() {
         Some(ourselves) => {
-            let mut command = Command::new(ourselves);
+            // Another user may not look at what we run.
+            let mut command = match spec.owner {
+                None => Command::new(OURSELVES),
+                Some(_) => Command::new(ourselves),
+            };
             command.arg(REEXEC).arg(std::process::id().to_string());
             command.args(&spec.command);
             command
@@ -124,6 +133,9 @@ fn spawn(spec: &CommandSpec, stdout: &Stdout) -> io::Result<Process> {
         }
     };
     command.process_group(0).kill_on_drop(true);
+    for name in NOT_THEIRS {
+        command.env_remove(name);
+    }
     command.envs(&spec.env);
     if let Some(dir) = &spec.dir {
         command.current_dir(dir);

@@ -90,6 +90,8 @@ pub(crate) struct Counts {
     pub(crate) refused: Counter,
     /// Requests for which no worker became free in time.
     pub(crate) waited_out: Counter,
+    /// Workers that are gone while the pool runs, for whatever reason.
+    pub(crate) restarts: Counter,
 }
 
 #[derive(Debug)]
