@@ -12,8 +12,8 @@ use super::secret::Secret;
 use super::types::{
     AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, HandlerConfig,
     InterceptorConfig, InterceptorKind, LimitsConfig, ListenConfig, LogConfig, LogFormat,
-    MetricsConfig, NodeConfig, On, OnInitConfig, OtlpConfig, RouteConfig, RuntimeConfig, StaticAnswer,
-    TlsConfig, Variables, WorkerPoolConfig, WorkersConfig,
+    MetricsConfig, NodeConfig, On, OnInitConfig, OtlpConfig, RouteConfig, RuntimeConfig,
+    StaticAnswer, TlsConfig, Variables, WorkerPoolConfig, WorkersConfig,
 };
 use super::values::header_list;
 

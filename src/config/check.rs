@@ -469,12 +469,7 @@ fn is_free(kind: &Kind) -> bool {
 fn takes_list(kind: &Kind) -> bool {
     matches!(
         kind,
-        Kind::Endpoints
-            | Kind::Names
-            | Kind::Words(_)
-            | Kind::Events
-            | Kind::On
-            | Kind::Command
+        Kind::Endpoints | Kind::Names | Kind::Words(_) | Kind::Events | Kind::On | Kind::Command
     )
 }
 

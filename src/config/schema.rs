@@ -259,7 +259,8 @@ pub(super) fn below(prefix: &str) -> impl Iterator<Item = (&'static str, &'stati
 /// Kinds of interceptor.
 pub(super) const INTERCEPTOR_KINDS: &[&str] = &["access-log", "header-auth", "limit"];
 /// Kinds of handler section.
-pub(super) const HANDLER_KINDS: &[&str] = &["static", "allow", "deny", "echo", "counter", "roadrunner"];
+pub(super) const HANDLER_KINDS: &[&str] =
+    &["static", "allow", "deny", "echo", "counter", "roadrunner"];
 /// Handlers that a route may name without a section.
 pub(super) const BUILT_IN: &[&str] = &["allow", "deny", "echo", "counter"];
 /// Kinds of interceptor and handler that a later version brings.

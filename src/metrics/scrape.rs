@@ -257,7 +257,10 @@ fn streams(page: &mut Page, shared: &Shared) {
 
 fn workers(page: &mut Page, shared: &Shared) {
     let pools = shared.pools.all();
-    let rolls: Vec<_> = pools.iter().map(|pool| (pool, pool.roll().workers)).collect();
+    let rolls: Vec<_> = pools
+        .iter()
+        .map(|pool| (pool, pool.roll().workers))
+        .collect();
     let mut samples = page.metric(&names::WORKERS);
     for (pool, workers) in &rolls {
         for state in WorkerState::ALL {

@@ -244,7 +244,7 @@ async fn keep(
                     kill_at = Some(Instant::now() + stop_timeout);
                     let link = line.insert(link);
                     // Encoding a short frame does not fail; a worker that is gone needs no word.
-                    drop(Frame::stop().encode(link.output()));
+                    let _ = Frame::stop().encode(link.output());
                     drop(timeout(stop_timeout, link.flush()).await);
                 }
                 Some(Order::Stop(_)) => {}
@@ -276,7 +276,7 @@ async fn handshake(mut link: Link) -> Result<Link, Handshake> {
         pid: i64,
     }
     // A short frame always fits.
-    drop(Frame::pid(std::process::id()).encode(link.output()));
+    let _ = Frame::pid(std::process::id()).encode(link.output());
     link.flush().await.map_err(Handshake::Link)?;
     let frame = link.frame().await.map_err(Handshake::Link)?;
     if !frame.flags.has(Flags::CONTROL) {

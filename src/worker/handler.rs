@@ -98,7 +98,9 @@ impl Workers {
                 .num_workers
                 .map_or_else(|| cpus().min(MOST_WORKERS), std::num::NonZero::get),
             max_jobs: pool.max_jobs,
-            max_queue_size: pool.max_queue_size.map_or(in_flight, std::num::NonZero::get),
+            max_queue_size: pool
+                .max_queue_size
+                .map_or(in_flight, std::num::NonZero::get),
             allocate_timeout: pool.allocate_timeout,
             destroy_timeout: pool.destroy_timeout,
             reset_timeout: pool.reset_timeout,
@@ -170,7 +172,9 @@ impl Workers {
                 Err(why) if init.is_needed => {
                     return Err(StartError::Init(Arc::clone(name), why));
                 }
-                Err(why) => tracing::error!(handler = &**name, "{why}; the pool starts all the same"),
+                Err(why) => {
+                    tracing::error!(handler = &**name, "{why}; the pool starts all the same")
+                }
             }
         }
         if self.spec.exec_ttl.is_zero() {
@@ -221,13 +225,7 @@ impl Workers {
         }
     }
 
-    fn reply(
-        &self,
-        pool: &WorkerPool,
-        kind: EventKind,
-        json_client: bool,
-        body: Bytes,
-    ) -> Outcome {
+    fn reply(&self, pool: &WorkerPool, kind: EventKind, json_client: bool, body: Bytes) -> Outcome {
         if body.is_empty() {
             return match self.allow_empty {
                 true => Outcome::Reply(Reply::empty()),
@@ -358,7 +356,11 @@ mod tests {
 
     #[test]
     fn w17_own_variables_win_over_the_relay_and_lose_to_version_and_mode() {
-        let own = [("FOO", "x"), ("RR_RPC", "tcp://1.2.3.4:1"), ("RR_MODE", "http")];
+        let own = [
+            ("FOO", "x"),
+            ("RR_RPC", "tcp://1.2.3.4:1"),
+            ("RR_MODE", "http"),
+        ];
         let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let env = environment(&Variables(BTreeMap::from(own)));
         let of = |name: &str| env.get(name).map(String::as_str);

@@ -36,7 +36,9 @@ pub(crate) fn find(
     let entry = entry("passwd", "/etc/passwd", user);
     let fields: Vec<&str> = entry.iter().flat_map(|line| line.split(':')).collect();
     let number = |at: usize| fields.get(at).and_then(|field| field.parse::<u32>().ok());
-    let uid = number(2).or_else(|| user.parse().ok()).ok_or_else(no_user)?;
+    let uid = number(2)
+        .or_else(|| user.parse().ok())
+        .ok_or_else(no_user)?;
     let gid = match group {
         None => number(3).ok_or_else(no_user)?,
         Some(group) => gid(group)?,

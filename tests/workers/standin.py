@@ -67,6 +67,19 @@ def answer(body, context=b"", stream=0):
     return frame(0, context + body, [len(context)], stream)
 
 
+def rpc(data):
+    """The response of an rpc with this data."""
+    return field(1, field(1, data))
+
+
+def field(number, value):
+    size, length = len(value), b""
+    while size > 127:
+        length += bytes([size & 127 | 128])
+        size >>= 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + value
+
+
 def main():
     start = os.environ.get("STANDIN_START", "")
     if start == "silent":
@@ -78,9 +91,9 @@ def main():
         sys.exit(3)
     if start == "noise":
         os.write(1, b"\nWarning: something in /app/w.php on line 3\n")
-    if start.startswith("file:"):
+    if start.startswith(("file:", "state:")):
         # Broken as long as the file says so.
-        with open(start[5:]) as file:
+        with open(start.split(":", 1)[1]) as file:
             if file.read().strip() == "broken":
                 sys.exit(4)
     line = Line()
@@ -127,6 +140,20 @@ def main():
         note(f"got {name} {argument}")
         if name == "echo":
             line.put(answer(body))
+        elif name == "hex":
+            line.put(answer(bytes.fromhex(argument)))
+        elif name == "sleep-hex":
+            pause, rest = argument.split(".")
+            time.sleep(float(pause) / 1000)
+            line.put(answer(bytes.fromhex(rest)))
+        elif name == "rpc-context":
+            line.put(answer(rpc(context)))
+        elif name == "rpc-body":
+            line.put(answer(rpc(body)))
+        elif name == "rpc-env":
+            line.put(answer(rpc(json.dumps(dict(os.environ)).encode())))
+        elif name == "rpc-pid":
+            line.put(answer(rpc(str(os.getpid()).encode())))
         elif name == "context":
             line.put(answer(context))
         elif name == "pid":

@@ -55,7 +55,8 @@ fn failure_row(failure: &Failure) -> Row {
             Unavailable::Draining
             | Unavailable::Parked
             | Unavailable::Crashed
-            | Unavailable::NoOwner,
+            | Unavailable::NoOwner
+            | Unavailable::Worker,
         ) => Row::all("Unavailable"),
         Failure::Overloaded(
             Overloaded::InFlight
@@ -64,7 +65,8 @@ fn failure_row(failure: &Failure) -> Row {
             | Overloaded::Lane
             | Overloaded::Shard
             | Overloaded::Memory
-            | Overloaded::Rate,
+            | Overloaded::Rate
+            | Overloaded::Workers,
         ) => Row {
             refresh: "Unavailable",
             stream: "Unavailable",

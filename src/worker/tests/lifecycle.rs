@@ -88,6 +88,8 @@ async fn w30_workers_start_beside_each_other() {
     let spec = with_env(spec(8), "STANDIN_START", "slow:300");
     let start = Instant::now();
     let _pool = pool(spec).await;
+    // One after the other they would take 2.4 s and more.
+    assert!(start.elapsed() < Duration::from_millis(2400));
 }
 
 #[tokio::test]
