@@ -4,7 +4,7 @@ use super::actor::WorkerMessage;
 use ractor::ActorRef;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -107,6 +107,8 @@ pub(crate) struct WorkerInfo {
     /// Who owns the process.
     pub(crate) actor: ActorRef<WorkerMessage>,
     state: AtomicU8,
+    /// Whether it was killed since it ran too long on one event.
+    overdue: AtomicBool,
     jobs: AtomicU64,
     /// How its process ended, in words.
     end: watch::Sender<Option<Arc<str>>>,
@@ -135,6 +137,7 @@ impl WorkerInfo {
             max_jobs,
             actor,
             state: AtomicU8::new(WorkerState::Inactive as u8),
+            overdue: AtomicBool::new(false),
             jobs: AtomicU64::new(0),
             last: AtomicU64::new(0),
             end: watch::channel(None).0,
@@ -181,6 +184,17 @@ impl WorkerInfo {
         self.jobs.fetch_add(1, Ordering::Relaxed);
         let age = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.last.store(age + 1, Ordering::Relaxed);
+    }
+
+    /// It is about to be killed, since it runs too long on one event.
+    pub(crate) fn set_overdue(&self) {
+        self.overdue.store(true, Ordering::Release);
+        self.go(WorkerState::ExecTtl);
+    }
+
+    /// Whether that happened, whatever its state since then.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Acquire)
     }
 
     /// Events so far.

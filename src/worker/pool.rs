@@ -738,7 +738,7 @@ impl PoolState {
         for info in self.slots.values().filter_map(|slot| slot.info.as_ref()) {
             let at_work = matches!(info.state(), WorkerState::Working | WorkerState::Invalid);
             if at_work && info.since_last().is_some_and(|since| since >= limit) {
-                info.go(WorkerState::ExecTtl);
+                info.set_overdue();
                 kill(info, "ExecTTL: it ran longer than `exec_ttl` on one event");
             }
         }

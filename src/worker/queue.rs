@@ -192,13 +192,13 @@ impl Queue {
                 }
                 Err(why) => {
                     let worker = lease.worker();
-                    let state = worker.as_ref().map(|it| it.state());
+                    let is_overdue = worker.as_ref().is_some_and(|it| it.is_overdue());
                     ticket = lease.release();
                     lease.lost(&why);
                     if why.is_unread() {
                         continue;
                     }
-                    if state == Some(WorkerState::ExecTtl) {
+                    if is_overdue {
                         return Err(ExecError::ExecTtl(self.rules.exec_ttl));
                     }
                     let end = match worker {

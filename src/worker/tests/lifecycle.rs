@@ -85,11 +85,11 @@ async fn w26_a_missing_script_or_program_says_so() {
 
 #[tokio::test]
 async fn w30_workers_start_beside_each_other() {
-    let spec = with_env(spec(8), "STANDIN_START", "slow:300");
+    let spec = with_env(spec(8), "STANDIN_START", "slow:3000");
     let start = Instant::now();
     let _pool = pool(spec).await;
-    // One after the other they would take 2.4 s and more.
-    assert!(start.elapsed() < Duration::from_millis(2400));
+    // One after the other they would take 24 s and more.
+    assert!(start.elapsed() < Duration::from_secs(15));
 }
 
 #[tokio::test]
@@ -255,7 +255,10 @@ async fn w72_debug_is_a_fresh_process_for_each_request() {
     assert_ne!(first, second);
     until_dead(first.parse().unwrap()).await;
     until_dead(second.parse().unwrap()).await;
-    assert!(pool.workers().await.is_empty());
+    until("no worker is left", || async {
+        pool.workers().await.is_empty()
+    })
+    .await;
 }
 
 #[tokio::test]
