@@ -14,7 +14,7 @@ pub(crate) enum OwnerError {
     NoGroup(String),
     /// A group without a user.
     #[error("a group needs a `user` beside it")]
-    NoUserGiven,
+    GroupAlone,
 }
 
 /// The numbers of a user and a group; the user's first group where none is named. `None` if neither
@@ -29,7 +29,7 @@ pub(crate) fn find(
     let Some(user) = user else {
         return match group {
             None => Ok(None),
-            Some(_) => Err(OwnerError::NoUserGiven),
+            Some(_) => Err(OwnerError::GroupAlone),
         };
     };
     let no_user = || OwnerError::NoUser(user.to_owned());
@@ -98,6 +98,6 @@ mod tests {
             find(Some("root"), Some(nobody)),
             Err(OwnerError::NoGroup(nobody.to_owned()))
         );
-        assert_eq!(find(None, Some("root")), Err(OwnerError::NoUserGiven));
+        assert_eq!(find(None, Some("root")), Err(OwnerError::GroupAlone));
     }
 }

@@ -372,7 +372,7 @@ impl Actor for Pool {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             PoolMessage::Up(id, info) => state.is_up(&myself, id, info),
-            PoolMessage::Failed(id, why) => state.did_not_come_up(&myself, id, why),
+            PoolMessage::Failed(id, why) => state.did_not_come_up(&myself, id, &why),
             PoolMessage::Fill => state.fill(&myself),
             PoolMessage::Fresh => state.spawn(&myself, None, 1),
             PoolMessage::Tick => state.end_overdue(),
@@ -542,7 +542,7 @@ impl PoolState {
         }
     }
 
-    fn did_not_come_up(&mut self, myself: &ActorRef<PoolMessage>, id: u64, why: String) {
+    fn did_not_come_up(&mut self, myself: &ActorRef<PoolMessage>, id: u64, why: &str) {
         let Some(slot) = self.slots.remove(&id) else {
             return;
         };
@@ -555,12 +555,12 @@ impl PoolState {
             );
             if let Some(reset) = self.reset.take() {
                 for reply in reset.replies {
-                    drop(reply.send(Err(why.clone())));
+                    drop(reply.send(Err(why.to_owned())));
                 }
             }
             return self.check_stopped();
         }
-        let failure = Some(Arc::from(why.as_str()));
+        let failure = Some(Arc::from(why));
         self.roll.send_modify(|roll| roll.failure = failure);
         self.failed();
         let pause = self.not_before.saturating_duration_since(Instant::now());
