@@ -8,6 +8,7 @@ pub(crate) mod rules;
 mod seal;
 
 pub use rules::MAX_REPLY_BYTES;
+pub(crate) use seal::{Flaw, foreign};
 pub use seal::{seal, stream_first, stream_publication};
 
 use crate::event::EventKind;

@@ -28,6 +28,7 @@ use crate::config::{LoadOptions, Loaded, load, load_parts, process_env};
 use crate::config_routes;
 use crate::engine::compile::Compiled;
 use crate::telemetry::Telemetry;
+use crate::worker::process::{REEXEC, become_worker};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use error::{CliError, Exit};
 use std::ffi::OsString;
@@ -112,6 +113,13 @@ where
     I: IntoIterator<Item: Into<OsString> + Clone>,
 {
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    if let [_, hidden, rest @ ..] = args.as_slice()
+        && hidden == REEXEC
+    {
+        // Comes back only where the worker can't be started.
+        let code = become_worker(rest);
+        return u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from);
+    }
     let program = program(args.first(), &app.name);
     let mut command = Cli::command()
         .bin_name(&app.name)

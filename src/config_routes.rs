@@ -21,6 +21,7 @@ use crate::pool::Pool;
 use crate::router::{self, Route, Router};
 use crate::routing::key::{KeySpec, KeyUse};
 use crate::routing::pattern::Pattern;
+use crate::worker::handler::{WorkerHandler, Workers, refusal as worker_refusal};
 use http::HeaderName;
 use places::{Places, problem};
 use std::num::NonZeroUsize;
@@ -32,6 +33,7 @@ impl std::fmt::Debug for Kept {
         f.debug_struct("Kept")
             .field("stages", &names.collect::<Vec<_>>())
             .field("pools", &self.pools.len())
+            .field("workers", &self.workers)
             .finish()
     }
 }
@@ -45,6 +47,7 @@ const BUILT_IN: [&str; 4] = ["allow", "deny", "echo", "counter"];
 pub(crate) struct Kept {
     stages: Vec<(InterceptorConfig, Arc<dyn AnyInterceptor>)>,
     pools: Vec<(RouteConfig, Pool)>,
+    workers: Vec<Arc<Workers>>,
 }
 
 impl Kept {
@@ -56,6 +59,12 @@ impl Kept {
         };
         let known = self.stages.iter().find(is_same);
         known.map(|(_, stage)| Arc::clone(stage))
+    }
+
+    /// Workers of the same name that are made of the same settings, or else these.
+    fn workers(&self, wanted: Workers) -> Arc<Workers> {
+        let known = self.workers.iter().find(|known| known.is_like(&wanted));
+        known.map_or_else(|| Arc::new(wanted), Arc::clone)
     }
 
     /// The threads of a route that takes the same events and asks for as many.
@@ -103,10 +112,19 @@ pub(crate) fn assemble_again(
                 Err(why) => problems.push(*why),
             }
         }
+        kept.workers = workers(config, before, &mut problems);
+        router.workers.clone_from(&kept.workers);
         for (at, route) in config.routes.iter().enumerate() {
             let new = |threads: NonZeroUsize| Pool::new(format!("route.{at}"), threads.get());
             let pool = before.pool(route).or_else(|| route.pool.map(new));
-            for compiled in routes(config, at, route, pool.as_ref(), &mut problems) {
+            for compiled in routes(
+                config,
+                at,
+                route,
+                pool.as_ref(),
+                &kept.workers,
+                &mut problems,
+            ) {
                 places.add(&compiled, at);
                 router.routes.push(compiled);
             }
@@ -250,6 +268,30 @@ fn limits(config: &Config, router: &Router, problems: &mut Vec<Problem>) {
     }
 }
 
+/// The workers that routes name; those of `before` where nothing has changed.
+fn workers(config: &Config, before: &Kept, problems: &mut Vec<Problem>) -> Vec<Arc<Workers>> {
+    let mut workers = Vec::new();
+    for (name, handler) in &config.handlers {
+        let HandlerConfig::Workers(own) = handler else {
+            continue;
+        };
+        if config.routes.iter().all(|route| route.handler != *name) {
+            continue;
+        }
+        match Workers::try_new(name, own, config.limits.in_flight.get()) {
+            Ok(made) => workers.push(before.workers(made)),
+            Err(why) => problems.push(problem(
+                format!("handler.{name}.user"),
+                own.user.as_deref(),
+                why.to_string(),
+                "name a user and a group of this system in `user`, `group` and `on_init.user`",
+                &Origin::Default,
+            )),
+        }
+    }
+    workers
+}
+
 fn pattern_of(config: &Config, pattern: Option<&str>) -> Result<Option<Pattern>, ()> {
     let boundary = &config.channel.namespace_boundary;
     let parsed = pattern.map(|pattern| Pattern::parse(pattern, boundary));
@@ -262,14 +304,18 @@ fn routes(
     at: usize,
     route: &RouteConfig,
     pool: Option<&Pool>,
+    workers: &[Arc<Workers>],
     problems: &mut Vec<Problem>,
 ) -> Vec<Route> {
+    let config_of = config.handlers.get(&route.handler);
+    let is_workers = matches!(config_of, Some(HandlerConfig::Workers(_)));
     let compiled = route.on.iter().map(|kind| {
         let handler = Entry {
             config,
             at,
             route,
             kind: *kind,
+            workers,
         };
         let handler = handler.handler().unwrap_or_else(|why| {
             problems.push(*why);
@@ -279,6 +325,10 @@ fn routes(
         let mut compiled = Route::configured(*kind, route.handler.clone(), handler);
         compiled.pattern.clone_from(&route.pattern);
         compiled.key.clone_from(&route.key);
+        if is_workers {
+            // Any worker answers any event, beside the others.
+            compiled.key.get_or_insert_with(|| "none".to_owned());
+        }
         compiled.timeout = route.timeout;
         compiled.stage_names.clone_from(&route.interceptors);
         compiled.pool = pool.cloned();
@@ -294,6 +344,7 @@ struct Entry<'c> {
     at: usize,
     route: &'c RouteConfig,
     kind: EventKind,
+    workers: &'c [Arc<Workers>],
 }
 
 impl Entry<'_> {
@@ -329,6 +380,18 @@ impl Entry<'_> {
                 able("counter")?;
                 self.countable()?;
                 Arc::new(Counter)
+            }
+            HandlerConfig::Workers(config) => {
+                let name = self.route.handler.as_str();
+                if let Some((rule, fix)) = worker_refusal(name, config, self.kind) {
+                    return Err(self.of_handler(rule, &fix));
+                }
+                let known = self.workers.iter().find(|it| &**it.name() == name);
+                match known {
+                    Some(workers) => Arc::new(WorkerHandler(Arc::clone(workers))),
+                    // What is wrong with them has been reported.
+                    None => Arc::new(Deny),
+                }
             }
             HandlerConfig::Static(answer) => {
                 let pattern = pattern_of(self.config, self.route.pattern.as_deref());

@@ -10,6 +10,7 @@ use crate::routing::pattern::Captures;
 use crate::trace::Trace;
 use bytes::Bytes;
 use http::Extensions;
+use http::uri::Authority;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ pub struct Cx {
     pub(crate) inbound: Option<InboundSource>,
     /// The trace that it belongs to.
     pub(crate) trace: Trace,
+    /// The host that the caller named.
+    pub(crate) authority: Option<Authority>,
 }
 
 impl Cx {
@@ -43,6 +46,7 @@ impl Cx {
             lane_state: None,
             inbound: None,
             trace: Trace::default(),
+            authority: None,
         }
     }
 
@@ -54,6 +58,11 @@ impl Cx {
     /// The route, unless nothing matched.
     pub fn route(&self) -> Option<&RouteInfo> {
         self.route.as_ref().map(|(route, _)| &route.info)
+    }
+
+    /// The host that the caller named (`:authority`).
+    pub(crate) fn authority(&self) -> Option<&str> {
+        self.authority.as_ref().map(Authority::as_str)
     }
 
     /// The compiled route.

@@ -45,6 +45,7 @@ mod bound;
 mod dispatcher;
 pub mod error;
 mod flight;
+mod forward;
 mod job;
 mod lanes;
 mod live;

@@ -30,9 +30,11 @@ use crate::metrics::cells::EventCounts;
 use crate::outcome::{Failure, Unavailable};
 use crate::supervision::SupervisorMessage;
 use crate::trace::{Arrival, Trace};
+use crate::worker::pool::WorkerPool;
 use bytes::Bytes;
 use flight::{Flight, Landed};
 use http::HeaderMap;
+use http::uri::Authority;
 use ractor::ActorRef;
 use shared::{CoreId, Permit, Shared};
 use std::fmt;
@@ -55,6 +57,8 @@ pub(crate) struct Incoming {
     pub(crate) raw: Bytes,
     /// Metadata, without the listener's own credential.
     pub(crate) metadata: HeaderMap,
+    /// The host that the caller named.
+    pub(crate) authority: Option<Authority>,
     /// What the caller allows for the answer, if it says so.
     pub(crate) timeout: Option<Duration>,
     /// The client's publications, for a two-way stream.
@@ -181,6 +185,7 @@ impl Engine {
             method,
             raw,
             metadata,
+            authority,
             timeout,
             inbound,
             permit: _,
@@ -220,6 +225,7 @@ impl Engine {
         let mut cx = Cx::new(envelope.due(deadline), found);
         cx.inbound = inbound;
         cx.trace = trace;
+        cx.authority = authority;
         let (reply, landed) = oneshot::channel();
         Flight::launch(
             cx,
@@ -311,6 +317,12 @@ impl Engine {
         let held = |core: &shared::Core| core.beat.is_stuck();
         if let Some(core) = self.shared.cores.iter().position(held) {
             return Err(format!("code holds core {core}, the log names it"));
+        }
+        let pools = self.shared.pools.all();
+        let empty = pools.iter().filter(|pool| !pool.is_ready());
+        let empty: Vec<&str> = empty.map(WorkerPool::name).collect();
+        if !empty.is_empty() {
+            return Err(format!("pools without workers: {}", empty.join(", ")));
         }
         let parked = self
             .shared

@@ -6,11 +6,12 @@
 use crate::answer;
 use crate::envelope::scan_agrees_with_decoder;
 use crate::event::{self, EventKind};
+use crate::goridge::Decoder;
 use crate::ingress::unary::Message;
 use crate::reply::Reply;
 use crate::routing::key::find_text;
 use crate::routing::pattern::Pattern;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 /// The scan of a request and the protobuf decoder accept and refuse the same.
 pub fn request(bytes: &[u8]) {
@@ -60,6 +61,54 @@ pub fn frame(bytes: &[u8]) {
     if let Ok(message) = whole {
         assert_eq!(message, bytes[5..]);
         assert!(message.len() <= 64);
+    }
+}
+
+/// goridge frames in any bytes: in one piece they give the same as byte by byte, and what is a frame
+/// is written as it was read, but for the version and the reserved byte.
+pub fn goridge(bytes: &[u8]) {
+    let limit = 64;
+    let (mut whole, mut all) = (Decoder::new(limit), BytesMut::from(bytes));
+    let (mut slow, mut some) = (Decoder::new(limit), BytesMut::new());
+    let mut rest = bytes.iter();
+    let mut before = 0;
+    loop {
+        let frame = whole.next(&mut all);
+        let mut other = slow.next(&mut some);
+        while other == Ok(None)
+            && let Some(byte) = rest.next()
+        {
+            some.extend_from_slice(&[*byte]);
+            other = slow.next(&mut some);
+        }
+        match (frame, other) {
+            (Ok(Some(frame)), Ok(Some(other))) => {
+                assert_eq!(frame, other);
+                assert!(frame.payload.len() <= limit);
+                let mut again = BytesMut::new();
+                frame.encode(&mut again).expect("a payload below the limit");
+                let read = &bytes[before..before + frame.wire_len()];
+                assert_eq!(again[1..6], read[1..6]);
+                assert_eq!(again[12..], read[12..]);
+                before += frame.wire_len();
+                // Either answer is fine, as long as there is one.
+                drop((frame.as_work(), frame.as_call()));
+            }
+            (Ok(None), Ok(None)) => {
+                assert_eq!(whole.end(&all), slow.end(&some));
+                return;
+            }
+            (Err(error), Err(other)) => {
+                assert_eq!(error.to_string().is_empty(), other.to_string().is_empty());
+                assert_eq!(
+                    std::mem::discriminant(&error),
+                    std::mem::discriminant(&other)
+                );
+                assert_eq!(whole.next(&mut all), Err(error));
+                return;
+            }
+            (frame, other) => panic!("whole: {frame:?}, in pieces: {other:?}"),
+        }
     }
 }
 
@@ -129,9 +178,10 @@ pub fn pattern(bytes: &[u8]) {
 pub type Body = fn(&[u8]);
 
 /// Every body by name, for the property tests.
-pub const ALL: [(&str, Body); 7] = [
+pub const ALL: [(&str, Body); 8] = [
     ("request", request),
     ("frame", frame),
+    ("goridge", goridge),
     ("config", config),
     ("reply", reply),
     ("reply_json", reply_json),

@@ -16,6 +16,7 @@ pub mod event;
 pub mod extract;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod goridge;
 pub mod handler;
 mod inbound;
 mod ingress;
@@ -40,6 +41,7 @@ mod telemetry;
 pub mod testing;
 pub mod trace;
 mod watchdog;
+mod worker;
 
 pub use app::{App, Refusal, run};
 pub use cx::Cx;

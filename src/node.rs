@@ -3,6 +3,7 @@
 mod admin;
 mod change;
 mod cores;
+mod workers;
 
 use crate::config::{Config, ListenAddr, TlsConfig};
 use crate::control::Control;
@@ -36,6 +37,9 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 /// How long the last publications have where events have used up the grace.
 const LAST_CALLS: Duration = Duration::from_millis(500);
+
+/// How long workers have to end where events have used up the grace.
+const LAST_WORKERS: Duration = Duration::from_millis(500);
 
 /// How long the collector has for the last spans, at most.
 const LAST_SPANS: Duration = Duration::from_secs(2);
@@ -111,6 +115,9 @@ pub enum NodeError {
     /// The certificates towards the collector of traces.
     #[error("`log.otlp`: {0}")]
     Collector(#[source] TlsError),
+    /// Worker processes.
+    #[error("{0}")]
+    Workers(String),
     /// Threads.
     #[error("can't start threads: {0}")]
     Threads(#[from] io::Error),
@@ -273,6 +280,7 @@ impl Node {
             }
             None => (Tracer::off(), None),
         };
+        let workers = router.workers.clone();
         let engine = Engine::start_with(
             router,
             EngineConfig {
@@ -284,6 +292,8 @@ impl Node {
             publisher.clone(),
         )
         .await?;
+        workers::start(&workers).await?;
+        engine.shared.pools.set(&workers::pools(&workers));
         let health = HealthReporter::new();
         set_serving(&health, ServingStatus::Serving).await;
         let addresses = Addresses {
@@ -349,6 +359,11 @@ impl Node {
         &self.engine
     }
 
+    /// Replaces the workers of all pools, one by one, without waiting for it. Events meet no gap.
+    pub(crate) fn reset_workers(&self) {
+        workers::reset(&self.engine.shared.pools);
+    }
+
     /// What handlers publish by, for tasks of the program's own. Bound to no slot.
     pub const fn publisher(&self) -> &Publisher {
         &self.publisher
@@ -364,6 +379,8 @@ impl Node {
         drop(self.listener.await);
         let end = Instant::now() + grace;
         let (mut events, streams) = self.engine.shutdown(grace).await;
+        let left = end.saturating_duration_since(Instant::now());
+        workers::stop(&self.engine.shared.pools, left.max(LAST_WORKERS)).await;
         let left = end.saturating_duration_since(Instant::now());
         let lost = self.publisher.shutdown(left.max(LAST_CALLS)).await;
         if lost > 0 {

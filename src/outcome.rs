@@ -181,6 +181,9 @@ pub enum Unavailable {
     /// The slot has no owner that could be asked.
     #[error("the slot has no owner in reach")]
     NoOwner,
+    /// The worker process was lost after it had been given the event.
+    #[error("the worker was lost while the event was running")]
+    Worker,
 }
 
 /// Which limit refused an event.
@@ -207,6 +210,9 @@ pub enum Overloaded {
     /// A `limit` interceptor.
     #[error("rate limit")]
     Rate,
+    /// `pool.max_queue_size` or `pool.allocate_timeout` of a worker pool.
+    #[error("the worker pool is full (pool.max_queue_size, pool.allocate_timeout)")]
+    Workers,
 }
 
 /// How an accepted stream ended.

@@ -56,6 +56,8 @@ pub(crate) struct Intent {
     pub(crate) never_expires: bool,
     /// Payloads that are JSON `null` are meant.
     pub(crate) null_payloads: bool,
+    /// An encoded response that leaves as it is, whatever is in it.
+    pub(crate) untouched: bool,
     /// Why the reply can't be built; the gate refuses it with this text.
     pub(crate) flaw: Option<Box<str>>,
 }
@@ -65,6 +67,7 @@ impl Intent {
         anonymous: false,
         never_expires: false,
         null_payloads: false,
+        untouched: false,
         flaw: None,
     };
 
@@ -89,6 +92,7 @@ impl Intent {
         self.anonymous |= part.anonymous;
         self.never_expires |= part.never_expires;
         self.null_payloads |= part.null_payloads;
+        self.untouched |= part.untouched;
         if let Some(flaw) = part.flaw {
             self.flaw.get_or_insert(flaw);
         }

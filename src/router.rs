@@ -27,6 +27,7 @@ use crate::event::{
 use crate::handler::{AnyHandler, Bound, Handler};
 use crate::interceptor::{AnyInterceptor, Interceptor};
 use crate::pool::Pool;
+use crate::worker::handler::Workers;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -235,6 +236,7 @@ impl Router<()> {
         Self {
             routes: self.routes.iter_mut().map(route).collect(),
             stages: self.stages.clone(),
+            workers: self.workers.clone(),
             config_routes: self.config_routes,
         }
     }
@@ -254,6 +256,8 @@ impl AnyHandler for Nothing {
 pub struct Router<S = ()> {
     pub(crate) routes: Vec<Route<S>>,
     pub(crate) stages: Vec<StageSpec>,
+    /// Workers of the configuration that routes name, to be started with the node.
+    pub(crate) workers: Vec<Arc<Workers>>,
     pub(crate) config_routes: bool,
 }
 
@@ -262,6 +266,7 @@ impl<S> Default for Router<S> {
         Self {
             routes: Vec::new(),
             stages: Vec::new(),
+            workers: Vec::new(),
             config_routes: false,
         }
     }
@@ -376,6 +381,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     pub fn merge(mut self, other: Self) -> Self {
         self.routes.extend(other.routes);
         self.stages.extend(other.stages);
+        self.workers.extend(other.workers);
         self.config_routes |= other.config_routes;
         self
     }
@@ -404,6 +410,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         Router {
             routes: self.routes.into_iter().map(bind).collect(),
             stages: self.stages,
+            workers: self.workers,
             config_routes: self.config_routes,
         }
     }

@@ -23,6 +23,9 @@ fn seeds() -> Vec<Vec<u8>> {
             }
         }
     }
+    for line in include_str!("golden/goridge-vectors.txt").lines().skip(1) {
+        seeds.extend(line.split_once(' ').map(|(_, hex)| unhex(hex)));
+    }
     seeds
 }
 

@@ -48,7 +48,10 @@ fn check<E: Gated>(json_client: bool, reply: &Reply) -> Result<Bytes, String> {
         ReplyMessage::Empty => Bytes::new(),
         ReplyMessage::Raw(response) => {
             rules::size(response.len())?;
-            raw::<E>(response, &rules)?
+            match intent.untouched {
+                true => decoded::<E>(response).map(|_| response.clone())?,
+                false => raw::<E>(response, &rules)?,
+            }
         }
         message => {
             let result = E::result(message)
@@ -61,22 +64,102 @@ fn check<E: Gated>(json_client: bool, reply: &Reply) -> Result<Bytes, String> {
     Ok(response)
 }
 
+/// What Centrifugo or an SDK would mishandle in an answer that crosses as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Flaw {
+    /// The code of the answer's error or disconnect; 0 without one.
+    pub(crate) code: u32,
+    /// The rule, and behind a semicolon the cure.
+    pub(crate) text: String,
+}
+
+/// The reply of an application that speaks the contract itself: its bytes leave as they are, once they
+/// decode as the event's response; what is doubtful about it comes beside.
+///
+/// # Errors
+/// It is not the response of such an event, or too big for Centrifugo.
+pub(crate) fn foreign(
+    kind: EventKind,
+    json_client: bool,
+    response: Bytes,
+) -> Result<(Reply, Option<Flaw>), String> {
+    rules::size(response.len())?;
+    let flaw = with_event!(kind, E => doubt::<E>(json_client, &response))?;
+    let intent = Intent {
+        untouched: true,
+        ..Intent::default()
+    };
+    let mut reply = Reply::with_intent(ReplyMessage::Raw(response.clone()), intent);
+    reply.seal_with(response);
+    Ok((reply, flaw))
+}
+
+fn doubt<E: Gated>(json_client: bool, response: &Bytes) -> Result<Option<Flaw>, String> {
+    let rules = Rules::new(json_client, &Intent::default());
+    let mut code = 0;
+    let parts = match E::parts(decoded::<E>(response)?) {
+        Ok(parts) => parts,
+        Err(text) => return Ok(Some(Flaw { code, text })),
+    };
+    if let Some(disconnect) = &parts.disconnect {
+        code = disconnect.code;
+    } else if let Some(error) = &parts.error {
+        code = error.code;
+    }
+    let several = several(&parts);
+    Ok(match heeded::<E>(parts, &rules) {
+        Err(text) => Some(Flaw { code, text }),
+        Ok(part) if several => {
+            let text = format!(
+                "it has several of result, error and disconnect, of which Centrifugo heeds the \
+                 {part:?}; answer with one"
+            );
+            Some(Flaw { code, text })
+        }
+        Ok(_) => None,
+    })
+}
+
+fn decoded<E: Gated>(response: &Bytes) -> Result<<E as Event>::Response, String> {
+    <E as Event>::Response::decode(response.clone()).map_err(|why| {
+        format!(
+            "the raw response is not the response of a {}: {why}",
+            E::KIND
+        )
+    })
+}
+
 /// Checks an encoded response, and keeps of it what Centrifugo heeds.
 fn raw<E: Gated>(response: &Bytes, rules: &Rules) -> Result<Bytes, String> {
     if E::KIND == EventKind::Raw {
         return Ok(response.clone());
     }
-    let decoded = <E as Event>::Response::decode(response.clone()).map_err(|why| {
-        format!(
-            "the raw response is not the response of a {}: {why}",
-            E::KIND
-        )
-    })?;
+    let parts = E::parts(decoded::<E>(response)?)?;
+    let several = several(&parts);
+    let heeded = heeded::<E>(parts, rules)?;
+    if several {
+        return keep(response, heeded, E::KIND.is_stream())
+            .map_err(|why| format!("the raw response can't be read: {why}"));
+    }
+    Ok(response.clone())
+}
+
+fn several<R>(parts: &Parts<R>) -> bool {
     let Parts {
         result,
         error,
         disconnect,
-    } = E::parts(decoded)?;
+    } = parts;
+    u8::from(result.is_some()) + u8::from(error.is_some()) + u8::from(disconnect.is_some()) > 1
+}
+
+/// The part that Centrifugo heeds, if it may leave.
+fn heeded<E: Gated>(parts: Parts<E::Result>, rules: &Rules) -> Result<Part, String> {
+    let Parts {
+        result,
+        error,
+        disconnect,
+    } = parts;
     if E::KIND.is_refresh() && (error.is_some() || disconnect.is_some()) {
         return Err(format!(
             "the raw response carries an error or a disconnect, which Centrifugo ignores for {}; \
@@ -84,9 +167,7 @@ fn raw<E: Gated>(response: &Bytes, rules: &Rules) -> Result<Bytes, String> {
             E::KIND
         ));
     }
-    let several =
-        u8::from(result.is_some()) + u8::from(error.is_some()) + u8::from(disconnect.is_some()) > 1;
-    let heeded = match (result, error, disconnect) {
+    Ok(match (result, error, disconnect) {
         (_, _, Some(disconnect)) => {
             rules::disconnect(E::KIND, &disconnect)?;
             Part::Disconnect
@@ -106,12 +187,7 @@ fn raw<E: Gated>(response: &Bytes, rules: &Rules) -> Result<Bytes, String> {
                     .to_owned(),
             );
         }
-    };
-    if several {
-        return keep(response, heeded, E::KIND.is_stream())
-            .map_err(|why| format!("the raw response can't be read: {why}"));
-    }
-    Ok(response.clone())
+    })
 }
 
 /// The response with one part and every field that is none; on streams inside `subscribe_response`.

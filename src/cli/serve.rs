@@ -17,6 +17,7 @@ use crate::node::{Addresses, BindError, GrpcAddress, Listeners, Node, NodeError}
 use crate::notify::Notify;
 use crate::router::Router;
 use crate::telemetry::Telemetry;
+use crate::worker::process;
 use clap::Args;
 use operator::Operator;
 use std::convert::Infallible;
@@ -30,7 +31,8 @@ use tokio::sync::oneshot;
 #[command(after_help = "\
 Runs until SIGTERM or Ctrl-C, then refuses what is new and finishes what it has within
 limits.shutdown_grace; a second signal ends it at once. It never waits for Centrifugo. SIGHUP reads
-the configuration again: what can change does, or all of it is refused; the log says which.
+the configuration again: what can change does, or all of it is refused; the log says which. SIGUSR2
+replaces the workers of all pools, one by one.
 
 Example:
   centripeta serve --set listen.grpc=127.0.0.1:9000")]
@@ -43,14 +45,27 @@ pub(super) fn run(session: Session, _: &ServeArgs) -> Result<(), CliError> {
         tracing::warn!(help = warning.fix, "{warning}");
     }
     super::descriptors::provide(&loaded.config);
+    reexec();
     let life = live(session, &loaded, &telemetry);
     block_on(life).inspect_err(|error| log_refusal(error, &telemetry))
+}
+
+/// Workers are started through this program, so that they end with it.
+fn reexec() {
+    match std::env::current_exe() {
+        Ok(ourselves) => process::reexec_by(ourselves),
+        Err(why) => tracing::warn!("workers may outlive a crash of the node: {why}"),
+    }
 }
 
 /// Check, bind, build, run, drain.
 async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Result<(), CliError> {
     let config = &loaded.config;
-    let Signals { mut ends, mut hup } = Signals::listen().map_err(CliError::internal)?;
+    let Signals {
+        mut ends,
+        mut hup,
+        mut usr2,
+    } = Signals::listen().map_err(CliError::internal)?;
     let mut options = session.options();
     options.file.clone_from(&loaded.file);
     let Session {
@@ -117,13 +132,21 @@ async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Resul
                 let (reply, _nobody) = oneshot::channel();
                 Request::Reload(reply)
             }
+            Some(()) = usr2.recv() => {
+                node.reset_workers();
+                continue;
+            }
             Some(request) = requests.recv() => request,
         };
         let is_reload = matches!(request, Request::Reload(_));
         if is_reload {
             notify.reloading().await;
         }
-        operator.carry_out(request, &node).await;
+        tokio::select! {
+            () = operator.carry_out(request, &node) => {}
+            // It may wait for new workers; nothing of it has been applied then.
+            signal = ends.next() => break signal,
+        }
         if is_reload {
             let routes = node.engine().route_count();
             notify.ready(&status(node.addresses(), routes)).await;
@@ -173,6 +196,8 @@ struct Signals {
     ends: Ends,
     /// SIGHUP: read the configuration again.
     hup: Signal,
+    /// SIGUSR2: replace all workers.
+    usr2: Signal,
 }
 
 /// SIGTERM and SIGINT.
@@ -189,6 +214,7 @@ impl Signals {
                 int: signal(SignalKind::interrupt())?,
             },
             hup: signal(SignalKind::hangup())?,
+            usr2: signal(SignalKind::user_defined2())?,
         })
     }
 }
@@ -229,6 +255,12 @@ fn refused(error: NodeError, loaded: &Loaded) -> CliError {
             "log.otlp",
             error,
             "name a PEM file of the authority that signed the collector's certificate in `log.otlp_ca`",
+        ),
+        NodeError::Workers(why) => CliError::new(
+            Exit::Failed,
+            "workers",
+            why,
+            "mend the command, or say `on_init.exit_on_error = false`",
         ),
         other => CliError::internal(other),
     }

@@ -12,7 +12,8 @@ use super::secret::Secret;
 use super::types::{
     AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, HandlerConfig,
     InterceptorConfig, InterceptorKind, LimitsConfig, ListenConfig, LogConfig, LogFormat,
-    MetricsConfig, NodeConfig, On, OtlpConfig, RouteConfig, RuntimeConfig, StaticAnswer, TlsConfig,
+    MetricsConfig, NodeConfig, On, OnInitConfig, OtlpConfig, RouteConfig, RuntimeConfig,
+    StaticAnswer, TlsConfig, Variables, WorkerPoolConfig, WorkersConfig,
 };
 use super::values::header_list;
 
@@ -59,7 +60,7 @@ pub(super) fn build(settings: &Settings, dir: &Path) -> Option<Config> {
         routes: (0..it.routes)
             .map(|at| route(it, at))
             .collect::<Option<_>>()?,
-        handlers: handlers(it)?,
+        handlers: handlers(it, dir)?,
     })
 }
 
@@ -98,7 +99,7 @@ pub(super) fn partial(it: &Settings) -> Option<Partial> {
     let namespace_boundary = it.text("channel.namespace_boundary")?;
     let mut handlers = built_in();
     for name in &it.handlers {
-        let handler = handler(it, name).unwrap_or(HandlerConfig::Deny);
+        let handler = handler(it, name, Path::new(".")).unwrap_or(HandlerConfig::Deny);
         handlers.insert(name.clone(), handler);
     }
     let interceptors = (0..it.interceptors).filter_map(|at| {
@@ -343,15 +344,15 @@ fn built_in() -> BTreeMap<String, HandlerConfig> {
     built_in.collect()
 }
 
-fn handlers(it: &Settings) -> Option<BTreeMap<String, HandlerConfig>> {
+fn handlers(it: &Settings, dir: &Path) -> Option<BTreeMap<String, HandlerConfig>> {
     let mut handlers = built_in();
     for name in &it.handlers {
-        handlers.insert(name.clone(), handler(it, name)?);
+        handlers.insert(name.clone(), handler(it, name, dir)?);
     }
     Some(handlers)
 }
 
-fn handler(it: &Settings, name: &str) -> Option<HandlerConfig> {
+fn handler(it: &Settings, name: &str, dir: &Path) -> Option<HandlerConfig> {
     let key = |key: &str| format!("handler.{name}.{key}");
     Some(match it.text(&key("kind"))?.as_str() {
         "static" => HandlerConfig::Static(answer(it, &key)?),
@@ -360,7 +361,53 @@ fn handler(it: &Settings, name: &str) -> Option<HandlerConfig> {
         },
         "deny" => HandlerConfig::Deny,
         "echo" => HandlerConfig::Echo,
+        "roadrunner" => HandlerConfig::Workers(Box::new(workers(it, &key, dir)?)),
         _ => HandlerConfig::Counter,
+    })
+}
+
+fn workers(it: &Settings, key: &dyn Fn(&str) -> String, dir: &Path) -> Option<WorkersConfig> {
+    let own = it.words(&key("command"))?;
+    let of_pool = it.words(&key("pool.command"));
+    let on_init = match it.words(&key("on_init.command")) {
+        Some(command) => Some(OnInitConfig {
+            command,
+            exec_timeout: it.duration(&key("on_init.exec_timeout"))?,
+            env: Variables(it.variables(&key("on_init.env"))?),
+            user: it.text(&key("on_init.user")),
+            exit_on_error: it.flag(&key("on_init.exit_on_error"))?,
+        }),
+        None => None,
+    };
+    let duration = |name: &str| it.duration(&key(&format!("pool.{name}")));
+    let whole = |name: &str| number(it, &key(&format!("pool.{name}")));
+    Some(WorkersConfig {
+        command: of_pool.unwrap_or(own),
+        env: Variables(it.variables(&key("env"))?),
+        dir: it.text(&key("dir")).map(|path| in_dir(dir, &path)),
+        user: it.text(&key("user")),
+        group: it.text(&key("group")),
+        on_init,
+        fence: it.flag(&key("fence"))?,
+        max_frame: it.bytes(&key("max_frame"))?,
+        allow_empty: it.flag(&key("allow_empty"))?,
+        strict_replies: it.flag(&key("strict_replies"))?,
+        on: it.events(&key("on")),
+        pool: WorkerPoolConfig {
+            num_workers: NonZeroUsize::new(whole("num_workers")?),
+            max_jobs: it.count(&key("pool.max_jobs"))?,
+            max_queue_size: NonZeroUsize::new(whole("max_queue_size")?),
+            allocate_timeout: duration("allocate_timeout")?,
+            destroy_timeout: duration("destroy_timeout")?,
+            reset_timeout: duration("reset_timeout")?,
+            stream_timeout: duration("stream_timeout")?,
+            debug: it.flag(&key("pool.debug"))?,
+            ttl: duration("supervisor.ttl")?,
+            idle_ttl: duration("supervisor.idle_ttl")?,
+            exec_ttl: duration("supervisor.exec_ttl")?,
+            max_worker_memory: it.count(&key("pool.supervisor.max_worker_memory"))?,
+            watch_tick: duration("supervisor.watch_tick")?,
+        },
     })
 }
 

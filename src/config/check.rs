@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::layers::{World, env_name, resolve};
 use super::problem::{Fault, Origin, Problem, nearest};
-use super::schema::{self, Key, Kind, LATER_KEYS, LATER_KINDS, SECTIONS, Section, Shape};
+use super::schema::{
+    self, FILLED, Key, Kind, LATER_KEYS, LATER_KINDS, LATER_TABLES, SECTIONS, Section, Shape,
+};
 use super::secret::{REDACTED, Secret};
 use super::tree::{Node, Value, join, parse_value};
 use super::types::{ListenAddr, On};
@@ -113,6 +115,7 @@ typed! {
     events: Events => Vec<EventKind>;
     on: On => On;
     object: Object => serde_json::Value;
+    variables: Variables => BTreeMap<String, String>;
 }
 
 /// Checks the whole tree; values absent from it get their defaults.
@@ -236,6 +239,17 @@ impl Walk<'_> {
         let kind =
             kind.filter(|kind| matches!(known, Some(Kind::Choice(kinds)) if kinds.contains(kind)));
         self.table(prefix, path, node, kind);
+        let filled = FILLED.iter().filter(|(of, _)| Some(*of) == kind);
+        for table in filled.flat_map(|(_, tables)| *tables) {
+            let mut at = Some(node);
+            for name in table.split('.') {
+                at = at.and_then(|node| node.child(name));
+            }
+            if at.is_none() {
+                let absent = Node::empty_table(Origin::Default);
+                self.table(&join(prefix, table), &join(path, table), &absent, kind);
+            }
+        }
     }
 
     /// An entry of a kind that a later version brings: its name counts, its other keys are not judged.
@@ -335,6 +349,7 @@ impl Walk<'_> {
                         Node::text("", node.origin.clone())
                     }
                     Scalar::Secret(_) => Node::text(REDACTED, node.origin.clone()),
+                    Scalar::Variables(_) => hidden(&resolved),
                     _ if by_reference && is_free(&key.kind) => node.clone(),
                     _ => resolved,
                 };
@@ -351,6 +366,7 @@ impl Walk<'_> {
                     || matches!(node.value, Value::List(_)) && !takes_list(&key.kind);
                 let value = match key.kind {
                     Kind::Secret => Some(quote_redacted()),
+                    Kind::Variables => None,
                     _ if composite || holds_credential(&key.kind, node) => None,
                     _ => Some(shorten(&node.to_toml())),
                 };
@@ -369,7 +385,8 @@ impl Walk<'_> {
         near: Option<(&str, Option<&str>)>,
     ) {
         let path = join(parent, name);
-        if LATER_KEYS.contains(&path.as_str()) {
+        let later_table = |table: &&str| path.starts_with("handler.") && path.ends_with(*table);
+        if LATER_KEYS.contains(&path.as_str()) || LATER_TABLES.iter().any(later_table) {
             self.report(
                 &path,
                 node,
@@ -448,13 +465,14 @@ fn is_free(kind: &Kind) -> bool {
             | Kind::Object
             | Kind::Reason
             | Kind::Endpoints
+            | Kind::Command
     )
 }
 
 fn takes_list(kind: &Kind) -> bool {
     matches!(
         kind,
-        Kind::Endpoints | Kind::Names | Kind::Words(_) | Kind::Events | Kind::On
+        Kind::Endpoints | Kind::Names | Kind::Words(_) | Kind::Events | Kind::On | Kind::Command
     )
 }
 
@@ -462,6 +480,21 @@ fn takes_list(kind: &Kind) -> bool {
 fn holds_credential(kind: &Kind, node: &Node) -> bool {
     let kinds = [Kind::Endpoints, Kind::SocketUrl, Kind::Collector];
     kinds.contains(kind) && node.to_toml().contains('@')
+}
+
+/// A table whose values are shown to nobody.
+fn hidden(table: &Node) -> Node {
+    let Value::Table(children) = &table.value else {
+        return Node::text(REDACTED, table.origin.clone());
+    };
+    let hide = |(name, child): (&String, &Node)| {
+        let hidden = Node::text(REDACTED, child.origin.clone());
+        (name.clone(), hidden)
+    };
+    Node {
+        value: Value::Table(children.iter().map(hide).collect()),
+        origin: table.origin.clone(),
+    }
 }
 
 fn quote_redacted() -> String {

@@ -203,6 +203,9 @@ fn handler(kind: &str) -> &'static str {
             "says its plain no: error 103; refreshes expire; a connect ends with disconnect 4403"
         }
         "echo" => "gives an rpc its data back",
+        "roadrunner" => {
+            "worker processes in PHP or another language answer it over goridge frames, as under RoadRunner"
+        }
         "counter" => {
             "counts the events of its key in memory (from 1 again after a restart) and tells an rpc the count; says yes to other events"
         }

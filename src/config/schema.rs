@@ -96,6 +96,10 @@ pub(super) enum Kind {
     DisconnectCode,
     /// A disconnect's reason.
     Reason,
+    /// A program and its arguments: a list, or a string that is split on white space.
+    Command,
+    /// Names and values of environment variables.
+    Variables,
 }
 
 impl Kind {
@@ -131,6 +135,8 @@ impl Kind {
             Self::ErrorCode => "number, 100 to 113 or 400 to 1999".to_owned(),
             Self::DisconnectCode => "number, 4000 to 4999".to_owned(),
             Self::Reason => "text, at most 123 bytes".to_owned(),
+            Self::Command => "list of words, or text that is split on white space".to_owned(),
+            Self::Variables => "table of texts".to_owned(),
         }
     }
 }
@@ -253,7 +259,8 @@ pub(super) fn below(prefix: &str) -> impl Iterator<Item = (&'static str, &'stati
 /// Kinds of interceptor.
 pub(super) const INTERCEPTOR_KINDS: &[&str] = &["access-log", "header-auth", "limit"];
 /// Kinds of handler section.
-pub(super) const HANDLER_KINDS: &[&str] = &["static", "allow", "deny", "echo", "counter"];
+pub(super) const HANDLER_KINDS: &[&str] =
+    &["static", "allow", "deny", "echo", "counter", "roadrunner"];
 /// Handlers that a route may name without a section.
 pub(super) const BUILT_IN: &[&str] = &["allow", "deny", "echo", "counter"];
 /// Kinds of interceptor and handler that a later version brings.
@@ -268,7 +275,6 @@ pub(super) const LATER_KINDS: &[&str] = &[
     "audit",
     "storm-guard",
     "demo",
-    "roadrunner",
     "grpc",
     "http",
 ];
@@ -282,6 +288,10 @@ pub(super) const LATER_KEYS: &[&str] = &[
     "rpc",
     "state",
 ];
+/// Tables of an entry that have their defaults where nobody writes them, by the entry's kind.
+pub(super) const FILLED: &[(&str, &[&str])] = &[("roadrunner", &["pool", "pool.supervisor"])];
+/// Tables inside of a named entry that a later version brings.
+pub(super) const LATER_TABLES: &[&str] = &["pool.dynamic_allocator"];
 /// Sections and keys that a running node can't change: they say where it listens, how it is laid out
 /// and how names are read. Everything else is applied by a reload.
 pub(super) const RESTART: &[&str] = &[
@@ -317,6 +327,9 @@ pub(super) const LOG_FIELDS: &[&str] = &[
 ];
 /// Plain log levels.
 pub(super) const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+
+/// What keys of worker pools are of.
+const WORKERS: &[&str] = &["roadrunner"];
 
 const MIB: u64 = 1 << 20;
 const HOUR: u64 = 3_600_000;
@@ -456,7 +469,7 @@ pub(super) const KEYS: &[Key] = &[
     key("route[].interceptors", Kind::Names, "Interceptors on \"route\" that its events pass, in this order.").default("[]"),
     key("route[].pool", Kind::Count(1, 256), "Threads of its own, for a handler that computes long or blocks.").optional("it runs on the shards' threads", "2").unit("threads"),
     // handler
-    key("handler.NAME.kind", Kind::Choice(HANDLER_KINDS), "What it does: a fixed answer, the event's plain yes, its plain no, data back to the caller, or a count.").required("\"static\""),
+    key("handler.NAME.kind", Kind::Choice(HANDLER_KINDS), "What it does: a fixed answer, the event's plain yes, its plain no, data back to the caller, a count, or workers in PHP or another language.").required("\"static\""),
     key("handler.NAME.reply", Kind::Object, "The event's result message; strings may hold {client} {user} {channel} {method} {param.NAME}, expire_in is a duration. Instead of `error` and `disconnect`.").optional("see `error`, `disconnect`", "{ user = \"guest-{client}\" }").of(&["static"]),
     key("handler.NAME.error.code", Kind::ErrorCode, "The code of the error it answers.").required("1403").of(&["static"]),
     key("handler.NAME.error.message", Kind::Text, "The error's text, which the client sees.").required("\"not yours\"").of(&["static"]),
@@ -464,6 +477,36 @@ pub(super) const KEYS: &[Key] = &[
     key("handler.NAME.disconnect.code", Kind::DisconnectCode, "The code of the disconnect it answers; from 4500 SDKs do not come back.").required("4403").of(&["static"]),
     key("handler.NAME.disconnect.reason", Kind::Reason, "The disconnect's reason.").default("\"\"").of(&["static"]),
     key("handler.NAME.extend", Kind::Duration(1000, 720 * HOUR), "By how much it extends a session on refresh and sub_refresh.").default("\"1h\"").of(&["allow"]),
+    key("handler.NAME.command", Kind::Command, "The worker's program and its arguments, never given to a shell.").required("[\"php\", \"app.php\"]").of(WORKERS),
+    key("handler.NAME.relay", Kind::Choice(&["pipes"]), "How frames reach a worker: by its stdin and stdout.").default("\"pipes\"").of(WORKERS),
+    key("handler.NAME.env", Kind::Variables, "Environment variables of the workers, above those of the node; names in capitals.").default("{}").of(WORKERS),
+    key("handler.NAME.dir", Kind::Text, "The folder that workers run in; looked up at each start, so that a changed link is followed.").optional("that of the node", "\"/srv/app/current\"").of(WORKERS),
+    key("handler.NAME.user", Kind::Text, "The user that workers run as, by name or number; the node has to be root then.").optional("that of the node", "\"www-data\"").of(WORKERS),
+    key("handler.NAME.group", Kind::Text, "The group that workers run as, by name or number.").optional("the first group of `user`", "\"www-data\"").of(WORKERS),
+    key("handler.NAME.fence", Kind::Flag, "Whether each request is followed by a question that shows requests passed over and second answers; `false` for workers that take no control frame between requests.").default("true").of(WORKERS),
+    key("handler.NAME.max_frame", Kind::Bytes(1024, 1 << 30), "The longest answer taken from a worker.").default("\"64MiB\"").of(WORKERS),
+    key("handler.NAME.allow_empty", Kind::Flag, "Whether an empty answer may cross; Centrifugo reads one as *allowed* for most events, and refresh as *expired*.").default("false").of(WORKERS),
+    key("handler.NAME.strict_replies", Kind::Flag, "Whether answers that Centrifugo or an SDK would mishandle are refused, as those of other handlers are; else they cross untouched and are told of once.").default("false").of(WORKERS),
+    key("handler.NAME.on", Kind::Events, "The events that the workers know, for SDKs that know fewer: a route with another one stops the start.").optional("all but streams and `raw`", "[\"connect\", \"rpc\"]").of(WORKERS),
+    key("handler.NAME.on_init.command", Kind::Command, "What is run once before the pool starts.").required("[\"php\", \"warmup.php\"]").of(WORKERS),
+    key("handler.NAME.on_init.exec_timeout", Kind::Duration(1, 24 * HOUR), "How long it may take before it is killed.").default("\"60s\"").of(WORKERS),
+    key("handler.NAME.on_init.env", Kind::Variables, "Its environment variables, above those of the node.").default("{}").of(WORKERS),
+    key("handler.NAME.on_init.user", Kind::Text, "The user that it runs as.").optional("that of the node", "\"www-data\"").of(WORKERS),
+    key("handler.NAME.on_init.exit_on_error", Kind::Flag, "Whether the pool does not start if it fails.").default("false").of(WORKERS),
+    key("handler.NAME.pool.num_workers", Kind::Count(0, 500), "Workers kept alive; 0 for one per CPU, at most 500.").default("0").unit("workers").of(WORKERS),
+    key("handler.NAME.pool.max_jobs", Kind::Count(0, 1 << 40), "Events after which a worker is replaced, give or take 14 %; 0 for never.").default("0").unit("events").of(WORKERS),
+    key("handler.NAME.pool.max_queue_size", Kind::Count(0, 10_000_000), "Requests in the pool at once, those at work included; 0 for as many as `limits.in_flight`.").default("0").unit("requests").of(WORKERS),
+    key("handler.NAME.pool.allocate_timeout", Kind::Duration(1, HOUR), "The longest start of a worker, and the longest wait of an event for one; its deadline may be nearer.").default("\"60s\"").of(WORKERS),
+    key("handler.NAME.pool.destroy_timeout", Kind::Duration(1, HOUR), "The longest end of a worker that is asked to leave; 10s at most.").default("\"60s\"").of(WORKERS),
+    key("handler.NAME.pool.reset_timeout", Kind::Duration(1, HOUR), "How long a reset waits for workers that are still at work.").default("\"60s\"").of(WORKERS),
+    key("handler.NAME.pool.stream_timeout", Kind::Duration(1, HOUR), "How long the rest of an answer may take that a worker began to stream, which no event takes.").default("\"60s\"").of(WORKERS),
+    key("handler.NAME.pool.debug", Kind::Flag, "A fresh worker for each event, so that a changed script counts at once.").default("false").of(WORKERS),
+    key("handler.NAME.pool.command", Kind::Command, "The program of this pool, instead of the handler's `command`.").optional("the handler's `command`", "[\"php\", \"app.php\"]").of(WORKERS),
+    key("handler.NAME.pool.supervisor.ttl", Kind::Duration(0, 8760 * HOUR), "The age at which a worker is replaced; 0 for any.").default("\"0s\"").of(WORKERS),
+    key("handler.NAME.pool.supervisor.idle_ttl", Kind::Duration(0, 8760 * HOUR), "Idle time after which a worker that has worked is replaced; 0 for any.").default("\"0s\"").of(WORKERS),
+    key("handler.NAME.pool.supervisor.exec_ttl", Kind::Duration(0, 24 * HOUR), "The longest work on one event: only this kills a worker that runs too long, the caller's deadline does not. 0 for any.").default("\"30s\"").of(WORKERS),
+    key("handler.NAME.pool.supervisor.max_worker_memory", Kind::Count(0, 1 << 30), "Memory at which a worker is replaced once it is free; 0 for any.").default("0").unit("MiB").of(WORKERS),
+    key("handler.NAME.pool.supervisor.watch_tick", Kind::Duration(10, HOUR), "How often age, idle time and memory are looked at.").default("\"5s\"").of(WORKERS),
 ];
 
 #[cfg(test)]

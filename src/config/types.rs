@@ -369,6 +369,93 @@ pub enum HandlerConfig {
     Echo,
     /// `counter`: counts the events of its key.
     Counter,
+    /// `roadrunner`: a pool of worker processes.
+    Workers(Box<WorkersConfig>),
+}
+
+/// A `roadrunner` handler: worker processes and their pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkersConfig {
+    /// Program and arguments, never empty.
+    pub command: Vec<String>,
+    /// Environment variables, names in capitals; values may be secret.
+    pub env: Variables,
+    /// The folder that workers run in.
+    pub dir: Option<PathBuf>,
+    /// The user that workers run as, by name or number.
+    pub user: Option<String>,
+    /// The group that workers run as, by name or number.
+    pub group: Option<String>,
+    /// What is run once before the pool starts.
+    pub on_init: Option<OnInitConfig>,
+    /// Whether requests are fenced.
+    pub fence: bool,
+    /// The longest answer taken from a worker, in bytes.
+    pub max_frame: usize,
+    /// Whether an empty answer may cross.
+    pub allow_empty: bool,
+    /// Whether answers that Centrifugo would mishandle are refused.
+    pub strict_replies: bool,
+    /// The events that the workers know; `None` for all that a pool can answer.
+    pub on: Option<Vec<EventKind>>,
+    /// `pool`
+    pub pool: WorkerPoolConfig,
+}
+
+/// Environment variables, whose `Debug` shows no values.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Variables(pub BTreeMap<String, String>);
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// `on_init` of a `roadrunner` handler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnInitConfig {
+    /// Program and arguments, never empty.
+    pub command: Vec<String>,
+    /// How long it may take.
+    pub exec_timeout: Duration,
+    /// Its environment variables.
+    pub env: Variables,
+    /// The user that it runs as, by name or number.
+    pub user: Option<String>,
+    /// Whether the pool does not start if it fails.
+    pub exit_on_error: bool,
+}
+
+/// `pool` and `pool.supervisor` of a `roadrunner` handler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerPoolConfig {
+    /// Workers kept alive; `None` for one per CPU.
+    pub num_workers: Option<NonZeroUsize>,
+    /// Events after which a worker is replaced; 0 for never.
+    pub max_jobs: u64,
+    /// Requests in the pool at once; `None` for `limits.in_flight`.
+    pub max_queue_size: Option<NonZeroUsize>,
+    /// The longest start of a worker, and the longest wait for one.
+    pub allocate_timeout: Duration,
+    /// The longest end of a worker.
+    pub destroy_timeout: Duration,
+    /// How long a reset waits for workers at work.
+    pub reset_timeout: Duration,
+    /// How long the rest of an unwanted stream may take.
+    pub stream_timeout: Duration,
+    /// A fresh worker for each event.
+    pub debug: bool,
+    /// The age at which a worker is replaced; zero for any.
+    pub ttl: Duration,
+    /// Idle time after which a worker is replaced; zero for any.
+    pub idle_ttl: Duration,
+    /// The longest work on one event; zero for any.
+    pub exec_ttl: Duration,
+    /// MiB of memory at which a worker is replaced; 0 for any.
+    pub max_worker_memory: u64,
+    /// How often age, idle time and memory are looked at.
+    pub watch_tick: Duration,
 }
 
 /// The answer of a `static` handler.

@@ -1,5 +1,6 @@
 //! What a single value must look like: from a TOML value and the kind of its key to a typed one.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub(super) enum Scalar {
     Events(Vec<EventKind>),
     On(On),
     Object(serde_json::Value),
+    Variables(BTreeMap<String, String>),
 }
 
 /// Reads a value in which `${NAME}` and `file:PATH` are already replaced.
@@ -49,6 +51,8 @@ pub(super) fn read(kind: &Kind, node: &Node) -> Result<Scalar, Fault> {
             let read: Result<_, _> = read.iter().map(|text| endpoint(text)).collect();
             read.map(Scalar::Endpoints)
         }
+        Kind::Command => command(&node.value).map(Scalar::Words),
+        Kind::Variables => variables(&node.value).map(Scalar::Variables),
         Kind::Names => Ok(Scalar::Words(texts(&node.value, "names")?)),
         Kind::Words(words) => word_list(&node.value, words),
         Kind::Events => events(&node.value).map(Scalar::Events),
@@ -278,6 +282,51 @@ fn texts(value: &Value, what: &str) -> Result<Vec<String>, Fault> {
         }
         other => Err(wrong_type(other, &format!("a list of {what}"), &fix)),
     }
+}
+
+/// A program and its arguments.
+fn command(value: &Value) -> Result<Vec<String>, Fault> {
+    let words: Vec<String> = match value {
+        Value::Text(text) => text.split_whitespace().map(str::to_owned).collect(),
+        other => texts(other, "words")?,
+    };
+    match words.first() {
+        Some(program) if !program.is_empty() && !words.iter().any(|word| word.contains('\0')) => {
+            Ok(words)
+        }
+        _ => Err(Fault::new(
+            "names no program",
+            "write the program and its arguments, as in [\"php\", \"app.php\"]",
+        )),
+    }
+}
+
+/// Environment variables; numbers and flags are written out, names in capitals.
+fn variables(value: &Value) -> Result<BTreeMap<String, String>, Fault> {
+    let fix = "write names and texts, as in { APP_ENV = \"prod\" }";
+    let Value::Table(children) = value else {
+        return Err(wrong_type(value, "a table of texts", fix));
+    };
+    let mut variables = BTreeMap::new();
+    for (name, child) in children {
+        let text = match &child.value {
+            Value::Text(text) => text.clone(),
+            Value::Int(number) => number.to_string(),
+            Value::Bool(flag) => flag.to_string(),
+            other => {
+                let rule = format!("holds {} under a name", other.type_name());
+                return Err(Fault::new(rule, fix));
+            }
+        };
+        if name.is_empty() || name.contains(['=', '\0']) || text.contains('\0') {
+            return Err(Fault::new("holds what no environment can", fix));
+        }
+        if variables.insert(name.to_uppercase(), text).is_some() {
+            let rule = "holds a name twice, since names are written in capitals";
+            return Err(Fault::new(rule, "give each name once"));
+        }
+    }
+    Ok(variables)
 }
 
 fn word_list(value: &Value, words: &'static [&'static str]) -> Result<Scalar, Fault> {

@@ -146,6 +146,9 @@ pub enum Refusal {
     /// A value has no JSON form.
     #[error("its value has no JSON form: {0}")]
     Unserializable(String),
+    /// The bytes of a request that is passed on are not the method's message.
+    #[error("it is not the message of this method: {0}")]
+    Malformed(String),
     /// The method's name is none.
     #[error("a method is named by letters and digits")]
     BadMethod,

@@ -5,7 +5,8 @@ use super::job::{LaneKeys, name};
 use super::rules::{Ruled, Rules};
 use super::{Pending, Publisher};
 use crate::proto::api;
-use prost::Message;
+use bytes::Bytes;
+use prost::{DecodeError, Message};
 
 /// What is known of a method.
 #[derive(Debug, Clone)]
@@ -93,6 +94,14 @@ macro_rules! methods {
         /// The names of all methods but `Batch`.
         pub(super) const NAMES: &[&str] = &[$($name),*];
 
+        /// What has to be known of an encoded request to send it, if the method is one of these.
+        pub(super) fn by_name(method: &str, message: &Bytes) -> Option<Result<Known, DecodeError>> {
+            $(if method == $name {
+                return Some(Known::of::<api::$request>(message));
+            })*
+            None
+        }
+
         /// The method of a command; empty if none is set.
         pub(super) fn name_of(command: &api::Command) -> MethodName {
             $(if command.$method.is_some() {
@@ -136,6 +145,28 @@ macro_rules! methods {
         impl Ruled for api::$request {}
     };
     (@ruled $request:ident) => {};
+}
+
+/// What has to be known of an encoded request to send it.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// Its method.
+    pub(super) info: MethodInfo,
+    /// The lanes that it takes.
+    pub(super) lanes: LaneKeys,
+    /// Whether it may be sent twice.
+    pub(super) is_safe: bool,
+}
+
+impl Known {
+    fn of<R: Request>(message: &Bytes) -> Result<Self, DecodeError> {
+        let mut request = R::decode(message.clone())?;
+        Ok(Self {
+            info: R::INFO,
+            lanes: lanes_of(&request),
+            is_safe: is_safe_request(&mut request),
+        })
+    }
 }
 
 /// Whether a request may be sent twice: it only reads, or has an idempotency key.

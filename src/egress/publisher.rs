@@ -361,7 +361,7 @@ impl Publisher {
         clippy::needless_pass_by_value,
         reason = "callers make it for this call"
     )]
-    fn send(
+    pub(super) fn send(
         &self,
         method: MethodInfo,
         payload: Bytes,

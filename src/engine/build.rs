@@ -15,6 +15,7 @@ use crate::store::MemoryStore;
 use crate::supervision::{ChildId, Supervisor};
 use crate::trace::Tracer;
 use crate::watchdog::{self, Activities};
+use crate::worker::pools::Pools;
 use arc_swap::ArcSwap;
 use centripeta_cluster::{Ownership, ShardLayout};
 use ractor::Actor;
@@ -109,6 +110,7 @@ impl Engine {
             faults: Faults::default(),
             activities: Arc::clone(&activities),
             limits: Limits::new(&config.limits),
+            pools: Pools::default(),
             node: config.node.into(),
             draining: AtomicBool::new(false),
             closed: AtomicBool::new(false),

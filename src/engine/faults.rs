@@ -25,14 +25,14 @@ pub(crate) struct Faults {
 
 /// Counts lines of one kind and lets one through at most every [`PAUSE`].
 #[derive(Debug, Default)]
-struct Throttle {
+pub(crate) struct Throttle {
     count: AtomicU64,
     last: Mutex<Option<Instant>>,
 }
 
 impl Throttle {
     /// How many there were since the last line, if it is time for another.
-    fn pass(&self) -> Option<u64> {
+    pub(crate) fn pass(&self) -> Option<u64> {
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

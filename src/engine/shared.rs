@@ -13,6 +13,7 @@ use crate::region::Shard;
 use crate::store::MemoryStore;
 use crate::trace::Tracer;
 use crate::watchdog::{Activities, Beat};
+use crate::worker::pools::Pools;
 use arc_swap::ArcSwap;
 use centripeta_cluster::{Ownership, ShardLayout};
 use std::sync::Arc;
@@ -103,6 +104,8 @@ pub(crate) struct Shared {
     pub(crate) faults: Faults,
     /// Names for the watchdog.
     pub(crate) activities: Arc<Activities>,
+    /// Pools of worker processes that run.
+    pub(crate) pools: Pools,
     /// The node's name.
     pub(crate) node: Arc<str>,
     /// Whether new events are refused.

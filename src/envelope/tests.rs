@@ -150,6 +150,7 @@ fn debug_shows_neither_message_nor_metadata() {
         method: String::new(),
         raw,
         metadata,
+        authority: None,
         timeout: None,
         inbound: None,
         permit: None,

@@ -18,6 +18,7 @@ use crate::reply::StreamOpen;
 use crate::trace::Arrival;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http::uri::Authority;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use pin_project_lite::pin_project;
@@ -120,15 +121,18 @@ impl GrpcIngress {
         };
         if kind == EventKind::StreamBidirectional {
             let this = self.clone();
-            return Serving::general(this.serve_general(kind, method, timeout, request));
+            let call = this.serve_general(kind, method, timeout, None, request);
+            return Serving::general(call);
         }
         let (parts, body) = request.into_parts();
+        let authority = parts.uri.into_parts().authority;
         let may_be_compressed = is_compressed(&parts.headers);
         let metadata = parts.headers;
         let head = Head {
             kind,
             method,
             metadata,
+            authority,
             timeout,
             may_be_compressed,
         };
@@ -144,6 +148,7 @@ impl GrpcIngress {
         kind: EventKind,
         method: String,
         timeout: Option<Duration>,
+        authority: Option<Authority>,
         request: Request<B>,
     ) -> Response<Body>
     where
@@ -156,6 +161,7 @@ impl GrpcIngress {
             kind,
             method,
             timeout,
+            authority,
             is_read: &is_read,
         };
         let response = match kind {
@@ -299,6 +305,7 @@ struct Call<'a> {
     kind: EventKind,
     method: String,
     timeout: Option<Duration>,
+    authority: Option<Authority>,
     /// Set once the call is here; of others than two-way streams, once its message is.
     is_read: &'a AtomicBool,
 }
@@ -312,6 +319,7 @@ impl Call<'_> {
             method: std::mem::take(&mut self.method),
             raw,
             metadata: metadata.into_headers(),
+            authority: self.authority.take(),
             timeout: self.timeout,
             inbound: None,
             permit: None,
@@ -405,6 +413,7 @@ impl<'a> StreamingService<Bytes> for Call<'a> {
                 method,
                 raw,
                 metadata,
+                authority: None,
                 timeout,
                 inbound,
                 permit,

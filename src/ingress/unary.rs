@@ -16,6 +16,7 @@ use crate::trace::Arrival;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::Full;
@@ -38,6 +39,8 @@ pub(crate) struct Head {
     /// For raw events, the name of the method.
     pub(crate) method: String,
     pub(crate) metadata: HeaderMap,
+    /// The host that the caller named.
+    pub(crate) authority: Option<Authority>,
     pub(crate) timeout: Option<Duration>,
     /// Whether the message may be compressed.
     pub(crate) may_be_compressed: bool,
@@ -208,6 +211,7 @@ fn begin<B>(
         kind,
         method,
         metadata,
+        authority,
         timeout,
         may_be_compressed: _,
     } = head;
@@ -217,7 +221,7 @@ fn begin<B>(
         let call = Box::pin(
             ingress
                 .clone()
-                .serve_general(kind, method, timeout, request),
+                .serve_general(kind, method, timeout, authority, request),
         );
         return Ok(State::General { call });
     }
@@ -227,6 +231,7 @@ fn begin<B>(
         method,
         raw,
         metadata,
+        authority,
         timeout,
         inbound,
         permit,

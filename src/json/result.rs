@@ -54,6 +54,7 @@ fn intent(kind: EventKind, what: &str, text: &str) -> Result<Intent, Error> {
         anonymous: kind == EventKind::Connect && said("user", Value::from("")),
         never_expires: kind == EventKind::SubRefresh && said("expire_at", Value::from(0)),
         null_payloads: true,
+        untouched: false,
         flaw: None,
     })
 }

@@ -21,7 +21,7 @@ pub(super) const OUTCOMES: [&str; 14] = [
 ];
 
 /// Why events are refused, in the order of the cells.
-pub(super) const REASONS: [&str; 13] = [
+pub(super) const REASONS: [&str; 15] = [
     "in_flight",
     "in_flight_bytes",
     "streams",
@@ -35,6 +35,8 @@ pub(super) const REASONS: [&str; 13] = [
     "unauthenticated",
     "undecodable",
     "memory",
+    "worker",
+    "workers",
 ];
 
 /// Who ended a stream, in the order of the cells.
@@ -91,6 +93,7 @@ impl From<&Failure> for End {
                     Unavailable::Parked => 7,
                     Unavailable::Crashed => 8,
                     Unavailable::NoOwner => 9,
+                    Unavailable::Worker => 13,
                 },
             ),
             Failure::Overloaded(which) => Self::refused(
@@ -103,6 +106,7 @@ impl From<&Failure> for End {
                     Overloaded::Shard => 4,
                     Overloaded::Rate => 5,
                     Overloaded::Memory => 12,
+                    Overloaded::Workers => 14,
                 },
             ),
             Failure::Undecodable(_) => Self::refused(9, 11),
@@ -155,6 +159,7 @@ mod tests {
             (Unavailable::Parked, "parked"),
             (Unavailable::Crashed, "crashed"),
             (Unavailable::NoOwner, "no_owner"),
+            (Unavailable::Worker, "worker"),
         ];
         let overloaded = [
             (Overloaded::InFlight, "in_flight"),
@@ -164,6 +169,7 @@ mod tests {
             (Overloaded::Shard, "shard"),
             (Overloaded::Rate, "rate"),
             (Overloaded::Memory, "memory"),
+            (Overloaded::Workers, "workers"),
         ];
         failures.extend(unavailable.map(|(why, reason)| (Failure::Unavailable(why), Some(reason))));
         failures.extend(overloaded.map(|(why, reason)| (Failure::Overloaded(why), Some(reason))));

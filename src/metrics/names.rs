@@ -65,7 +65,7 @@ metrics! {
     DURATIONS = Histogram "centripeta_event_duration_seconds" ["kind", "route", "handler", "outcome"]
         "Time from the arrival of an event to its answer, of streams to their acceptance. Events that were refused on arrival took no time and are not here.";
     REFUSED = Counter "centripeta_refused_total" ["reason"]
-        "Events that were refused, whatever their kind: by a limit (`in_flight`, `in_flight_bytes`, `streams`, `lane`, `shard`, `memory`, `rate`), since nobody can run them now (`draining`, `parked`, `crashed`, `no_owner`), or as no proper request (`unauthenticated`, `undecodable`).";
+        "Events that were refused, whatever their kind: by a limit (`in_flight`, `in_flight_bytes`, `streams`, `lane`, `shard`, `memory`, `rate`, `workers`: a full worker pool), since nobody can run them now (`draining`, `parked`, `crashed`, `no_owner`, `worker`: its process was lost), or as no proper request (`unauthenticated`, `undecodable`).";
     IN_FLIGHT = Gauge "centripeta_in_flight_events" []
         "Events being worked on.";
     IN_FLIGHT_BYTES = Gauge "centripeta_in_flight_bytes" []
@@ -118,6 +118,24 @@ metrics! {
         "The limits of the queue, by their key under `centrifugo` in `node.toml`.";
     ENDPOINT_UP = Gauge "centripeta_publisher_endpoint_up" ["endpoint"]
         "1 while calls go to this endpoint of `centrifugo.api`; 0 while it is unreachable or lets calls wait.";
+    WORKERS = Gauge "centripeta_workers" ["handler", "state"]
+        "Worker processes of `roadrunner` handlers, by their state.";
+    WORKER_MEMORY = Gauge "centripeta_worker_memory_bytes" ["handler"]
+        "Memory that the workers of a handler hold together (resident set).";
+    WORKER_REQUESTS = Gauge "centripeta_worker_requests" ["handler"]
+        "Requests in a handler's pool, those that wait and those at work.";
+    WORKER_JOBS = Gauge "centripeta_worker_jobs" ["handler"]
+        "Requests that the workers of now have been given since they were started.";
+    WORKER_RESTARTS = Counter "centripeta_worker_restarts_total" ["handler"]
+        "Workers that are gone while their pool runs, whatever the reason; another takes the place of each.";
+    WORKER_LATE = Counter "centripeta_worker_late_answers_total" ["handler"]
+        "Answers that came when the caller had its own already: its deadline was over, or it went away.";
+    WORKER_DROPPED = Counter "centripeta_worker_dropped_requests_total" ["handler"]
+        "Requests that a worker read and did not answer; known where requests are fenced.";
+    WORKER_REFUSED = Counter "centripeta_worker_refused_total" ["handler", "reason"]
+        "Requests that a pool refused: `queue_size`, there were `max_queue_size` in it; `no_free_workers`, none became free within `allocate_timeout`.";
+    WORKER_FLAWS = Counter "centripeta_worker_flawed_answers_total" ["handler"]
+        "Answers that crossed as they are though Centrifugo or an SDK would mishandle them; the log tells of each kind once.";
     TRACE_SPANS = Counter "centripeta_trace_spans_total" ["result"]
         "Spans of traces (`log.otlp`), by what became of them: `exported`; `dropped`, since the collector is slower than they come or the node ended; `failed`, since the collector was not there or did not take them.";
 }

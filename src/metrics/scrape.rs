@@ -12,6 +12,7 @@ use crate::egress::{Publisher, tally};
 use crate::engine::Engine;
 use crate::engine::shared::Shared;
 use crate::event::EventKind;
+use crate::worker::info::WorkerState;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ pub(crate) fn page(engine: &Engine) -> Option<String> {
     streams(&mut page, shared);
     cores(&mut page, shared);
     publisher(&mut page, &shared.egress.publisher);
+    workers(&mut page, shared);
     traces(&mut page, shared);
     Some(page.into_text())
 }
@@ -250,6 +252,60 @@ fn streams(page: &mut Page, shared: &Shared) {
             let count: u64 = cells.map(|core| core.stream_ends[two_way][at].get()).sum();
             samples.value(&[kind.name(), reason], count);
         }
+    }
+}
+
+fn workers(page: &mut Page, shared: &Shared) {
+    let pools = shared.pools.all();
+    let rolls: Vec<_> = pools
+        .iter()
+        .map(|pool| (pool, pool.roll().workers))
+        .collect();
+    let mut samples = page.metric(&names::WORKERS);
+    for (pool, workers) in &rolls {
+        for state in WorkerState::ALL {
+            let of = workers.iter().filter(|worker| worker.state() == state);
+            let count = of.count();
+            if count > 0 || matches!(state, WorkerState::Ready | WorkerState::Working) {
+                samples.value(&[pool.name(), state.name()], count);
+            }
+        }
+    }
+    let mut samples = page.metric(&names::WORKER_MEMORY);
+    for (pool, workers) in &rolls {
+        let memory = workers.iter().filter_map(|worker| worker.memory());
+        samples.value(&[pool.name()], memory.sum::<u64>());
+    }
+    let mut samples = page.metric(&names::WORKER_REQUESTS);
+    for pool in &pools {
+        samples.value(&[pool.name()], pool.requests());
+    }
+    let mut samples = page.metric(&names::WORKER_JOBS);
+    for (pool, workers) in &rolls {
+        let jobs = workers.iter().map(|worker| worker.jobs());
+        samples.value(&[pool.name()], jobs.sum::<u64>());
+    }
+    let mut samples = page.metric(&names::WORKER_RESTARTS);
+    for pool in &pools {
+        samples.value(&[pool.name()], pool.counts().restarts.get());
+    }
+    let mut samples = page.metric(&names::WORKER_LATE);
+    for pool in &pools {
+        samples.value(&[pool.name()], pool.counts().late.get());
+    }
+    let mut samples = page.metric(&names::WORKER_DROPPED);
+    for pool in &pools {
+        samples.value(&[pool.name()], pool.counts().dropped.get());
+    }
+    let mut samples = page.metric(&names::WORKER_REFUSED);
+    for pool in &pools {
+        let counts = pool.counts();
+        samples.value(&[pool.name(), "queue_size"], counts.refused.get());
+        samples.value(&[pool.name(), "no_free_workers"], counts.waited_out.get());
+    }
+    let mut samples = page.metric(&names::WORKER_FLAWS);
+    for pool in &pools {
+        samples.value(&[pool.name()], pool.flaws().count());
     }
 }
 

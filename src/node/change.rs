@@ -1,12 +1,13 @@
 //! Another configuration for a node that runs: made ready as a whole, then applied as a whole.
 
-use super::{Node, NodeError, connection_limits, engine_limits};
+use super::{Node, NodeError, connection_limits, engine_limits, workers};
 use crate::config::Config;
 use crate::egress::Reconfigured;
 use crate::engine::replace::Prepared;
 use crate::engine::{Engine, EngineLimits};
 use crate::ingress::listener::ConnectionLimits;
 use crate::router::Router;
+use crate::worker::handler::Workers;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ pub(crate) struct Change {
     engine: Engine,
     limits: EngineLimits,
     plan: Prepared,
+    workers: Vec<Arc<Workers>>,
     publisher: Reconfigured,
     sampling: f64,
     connections: ConnectionLimits,
@@ -29,11 +31,13 @@ impl Node {
     /// # Errors
     /// The router contradicts itself, threads can't be started, certificates can't be read.
     pub(crate) fn prepare(&self, config: &Config, router: Router) -> Result<Change, NodeError> {
+        let workers = router.workers.clone();
         let publisher = self.publisher.prepare(&config.centrifugo);
         Ok(Change {
             engine: self.engine.clone(),
             limits: engine_limits(config),
             plan: self.engine.prepare(router)?,
+            workers,
             publisher: publisher.map_err(NodeError::Centrifugo)?,
             sampling: config.log.sampling,
             connections: connection_limits(config),
@@ -43,6 +47,14 @@ impl Node {
 }
 
 impl Change {
+    /// Starts the workers that it brings, beside those that run, and waits until they are there.
+    ///
+    /// # Errors
+    /// They do not come up; dropped, the change ends those that did.
+    pub(crate) async fn start_workers(&self) -> Result<(), NodeError> {
+        workers::bring_up(&self.workers).await
+    }
+
     /// Runs it. Nothing can fail any more; events that are in go on as they came in.
     pub(crate) fn apply(self) {
         self.engine.set_limits(&self.limits);
@@ -50,5 +62,7 @@ impl Change {
         self.publisher.apply();
         self.engine.shared.tracer.set_sampling(self.sampling);
         self.plan.run();
+        let pools = workers::pools(&self.workers);
+        self.engine.shared.pools.set(&pools);
     }
 }

@@ -22,14 +22,16 @@ fn next_failure(after: Option<&Failure>) -> Option<Failure> {
         Some(Failure::Unavailable(Unavailable::Draining)) => unavailable(Unavailable::Parked),
         Some(Failure::Unavailable(Unavailable::Parked)) => unavailable(Unavailable::Crashed),
         Some(Failure::Unavailable(Unavailable::Crashed)) => unavailable(Unavailable::NoOwner),
-        Some(Failure::Unavailable(Unavailable::NoOwner)) => overloaded(Overloaded::InFlight),
+        Some(Failure::Unavailable(Unavailable::NoOwner)) => unavailable(Unavailable::Worker),
+        Some(Failure::Unavailable(Unavailable::Worker)) => overloaded(Overloaded::InFlight),
         Some(Failure::Overloaded(Overloaded::InFlight)) => overloaded(Overloaded::InFlightBytes),
         Some(Failure::Overloaded(Overloaded::InFlightBytes)) => overloaded(Overloaded::Streams),
         Some(Failure::Overloaded(Overloaded::Streams)) => overloaded(Overloaded::Lane),
         Some(Failure::Overloaded(Overloaded::Lane)) => overloaded(Overloaded::Shard),
         Some(Failure::Overloaded(Overloaded::Shard)) => overloaded(Overloaded::Memory),
         Some(Failure::Overloaded(Overloaded::Memory)) => overloaded(Overloaded::Rate),
-        Some(Failure::Overloaded(Overloaded::Rate)) => Some(Failure::Undecodable(secret())),
+        Some(Failure::Overloaded(Overloaded::Rate)) => overloaded(Overloaded::Workers),
+        Some(Failure::Overloaded(Overloaded::Workers)) => Some(Failure::Undecodable(secret())),
         Some(Failure::Undecodable(_)) => Some(Failure::BadData(secret())),
         Some(Failure::BadData(_)) => Some(Failure::NoRoute),
         Some(Failure::NoRoute) => Some(Failure::Unauthenticated),
@@ -53,7 +55,8 @@ fn failure_row(failure: &Failure) -> Row {
             Unavailable::Draining
             | Unavailable::Parked
             | Unavailable::Crashed
-            | Unavailable::NoOwner,
+            | Unavailable::NoOwner
+            | Unavailable::Worker,
         ) => Row::all("Unavailable"),
         Failure::Overloaded(
             Overloaded::InFlight
@@ -62,7 +65,8 @@ fn failure_row(failure: &Failure) -> Row {
             | Overloaded::Lane
             | Overloaded::Shard
             | Overloaded::Memory
-            | Overloaded::Rate,
+            | Overloaded::Rate
+            | Overloaded::Workers,
         ) => Row {
             refresh: "Unavailable",
             stream: "Unavailable",
@@ -133,7 +137,7 @@ impl Row {
 #[test]
 fn every_failure_of_every_kind_has_its_answer_of_the_table() {
     let failures = failures();
-    assert_eq!(failures.len(), 20);
+    assert_eq!(failures.len(), 22);
     for failure in failures {
         let row = failure_row(&failure);
         for kind in EventKind::ALL {

@@ -60,6 +60,8 @@ impl Operator<'_> {
         let (router, kept) = self.assemble(&loaded.config, &comparison.effective)?;
         let change = node.prepare(&comparison.effective, router);
         let change = change.map_err(|error| of_node(&error))?;
+        let started = change.start_workers().await;
+        started.map_err(|error| of_node(&error))?;
         let effective = comparison.effective;
         let level = self.telemetry.level();
         if effective.log.level != level {
@@ -161,6 +163,7 @@ fn of_node(error: &NodeError) -> Refused {
         NodeError::Tls(_) | NodeError::Centrifugo(_) | NodeError::Collector(_) => {
             "name PEM files that can be read and belong together"
         }
+        NodeError::Workers(_) => "mend the command of the handler named; its old workers go on",
         NodeError::Threads(_) => "let the process have more threads",
     };
     let (what, help) = (error.to_string(), help.to_owned());

@@ -440,9 +440,34 @@ const BAD: &[(&str, &str, &str)] = &[
         "from 1",
     ),
     (
-        "[handler.x]\nkind = \"roadrunner\"\ncommand = \"php\"",
-        "handler.x.kind = \"roadrunner\" (node.toml:2): the kind `roadrunner` is not part of this version",
+        "[handler.x]\nkind = \"grpc\"\nendpoints = []",
+        "handler.x.kind = \"grpc\" (node.toml:2): the kind `grpc` is not part of this version",
         "remove",
+    ),
+    (
+        "[handler.x]\nkind = \"roadrunner\"\ncommand = \" \"",
+        "handler.x.command = \" \" (node.toml:3): names no program",
+        "write the program and its arguments",
+    ),
+    (
+        "[handler.x]\nkind = \"roadrunner\"\ncommand = \"php\"\nrelay = \"unix:///run/x.sock\"",
+        "handler.x.relay = \"unix:///run/x.sock\" (node.toml:4): must be one of pipes",
+        "pipes",
+    ),
+    (
+        "[handler.x]\nkind = \"roadrunner\"\ncommand = \"php\"\nenv = { a = [1] }",
+        "handler.x.env (node.toml:4): holds a list under a name",
+        "APP_ENV",
+    ),
+    (
+        "[handler.x]\nkind = \"roadrunner\"\ncommand = \"php\"\n[handler.x.pool.dynamic_allocator]\nmax_workers = 9",
+        "handler.x.pool.dynamic_allocator (node.toml:4): is not part of this version",
+        "remove",
+    ),
+    (
+        "[handler.x]\nkind = \"roadrunner\"\ncommand = \"php\"\npool.num_worker = 3",
+        "handler.x.pool.num_worker (node.toml:4): is not a key",
+        "did you mean `handler.x.pool.num_workers`?",
     ),
     (
         "[handler.x]\nkind = \"static\"",

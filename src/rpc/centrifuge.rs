@@ -1,0 +1,174 @@
+//! `centrifuge.*`: Centrifugo's server API, passed on.
+
+use super::Codec;
+use crate::egress::{Error, Publisher};
+use crate::proto::api;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use prost::Message;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// Fields of requests and results that hold a payload: Go writes them as base64.
+const PAYLOADS: [&str; 5] = ["data", "info", "conn_info", "chan_info", "params"];
+
+/// Names of gRPC statuses by their number.
+const STATUSES: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
+/// One call; the method is written without `centrifuge.`.
+pub(super) async fn call(
+    publisher: &Publisher,
+    method: &str,
+    codec: Codec,
+    body: Bytes,
+) -> Result<Bytes, String> {
+    let named = method.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !named || !method.starts_with(|first: char| first.is_ascii_uppercase()) {
+        return Err(format!("rpc: can't find method centrifuge.{method}"));
+    }
+    match codec {
+        Codec::Proto => forward(publisher, method, body).await,
+        Codec::Json => json(publisher, method, &body).await,
+        _ => Err("unknown Raw payload type".to_owned()),
+    }
+}
+
+async fn forward(publisher: &Publisher, method: &str, body: Bytes) -> Result<Bytes, String> {
+    publisher
+        .forward(method, body)
+        .await
+        .map_err(|why| text(method, &why))
+}
+
+/// The error of a call in the words of gRPC's Go client.
+fn text(method: &str, why: &Error) -> String {
+    let status = |number: usize, text: String| {
+        let name = STATUSES.get(number).copied().unwrap_or("Unknown");
+        format!("rpc error: code = {name} desc = {text}")
+    };
+    match why {
+        Error::Refused { .. } => {
+            format!(
+                "goridge_read_request_body: proto: cannot parse invalid wire-format data: {why}"
+            )
+        }
+        Error::Unsupported { .. } => status(12, format!("method {method} not implemented")),
+        Error::Unauthenticated => status(16, why.to_string()),
+        Error::Timeout { .. } => status(4, "context deadline exceeded".to_owned()),
+        Error::Overloaded { .. } => status(8, why.to_string()),
+        Error::Status {
+            status: number,
+            message,
+            ..
+        } => status(usize::try_from(*number).unwrap_or(2), message.clone()),
+        other => status(14, other.to_string()),
+    }
+}
+
+/// The methods that PHP's SDK has, as JSON; payloads are base64, as Go writes bytes.
+async fn json(publisher: &Publisher, method: &str, body: &[u8]) -> Result<Bytes, String> {
+    macro_rules! by_name {
+        ($($name:literal: $request:ident -> $response:ident;)*) => {
+            match method {
+                $($name => {
+                    let request: api::$request = read(body)?;
+                    let bytes = request.encode_to_vec().into();
+                    let response = forward(publisher, method, bytes).await?;
+                    let response = api::$response::decode(response).map_err(|why| why.to_string())?;
+                    write(&response)
+                })*
+                _ => Err(format!(
+                    "centrifuge.{method} is not spoken as JSON; call it by the protobuf codec"
+                )),
+            }
+        };
+    }
+    by_name! {
+        "Publish": PublishRequest -> PublishResponse;
+        "Broadcast": BroadcastRequest -> BroadcastResponse;
+        "Subscribe": SubscribeRequest -> SubscribeResponse;
+        "Unsubscribe": UnsubscribeRequest -> UnsubscribeResponse;
+        "Disconnect": DisconnectRequest -> DisconnectResponse;
+        "Refresh": RefreshRequest -> RefreshResponse;
+        "Presence": PresenceRequest -> PresenceResponse;
+        "PresenceStats": PresenceStatsRequest -> PresenceStatsResponse;
+        "Channels": ChannelsRequest -> ChannelsResponse;
+        "BlockUser": BlockUserRequest -> BlockUserResponse;
+        "UnblockUser": UnblockUserRequest -> UnblockUserResponse;
+    }
+}
+
+type Fields = BTreeMap<String, Box<RawValue>>;
+
+/// A request: its payloads become what they hold.
+fn read<R: DeserializeOwned>(body: &[u8]) -> Result<R, String> {
+    let wrong = |why: serde_json::Error| format!("goridge_read_request_body: json: {why}");
+    let mut fields: Fields = serde_json::from_slice(body).map_err(wrong)?;
+    for (name, value) in &mut fields {
+        if !PAYLOADS.contains(&name.as_str()) {
+            continue;
+        }
+        let encoded: String = serde_json::from_str(value.get()).map_err(wrong)?;
+        let illegal = |why: &str| {
+            format!("goridge_read_request_body: json: {name}: {why}; it must be JSON in base64")
+        };
+        let bytes = STANDARD
+            .decode(encoded)
+            .map_err(|why| illegal(&why.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|why| illegal(&why.to_string()))?;
+        *value = RawValue::from_string(text).map_err(|why| illegal(&why.to_string()))?;
+    }
+    let whole = serde_json::to_vec(&fields).map_err(wrong)?;
+    serde_json::from_slice(&whole).map_err(wrong)
+}
+
+/// A response: what its payloads hold becomes base64.
+fn write<R: Serialize>(response: &R) -> Result<Bytes, String> {
+    let text = serde_json::to_string(response).map_err(|why| why.to_string())?;
+    let value = RawValue::from_string(text).map_err(|why| why.to_string())?;
+    Ok(Bytes::from(encoded(&value).get().to_owned()))
+}
+
+/// The same value with the payloads in it, however deep, as base64.
+fn encoded(value: &RawValue) -> Box<RawValue> {
+    let again = |text: Result<String, serde_json::Error>| {
+        let raw = text.and_then(RawValue::from_string);
+        // What was JSON stays JSON.
+        raw.unwrap_or_else(|_| value.to_owned())
+    };
+    if let Ok(mut fields) = serde_json::from_str::<Fields>(value.get()) {
+        for (name, inner) in &mut fields {
+            *inner = match PAYLOADS.contains(&name.as_str()) {
+                true => again(serde_json::to_string(&STANDARD.encode(inner.get()))),
+                false => encoded(inner),
+            };
+        }
+        return again(serde_json::to_string(&fields));
+    }
+    if let Ok(items) = serde_json::from_str::<Vec<Box<RawValue>>>(value.get()) {
+        let items: Vec<Box<RawValue>> = items.iter().map(|item| encoded(item)).collect();
+        return again(serde_json::to_string(&items));
+    }
+    value.to_owned()
+}

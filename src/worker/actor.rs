@@ -1,0 +1,292 @@
+//! A worker as an actor: it starts the process, shakes hands, and sees to its end.
+
+use super::info::{WorkerInfo, WorkerState};
+use super::link::{Link, LinkError, Relay};
+use super::pool::PoolMessage;
+use super::process::{self, CommandSpec, Process, Stdout};
+use super::queue::Queue;
+use super::stderr::Stderr;
+use crate::goridge::{Flags, Frame};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use serde::Deserialize;
+use std::io;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::process::Child;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// What a worker is told.
+#[derive(Debug)]
+pub(crate) enum WorkerMessage {
+    /// It is idle and is to leave; the reason is empty where nothing is wrong.
+    Retire(Box<Link>, String),
+    /// It is to be killed, for this reason.
+    Kill(String),
+    /// Its process has ended.
+    Exited(io::Result<ExitStatus>),
+}
+
+/// What a worker needs.
+#[derive(Debug)]
+pub(crate) struct WorkerArgs {
+    /// Its number.
+    pub(crate) id: u64,
+    /// The pool's name.
+    pub(crate) pool: Arc<str>,
+    /// How it is started.
+    pub(crate) command: CommandSpec,
+    /// How long start and handshake may take.
+    pub(crate) allocate_timeout: Duration,
+    /// How long it may take to leave when asked.
+    pub(crate) stop_timeout: Duration,
+    /// The events that it may do; 0 for any number.
+    pub(crate) max_jobs: u64,
+    /// The longest payload that is taken from it, in bytes.
+    pub(crate) max_frame: usize,
+    /// Where it serves.
+    pub(crate) queue: Arc<Queue>,
+    /// Who is told that it is up.
+    pub(crate) parent: ActorRef<PoolMessage>,
+}
+
+/// Why a worker did not come up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SpawnError {
+    /// The system can't start it.
+    #[error("WorkerAllocate: {0}")]
+    Start(#[from] io::Error),
+    /// It did not answer in time.
+    #[error("WorkerAllocate: no answer within {0:?} (`allocate_timeout`){1}")]
+    Silent(Duration, String),
+    /// It ended, or wrote something else.
+    #[error("WorkerAllocate: {0}{1}")]
+    Link(LinkError, String),
+    /// It answered something else than its pid.
+    #[error("WorkerAllocate: {0}{1}")]
+    Answer(&'static str, String),
+}
+
+/// The actor.
+#[derive(Debug)]
+pub(crate) struct Worker;
+
+/// A worker whose process runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    info: Arc<WorkerInfo>,
+    pool: Arc<str>,
+    keeper: mpsc::UnboundedSender<Order>,
+    stderr: Stderr,
+    why: String,
+}
+
+/// What the keeper of a process is told.
+#[derive(Debug)]
+enum Order {
+    Stop(Box<Link>),
+    Kill,
+}
+
+impl Actor for Worker {
+    type Msg = WorkerMessage;
+    type State = Running;
+    type Arguments = WorkerArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<WorkerMessage>,
+        args: WorkerArgs,
+    ) -> Result<Running, ActorProcessingErr> {
+        let process = process::start(args.command.clone(), Stdout::Pipes).await;
+        let process = process.map_err(SpawnError::from)?;
+        let Process {
+            child,
+            pid,
+            pipes,
+            stderr,
+        } = process;
+        let stderr = Stderr::follow(stderr, Arc::clone(&args.pool), pid)?;
+        let info = WorkerInfo::new(args.id, pid, args.max_jobs, myself.clone());
+        let info = Arc::new(info);
+        let Some((read, write)) = pipes else {
+            return Err(SpawnError::from(io::Error::other("no pipes")).into());
+        };
+        let relay = Relay::Pipes(read, Arc::new(write));
+        let link = Link::new(Arc::clone(&info), relay, args.max_frame).map_err(SpawnError::from)?;
+        let (keeper, orders) = mpsc::unbounded_channel();
+        tokio::spawn(keep(child, orders, args.stop_timeout, myself));
+        let running = Running {
+            info,
+            pool: args.pool,
+            keeper,
+            stderr,
+            why: String::new(),
+        };
+        match timeout(args.allocate_timeout, handshake(link)).await {
+            Ok(Ok(link)) => {
+                running.info.go(WorkerState::Ready);
+                let up = PoolMessage::Up(args.id, Arc::clone(&running.info));
+                // A pool that is gone has closed its queue, which sends the worker away.
+                drop(args.parent.cast(up));
+                args.queue.give_back(link);
+                Ok(running)
+            }
+            failed => {
+                running.order(Order::Kill);
+                let said = running.stderr.last_words().await;
+                let said = match said.as_str() {
+                    "" => String::new(),
+                    said => format!("; on stderr: {said}"),
+                };
+                Err(match failed {
+                    Ok(Err(Handshake::Link(why))) => SpawnError::Link(why, said),
+                    Ok(Err(Handshake::Answer(why))) => SpawnError::Answer(why, said),
+                    _ => SpawnError::Silent(args.allocate_timeout, said),
+                }
+                .into())
+            }
+        }
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<WorkerMessage>,
+        message: WorkerMessage,
+        state: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            WorkerMessage::Retire(link, why) => {
+                state.info.go(WorkerState::Stopping);
+                state.blame(why);
+                state.order(Order::Stop(link));
+            }
+            WorkerMessage::Kill(why) => {
+                state.blame(why);
+                state.order(Order::Kill);
+            }
+            WorkerMessage::Exited(status) => {
+                state.info.go(WorkerState::Stopped);
+                let how = match status {
+                    Ok(status) => status.to_string(),
+                    Err(why) => format!("its end is not known: {why}"),
+                };
+                let words = state.stderr.last_words().await;
+                state.info.ended(&how, &words);
+                let (pool, pid, jobs) = (&*state.pool, state.info.pid, state.info.jobs());
+                let why = state.why.as_str();
+                match (why, how.as_str()) {
+                    ("", "exit status: 0") => {
+                        tracing::debug!(pool, pid, jobs, "a worker has left");
+                    }
+                    _ => tracing::warn!(
+                        pool,
+                        pid,
+                        jobs,
+                        how,
+                        stderr = words,
+                        "a worker is gone: {why}"
+                    ),
+                }
+                myself.stop(Some(how));
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<WorkerMessage>,
+        _: SupervisionEvent,
+        _: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        // A worker has no children of this kind.
+        Ok(())
+    }
+}
+
+impl Running {
+    /// Keeps the first reason.
+    fn blame(&mut self, why: String) {
+        if self.why.is_empty() {
+            self.why = why;
+        }
+    }
+
+    fn order(&self, order: Order) {
+        // A keeper that is gone has seen the end.
+        drop(self.keeper.send(order));
+    }
+}
+
+/// Waits for the end of a process, and brings it about when told.
+async fn keep(
+    mut child: Child,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    stop_timeout: Duration,
+    actor: ActorRef<WorkerMessage>,
+) {
+    let mut kill_at: Option<Instant> = None;
+    // Kept until the end: some workers spin when their line is cut.
+    let mut line: Option<Box<Link>> = None;
+    let status = loop {
+        let late = async {
+            match kill_at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            status = child.wait() => break status,
+            order = orders.recv() => match order {
+                Some(Order::Stop(link)) if line.is_none() => {
+                    kill_at = Some(Instant::now() + stop_timeout);
+                    let link = line.insert(link);
+                    // Encoding a short frame does not fail; a worker that is gone needs no word.
+                    let _ = Frame::stop().encode(link.output());
+                    drop(timeout(stop_timeout, link.flush()).await);
+                }
+                Some(Order::Stop(_)) => {}
+                // The actor is gone: so must be the process.
+                Some(Order::Kill) | None => {
+                    process::kill_group(&child);
+                    break child.wait().await;
+                }
+            },
+            () = late => {
+                process::kill_group(&child);
+                break child.wait().await;
+            }
+        }
+    };
+    // An actor that has stopped needs no word.
+    drop(actor.cast(WorkerMessage::Exited(status)));
+}
+
+enum Handshake {
+    Link(LinkError),
+    Answer(&'static str),
+}
+
+/// Asks for the worker's pid, which says that it is ready.
+async fn handshake(mut link: Link) -> Result<Link, Handshake> {
+    #[derive(Deserialize)]
+    struct Pid {
+        pid: i64,
+    }
+    // A short frame always fits.
+    let _ = Frame::pid(std::process::id()).encode(link.output());
+    link.flush().await.map_err(Handshake::Link)?;
+    let frame = link.frame().await.map_err(Handshake::Link)?;
+    if !frame.flags.has(Flags::CONTROL) {
+        return Err(Handshake::Answer(
+            "unexpected response, header is missing, no CONTROL flag",
+        ));
+    }
+    match serde_json::from_slice::<Pid>(&frame.payload) {
+        Err(_) => Err(Handshake::Answer("its pid is no JSON")),
+        Ok(answer) if answer.pid <= 0 => Err(Handshake::Answer("pid should be greater than 0")),
+        Ok(_) => Ok(link),
+    }
+}

@@ -1,0 +1,373 @@
+//! The handler `roadrunner`: an event's bytes to a worker, and the worker's answer untouched back.
+//!
+//! It is made with the configuration and started with the node: `check-config` and `explain` start
+//! nothing. Its pool ends when the last event that has it is done, which is how a reload gives up an
+//! old one.
+
+use super::context;
+use super::init::{self, Init, InitError};
+use super::owner::{self, OwnerError};
+use super::pool::{PoolSpec, WorkerPool};
+use super::process::CommandSpec;
+use super::queue::ExecError;
+use crate::answer::foreign;
+use crate::config::{Variables, WorkersConfig};
+use crate::cx::Cx;
+use crate::engine::faults::Throttle;
+use crate::event::EventKind;
+use crate::handler::{AnyHandler, HandlerFuture};
+use crate::outcome::{Failure, Outcome, Overloaded, Unavailable};
+use crate::reply::Reply;
+use bytes::Bytes;
+use ractor::SpawnErr;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::ready;
+use std::sync::{Arc, OnceLock};
+use std::thread::available_parallelism;
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// The version of RoadRunner that workers find themselves under.
+const RR_VERSION: &str = "2025.1.15";
+/// The most workers where nobody says how many.
+const MOST_WORKERS: usize = 500;
+/// How long the workers of a pool that is given up may take to end.
+const LEAVE: Duration = Duration::from_secs(60);
+
+/// Why workers are not started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The command before them.
+    #[error("handler `{0}`: {1}")]
+    Init(Arc<str>, #[source] InitError),
+    /// The actor.
+    #[error("handler `{0}`: the pool can't be started: {1}")]
+    Pool(Arc<str>, #[source] SpawnErr),
+    /// The first of them.
+    #[error("handler `{0}`: no worker came up: {1}")]
+    Worker(Arc<str>, Arc<str>),
+}
+
+/// The workers of one `[handler.NAME]`.
+pub(crate) struct Workers {
+    spec: PoolSpec,
+    init: Option<Init>,
+    allow_empty: bool,
+    strict: bool,
+    running: OnceLock<Running>,
+    full: Throttle,
+    lost: Throttle,
+}
+
+struct Running {
+    pool: WorkerPool,
+    /// Where it runs.
+    on: Handle,
+}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workers")
+            .field("name", &self.spec.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Workers {
+    /// Workers of this name, which are not started yet; `in_flight` is `limits.in_flight`.
+    ///
+    /// # Errors
+    /// The user or group is not there.
+    pub(crate) fn try_new(
+        name: &str,
+        config: &WorkersConfig,
+        in_flight: usize,
+    ) -> Result<Self, OwnerError> {
+        let pool = &config.pool;
+        let cpus = || available_parallelism().map_or(1, std::num::NonZero::get);
+        let spec = PoolSpec {
+            name: name.into(),
+            command: CommandSpec {
+                command: config.command.clone(),
+                env: environment(&config.env),
+                dir: config.dir.clone(),
+                owner: owner::find(config.user.as_deref(), config.group.as_deref())?,
+            },
+            num_workers: pool
+                .num_workers
+                .map_or_else(|| cpus().min(MOST_WORKERS), std::num::NonZero::get),
+            max_jobs: pool.max_jobs,
+            max_queue_size: pool
+                .max_queue_size
+                .map_or(in_flight, std::num::NonZero::get),
+            allocate_timeout: pool.allocate_timeout,
+            destroy_timeout: pool.destroy_timeout,
+            reset_timeout: pool.reset_timeout,
+            stream_timeout: pool.stream_timeout,
+            exec_ttl: pool.exec_ttl,
+            ttl: pool.ttl,
+            idle_ttl: pool.idle_ttl,
+            max_worker_memory: pool.max_worker_memory,
+            watch_tick: pool.watch_tick,
+            debug: pool.debug,
+            fence: config.fence,
+            max_frame: config.max_frame,
+        };
+        let init = match &config.on_init {
+            None => None,
+            Some(init) => Some(Init {
+                command: CommandSpec {
+                    command: init.command.clone(),
+                    env: init.env.0.clone(),
+                    dir: config.dir.clone(),
+                    owner: owner::find(init.user.as_deref(), None)?,
+                },
+                limit: init.exec_timeout,
+                is_needed: init.exit_on_error,
+            }),
+        };
+        Ok(Self {
+            spec,
+            init,
+            allow_empty: config.allow_empty,
+            strict: config.strict_replies,
+            running: OnceLock::new(),
+            full: Throttle::default(),
+            lost: Throttle::default(),
+        })
+    }
+
+    /// Whether these are made of the same settings.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.spec == other.spec
+            && self.init == other.init
+            && self.allow_empty == other.allow_empty
+            && self.strict == other.strict
+    }
+
+    /// The handler's name.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.spec.name
+    }
+
+    /// The pool, once it is started.
+    pub(crate) fn pool(&self) -> Option<&WorkerPool> {
+        self.running.get().map(|running| &running.pool)
+    }
+
+    /// Runs `on_init` and starts the pool on the runtime that this is called on, unless it runs
+    /// already. Its workers come up by themselves.
+    ///
+    /// # Errors
+    /// `on_init` failed and is needed, or the pool can't be started.
+    pub(crate) async fn start(&self) -> Result<(), StartError> {
+        if self.running.get().is_some() {
+            return Ok(());
+        }
+        let name = &self.spec.name;
+        if let Some(init) = &self.init {
+            match init::run(init, name).await {
+                Ok(()) => tracing::info!(handler = &**name, "`on_init.command` is done"),
+                Err(why) if init.is_needed => {
+                    return Err(StartError::Init(Arc::clone(name), why));
+                }
+                Err(why) => {
+                    tracing::error!(handler = &**name, "{why}; the pool starts all the same")
+                }
+            }
+        }
+        if self.spec.exec_ttl.is_zero() {
+            tracing::warn!(
+                handler = &**name,
+                "`exec_ttl` is 0: a worker that hangs holds its place for ever"
+            );
+        }
+        let pool = WorkerPool::start(self.spec.clone()).await;
+        let pool = pool.map_err(|why| StartError::Pool(Arc::clone(name), why))?;
+        tracing::info!(
+            handler = &**name,
+            workers = self.spec.num_workers,
+            exec_ttl = ?self.spec.exec_ttl,
+            "a worker pool starts"
+        );
+        let on = Handle::current();
+        // Nobody else starts it meanwhile: starts come one after the other.
+        drop(self.running.set(Running { pool, on }));
+        Ok(())
+    }
+
+    /// Waits until there is a worker.
+    ///
+    /// # Errors
+    /// The first one did not come up.
+    pub(crate) async fn until_ready(&self) -> Result<(), StartError> {
+        let Some(pool) = self.pool() else {
+            return Ok(());
+        };
+        let ready = pool.until_ready().await;
+        ready.map_err(|why| StartError::Worker(Arc::clone(&self.spec.name), why))
+    }
+
+    async fn answer(
+        &self,
+        kind: EventKind,
+        json_client: bool,
+        context: &[u8],
+        body: &[u8],
+    ) -> Outcome {
+        let Some(pool) = self.pool() else {
+            return self.internal("its workers are not started: no node runs it".to_owned());
+        };
+        match pool.exec(context, body).await {
+            Ok(body) => self.reply(pool, kind, json_client, body),
+            Err(why) => self.failed(kind, &why),
+        }
+    }
+
+    fn reply(&self, pool: &WorkerPool, kind: EventKind, json_client: bool, body: Bytes) -> Outcome {
+        if body.is_empty() {
+            return match self.allow_empty {
+                true => Outcome::Reply(Reply::empty()),
+                false => self.internal(format!(
+                    "an empty answer to `{kind}`; answer with a result, an error or a disconnect, or \
+                     say `allow_empty = true`"
+                )),
+            };
+        }
+        match foreign(kind, json_client, body) {
+            Ok((reply, None)) => Outcome::Reply(reply),
+            Ok((reply, Some(flaw))) => {
+                if self.strict {
+                    let name = &self.spec.name;
+                    return Failure::BadReply(format!("handler `{name}`: {}", flaw.text)).into();
+                }
+                pool.flaws().found(&self.spec.name, kind, &flaw);
+                Outcome::Reply(reply)
+            }
+            Err(why) => self.internal(why),
+        }
+    }
+
+    fn failed(&self, kind: EventKind, why: &ExecError) -> Outcome {
+        let (handler, event) = (&*self.spec.name, kind.name());
+        match why {
+            ExecError::QueueSize(_) | ExecError::NoFreeWorkers { .. } => {
+                if let Some(count) = self.full.pass() {
+                    tracing::warn!(
+                        handler,
+                        event,
+                        count,
+                        "{why} (`count` such events since the last line)"
+                    );
+                }
+                Failure::Overloaded(Overloaded::Workers).into()
+            }
+            ExecError::Stopped => Failure::Unavailable(Unavailable::Draining).into(),
+            ExecError::Lost { .. } => {
+                if let Some(count) = self.lost.pass() {
+                    tracing::error!(
+                        handler,
+                        event,
+                        count,
+                        "the worker was lost while the event was running: {why} (`count` such \
+                         events since the last line)"
+                    );
+                }
+                Failure::Unavailable(Unavailable::Worker).into()
+            }
+            ExecError::ExecTtl(_) => {
+                tracing::error!(handler, event, "{why}");
+                Failure::Deadline.into()
+            }
+            ExecError::Soft(_)
+            | ExecError::Nothing
+            | ExecError::Stream
+            | ExecError::Replacements(_)
+            | ExecError::Empty => self.internal(why.to_string()),
+        }
+    }
+
+    fn internal(&self, cause: String) -> Outcome {
+        let place = format!("handler `{}`", self.spec.name);
+        Failure::Internal { place, cause }.into()
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        if let Some(Running { pool, on }) = self.running.take() {
+            // A runtime that has ended has dropped the workers with it.
+            on.spawn(async move { pool.shutdown(LEAVE).await });
+        }
+    }
+}
+
+/// What the workers find beside our own environment; later ones win.
+fn environment(own: &Variables) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::from([("RR_RELAY".to_owned(), "pipes".to_owned())]);
+    env.extend(own.0.clone());
+    env.insert("RR_VERSION".to_owned(), RR_VERSION.to_owned());
+    env.insert("RR_MODE".to_owned(), "centrifuge".to_owned());
+    env
+}
+
+/// Why a pool can't answer an event: the rule and the fix.
+pub(crate) fn refusal(
+    name: &str,
+    config: &WorkersConfig,
+    kind: EventKind,
+) -> Option<(String, String)> {
+    if context::type_of(kind).is_none() {
+        return Some((
+            format!("workers answer once, and `{name}` cannot answer `{kind}`"),
+            format!("leave `{kind}` out, or route it to another handler"),
+        ));
+    }
+    let knows = config.on.as_ref().is_none_or(|on| on.contains(&kind));
+    (!knows).then(|| {
+        (
+            format!("the workers of `{name}` do not know `{kind}` (`handler.{name}.on`)"),
+            format!("leave `{kind}` out, or add it to `handler.{name}.on`"),
+        )
+    })
+}
+
+/// A route's way to workers.
+pub(crate) struct WorkerHandler(pub(crate) Arc<Workers>);
+
+impl AnyHandler for WorkerHandler {
+    fn call(&self, cx: &mut Cx) -> HandlerFuture {
+        let (kind, json_client) = (cx.kind(), cx.is_json_client());
+        let Some(type_name) = context::type_of(kind) else {
+            let cause = format!("workers cannot answer `{kind}`");
+            return Box::pin(ready(self.0.internal(cause)));
+        };
+        let context = context::of(type_name, cx.authority(), cx.metadata());
+        let body = cx.raw().clone();
+        let workers = Arc::clone(&self.0);
+        Box::pin(async move { workers.answer(kind, json_client, &context, &body).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn w17_own_variables_win_over_the_relay_and_lose_to_version_and_mode() {
+        let own = [
+            ("FOO", "x"),
+            ("RR_RPC", "tcp://1.2.3.4:1"),
+            ("RR_MODE", "http"),
+        ];
+        let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let env = environment(&Variables(BTreeMap::from(own)));
+        let of = |name: &str| env.get(name).map(String::as_str);
+        assert_eq!(of("FOO"), Some("x"));
+        assert_eq!(of("RR_RPC"), Some("tcp://1.2.3.4:1"));
+        assert_eq!(of("RR_MODE"), Some("centrifuge"));
+        assert_eq!(of("RR_RELAY"), Some("pipes"));
+        assert_eq!(of("RR_VERSION"), Some(RR_VERSION));
+    }
+}

@@ -1,0 +1,275 @@
+//! What is known of one worker: its process, its state, what it has done.
+
+use super::actor::WorkerMessage;
+use ractor::ActorRef;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+/// How long an error waits to name the end of the process.
+const END: Duration = Duration::from_millis(250);
+
+/// The state of a worker, with RoadRunner's numbers and names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum WorkerState {
+    /// The process runs and has not answered yet.
+    Inactive = 0,
+    /// Idle.
+    Ready = 1,
+    /// At work on an event.
+    Working = 2,
+    /// To be stopped once it is done.
+    Invalid = 3,
+    /// It has been asked to stop.
+    Stopping = 4,
+    /// The process is gone.
+    Stopped = 5,
+    /// Gone, and not to be replaced.
+    Destroyed = 6,
+    /// It has done as many events as one worker may.
+    MaxJobs = 7,
+    /// What it answered made no sense.
+    Errored = 8,
+    /// It was idle for too long.
+    IdleTtl = 9,
+    /// It has become too old.
+    Ttl = 10,
+    /// It has become too big.
+    Memory = 11,
+    /// It ran too long on one event, and was killed.
+    ExecTtl = 12,
+}
+
+impl WorkerState {
+    /// All of them, by number.
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Inactive,
+        Self::Ready,
+        Self::Working,
+        Self::Invalid,
+        Self::Stopping,
+        Self::Stopped,
+        Self::Destroyed,
+        Self::MaxJobs,
+        Self::Errored,
+        Self::IdleTtl,
+        Self::Ttl,
+        Self::Memory,
+        Self::ExecTtl,
+    ];
+
+    /// The name as RoadRunner prints it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Inactive => "inactive",
+            Self::Ready => "ready",
+            Self::Working => "working",
+            Self::Invalid => "invalid",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Destroyed => "destroyed",
+            Self::MaxJobs => "maxJobsReached",
+            Self::Errored => "errored",
+            Self::IdleTtl => "idleTTLReached",
+            Self::Ttl => "ttlReached",
+            Self::Memory => "maxMemoryReached",
+            Self::ExecTtl => "undefined",
+        }
+    }
+
+    /// Whether a worker may go from one state to the other.
+    pub(crate) const fn allows(self, to: Self) -> bool {
+        match to {
+            Self::Destroyed => true,
+            Self::Ready => matches!(self, Self::Working | Self::Inactive),
+            Self::Working => matches!(self, Self::Ready),
+            _ => !matches!(self, Self::Destroyed),
+        }
+    }
+}
+
+/// A worker, as everybody sees it.
+pub(crate) struct WorkerInfo {
+    /// Its number, never used again in this process.
+    pub(crate) id: u64,
+    /// Its process.
+    pub(crate) pid: u32,
+    /// When it was started.
+    pub(crate) created: SystemTime,
+    /// The same, for its age.
+    pub(crate) started: Instant,
+    /// The events that it may do; 0 for any number.
+    pub(crate) max_jobs: u64,
+    /// Who owns the process.
+    pub(crate) actor: ActorRef<WorkerMessage>,
+    state: AtomicU8,
+    /// Whether it was killed since it ran too long on one event.
+    overdue: AtomicBool,
+    jobs: AtomicU64,
+    /// How its process ended, in words.
+    end: watch::Sender<Option<Arc<str>>>,
+    /// Milliseconds of its age when its last event began, plus one; 0 before the first.
+    last: AtomicU64,
+}
+
+impl fmt::Debug for WorkerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerInfo")
+            .field("id", &self.id)
+            .field("pid", &self.pid)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+impl WorkerInfo {
+    /// A worker whose process has just been started.
+    pub(crate) fn new(id: u64, pid: u32, max_jobs: u64, actor: ActorRef<WorkerMessage>) -> Self {
+        Self {
+            id,
+            pid,
+            created: SystemTime::now(),
+            started: Instant::now(),
+            max_jobs,
+            actor,
+            state: AtomicU8::new(WorkerState::Inactive as u8),
+            overdue: AtomicBool::new(false),
+            jobs: AtomicU64::new(0),
+            last: AtomicU64::new(0),
+            end: watch::channel(None).0,
+        }
+    }
+
+    /// The process has ended: how, and the last that it said.
+    pub(crate) fn ended(&self, how: &str, words: &str) {
+        let said = match words {
+            "" => String::new(),
+            words => format!("; on stderr: {words}"),
+        };
+        self.end.send_replace(Some(format!("{how}{said}").into()));
+    }
+
+    /// How the process ended, if that is known soon.
+    pub(crate) async fn end(&self) -> Option<Arc<str>> {
+        let mut end = self.end.subscribe();
+        let known = timeout(END, end.wait_for(Option::is_some)).await;
+        known.ok()?.ok()?.clone()
+    }
+
+    /// The state now.
+    pub(crate) fn state(&self) -> WorkerState {
+        let number = self.state.load(Ordering::Acquire);
+        WorkerState::ALL[usize::from(number).min(WorkerState::ALL.len() - 1)]
+    }
+
+    /// Goes to another state, if that is allowed from the one it is in.
+    pub(crate) fn go(&self, to: WorkerState) -> bool {
+        let step = |from: u8| {
+            let from = WorkerState::ALL[usize::from(from).min(WorkerState::ALL.len() - 1)];
+            from.allows(to).then_some(to as u8)
+        };
+        let gone = self
+            .state
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, step);
+        gone.is_ok()
+    }
+
+    /// An event begins.
+    pub(crate) fn begin(&self) {
+        self.go(WorkerState::Working);
+        self.jobs.fetch_add(1, Ordering::Relaxed);
+        let age = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.last.store(age + 1, Ordering::Relaxed);
+    }
+
+    /// It is about to be killed, since it runs too long on one event.
+    pub(crate) fn set_overdue(&self) {
+        self.overdue.store(true, Ordering::Release);
+        self.go(WorkerState::ExecTtl);
+    }
+
+    /// Whether that happened, whatever its state since then.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Acquire)
+    }
+
+    /// Events so far.
+    pub(crate) fn jobs(&self) -> u64 {
+        self.jobs.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has done all that it may.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.max_jobs > 0 && self.jobs() >= self.max_jobs
+    }
+
+    /// How long ago its last event began; `None` before the first.
+    pub(crate) fn since_last(&self) -> Option<Duration> {
+        let last = self.last.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(
+            self.started
+                .elapsed()
+                .saturating_sub(Duration::from_millis(last)),
+        )
+    }
+
+    /// Bytes of memory that its process holds (`VmRSS`); `None` once it is gone.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        kib.checked_mul(1024)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::WorkerState::{self, *};
+
+    #[test]
+    fn w65_the_states_allow_exactly_the_steps_of_the_reference() {
+        for from in WorkerState::ALL {
+            for to in WorkerState::ALL {
+                let allowed = match to {
+                    Destroyed => true,
+                    Ready => from == Working || from == Inactive,
+                    Working => from == Ready,
+                    _ => from != Destroyed,
+                };
+                assert_eq!(from.allows(to), allowed, "{from:?} to {to:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn w66_numbers_and_names_are_those_of_the_reference() {
+        let names = WorkerState::ALL.map(WorkerState::name);
+        assert_eq!(
+            names,
+            [
+                "inactive",
+                "ready",
+                "working",
+                "invalid",
+                "stopping",
+                "stopped",
+                "destroyed",
+                "maxJobsReached",
+                "errored",
+                "idleTTLReached",
+                "ttlReached",
+                "maxMemoryReached",
+                "undefined"
+            ]
+        );
+        for (number, state) in WorkerState::ALL.into_iter().enumerate() {
+            assert_eq!(state as usize, number);
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! How workers come, are replaced, and go.
+
+use super::*;
+use crate::worker::info::WorkerState;
+use futures_util::future::join_all;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn started(log: &std::path::Path) -> usize {
+    let log = std::fs::read_to_string(log).unwrap_or_default();
+    log.lines().filter(|line| line.contains(" up ")).count()
+}
+
+#[tokio::test]
+async fn w15_w17_w18_the_child_sees_its_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let spec = with_env(spec(1), "STANDIN_LOG", log.to_str().unwrap());
+    let _pool = pool(with_env(spec, "FOO", "x")).await;
+    let log = std::fs::read_to_string(log).unwrap();
+    for wanted in [
+        r#""RR_MODE": "centrifuge""#,
+        r#""RR_RELAY": "pipes""#,
+        r#""FOO": "x""#,
+    ] {
+        assert!(log.contains(wanted), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn w20_what_is_no_pid_fails_the_start_and_the_process_is_killed() {
+    for (start, pid, words) in [
+        ("no-control", "1", "no CONTROL flag"),
+        ("no-json", "1", "no JSON"),
+        ("", "0", "pid should be greater than 0"),
+        ("noise", "1", "Warning: something in /app/w.php"),
+        ("exit", "1", "broken from the start"),
+    ] {
+        let spec = with_env(spec(1), "STANDIN_START", start);
+        let spec = with_env(spec, "STANDIN_PID", pid);
+        let pool = WorkerPool::start(spec).await.unwrap();
+        let why = pool.reset().await.unwrap_err();
+        assert!(why.contains(words), "{start}: {why}");
+        assert!(!pool.is_ready());
+    }
+    // 21: on pipes the pid itself is not looked at.
+    let _pool = pool(with_env(spec(1), "STANDIN_PID", "999999")).await;
+}
+
+#[tokio::test]
+async fn w25_a_worker_that_never_answers_is_killed_when_its_time_is_over() {
+    let mut spec = with_env(spec(1), "STANDIN_START", "silent");
+    spec.allocate_timeout = Duration::from_millis(500);
+    let dir = tempfile::tempdir().unwrap();
+    spec.command.dir = Some(dir.path().to_owned());
+    let pool = WorkerPool::start(spec).await.unwrap();
+    let why = pool.reset().await.unwrap_err();
+    assert!(why.contains("allocate_timeout"), "{why}");
+    // Whatever runs in that directory is one of them; the pause before a new try grows.
+    until("a killed one is gone", || async {
+        running_in(dir.path()) <= 2
+    })
+    .await;
+    pool.shutdown(Duration::from_secs(2)).await;
+    until("all are gone", || async { running_in(dir.path()) == 0 }).await;
+}
+
+fn running_in(dir: &std::path::Path) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let cwd = processes.filter_map(|it| std::fs::read_link(it.path().join("cwd")).ok());
+    cwd.filter(|cwd| cwd == dir).count()
+}
+
+#[tokio::test]
+async fn w26_a_missing_script_or_program_says_so() {
+    let mut spec = spec(1);
+    spec.command.command = vec!["/no/such/program".to_owned()];
+    let pool = WorkerPool::start(spec).await.unwrap();
+    let why = pool.reset().await.unwrap_err();
+    assert!(
+        why.contains("/no/such/program") && why.contains("No such file"),
+        "{why}"
+    );
+}
+
+#[tokio::test]
+async fn w30_workers_start_beside_each_other() {
+    let spec = with_env(spec(8), "STANDIN_START", "slow:3000");
+    let start = Instant::now();
+    let _pool = pool(spec).await;
+    // One after the other they would take 24 s and more.
+    assert!(start.elapsed() < Duration::from_secs(15));
+}
+
+#[tokio::test]
+async fn w31_w61_a_worker_leads_a_group_and_is_killed_with_its_children() {
+    let mut spec = spec(1);
+    spec.exec_ttl = Duration::from_millis(300);
+    let pool = pool(spec).await;
+    let child: u32 = ask(&pool, "child").await.unwrap().parse().unwrap();
+    assert!(is_alive(child));
+    assert!(ask(&pool, "sleep:60000").await.is_err());
+    until_dead(child).await;
+}
+
+#[tokio::test]
+async fn w56_w58_a_pool_that_stops_answers_what_is_at_work_and_its_workers_leave_by_themselves() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let pool = pool(with_env(spec(3), "STANDIN_LOG", log.to_str().unwrap())).await;
+    let pids = pids(&pool.workers().await);
+    let working = tokio::spawn({
+        let pool = pool.clone();
+        async move { ask(&pool, "sleep:300").await }
+    });
+    until("it is at work", || async { pool.requests() == 1 }).await;
+    pool.shutdown(Duration::from_secs(5)).await;
+    assert!(working.await.unwrap().is_ok());
+    for pid in pids {
+        assert!(!is_alive(pid));
+    }
+    let log = std::fs::read_to_string(log).unwrap();
+    assert_eq!(log.matches(" stop").count(), 3, "{log}");
+    assert!(matches!(ask(&pool, "echo").await, Err(ExecError::Stopped)));
+}
+
+#[tokio::test]
+async fn w57_a_worker_that_ignores_the_stop_is_killed() {
+    let mut spec = with_env(spec(1), "STANDIN_START", "ignore-stop");
+    spec.destroy_timeout = Duration::from_millis(200);
+    let pool = pool(spec).await;
+    let old = pids(&pool.workers().await);
+    let start = Instant::now();
+    pool.shutdown(Duration::from_secs(10)).await;
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(!is_alive(old[0]));
+}
+
+#[tokio::test]
+async fn w59_a_worker_that_has_done_its_jobs_is_replaced_without_a_failed_request() {
+    let mut spec = spec(2);
+    spec.max_jobs = 10;
+    let pool = pool(spec).await;
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..100 {
+        seen.insert(ask(&pool, "pid").await.unwrap());
+    }
+    assert!(
+        (8..=11).contains(&seen.len()),
+        "{} workers for 100 jobs",
+        seen.len()
+    );
+}
+
+#[tokio::test]
+async fn w67_a_worker_that_died_idle_is_replaced_before_a_request_meets_it() {
+    let pool = pool(spec(2)).await;
+    let victim = pids(&pool.workers().await)[0];
+    let victim_pid = rustix::process::Pid::from_raw(victim.cast_signed()).unwrap();
+    rustix::process::kill_process(victim_pid, rustix::process::Signal::KILL).unwrap();
+    until("the death is seen", || async {
+        !pids(&pool.workers().await).contains(&victim)
+    })
+    .await;
+    for _ in 0..20 {
+        assert!(ask(&pool, "echo").await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn w67_workers_that_die_at_once_are_not_started_without_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let pool = pool(with_env(spec(1), "STANDIN_LOG", log.to_str().unwrap())).await;
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(3) {
+        assert!(ask(&pool, "exit:1").await.is_err());
+    }
+    let count = started(&log);
+    assert!((2..=8).contains(&count), "{count} starts in 3 s");
+}
+
+#[tokio::test]
+async fn w68_a_pool_without_workers_is_not_ready_and_recovers_when_the_script_is_repaired() {
+    let dir = tempfile::tempdir().unwrap();
+    let switch = dir.path().join("switch");
+    std::fs::write(&switch, "broken").unwrap();
+    let spec = with_env(
+        spec(2),
+        "STANDIN_START",
+        &format!("file:{}", switch.display()),
+    );
+    let pool = WorkerPool::start(spec).await.unwrap();
+    assert!(pool.reset().await.is_err());
+    assert!(!pool.is_ready());
+    std::fs::write(&switch, "good").unwrap();
+    until("it is ready", || async { pool.is_ready() }).await;
+    assert!(ask(&pool, "echo").await.is_ok());
+}
+
+#[tokio::test]
+async fn w69_w70_w71_age_idleness_and_size_replace_workers_between_requests() {
+    let mut old = spec(1);
+    old.ttl = Duration::from_millis(400);
+    let young = pool(old).await;
+    let before = pids(&young.workers().await);
+    // One long request outlives the limit, and is answered.
+    assert!(ask(&young, "sleep:700").await.is_ok());
+    until("it has been replaced", || async {
+        let now = pids(&young.workers().await);
+        !now.is_empty() && now != before
+    })
+    .await;
+
+    let mut big = spec(1);
+    big.max_worker_memory = 60;
+    let small = pool(big).await;
+    let before = pids(&small.workers().await);
+    assert!(ask(&small, "grow:80").await.is_ok());
+    until("it has been replaced", || async {
+        let now = pids(&small.workers().await);
+        !now.is_empty() && now != before
+    })
+    .await;
+
+    let mut idle = spec(1);
+    idle.idle_ttl = Duration::from_secs(1);
+    let idle = pool(idle).await;
+    let before = pids(&idle.workers().await);
+    let served = Instant::now();
+    while served.elapsed() < Duration::from_millis(1300) {
+        assert_eq!(
+            pids(&idle.workers().await),
+            before,
+            "it has served nobody yet"
+        );
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert!(ask(&idle, "echo").await.is_ok());
+    until("it has been replaced", || async {
+        let now = pids(&idle.workers().await);
+        !now.is_empty() && now != before
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn w72_debug_is_a_fresh_process_for_each_request() {
+    let mut spec = spec(4);
+    spec.debug = true;
+    let pool = WorkerPool::start(spec).await.unwrap();
+    assert!(pool.is_ready());
+    let first = ask(&pool, "pid").await.unwrap();
+    let second = ask(&pool, "pid").await.unwrap();
+    assert_ne!(first, second);
+    until_dead(first.parse().unwrap()).await;
+    until_dead(second.parse().unwrap()).await;
+    until("no worker is left", || async {
+        pool.workers().await.is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn w73_a_reset_with_a_broken_script_keeps_the_old_workers() {
+    let dir = tempfile::tempdir().unwrap();
+    let switch = dir.path().join("switch");
+    std::fs::write(&switch, "good").unwrap();
+    let spec = with_env(
+        spec(2),
+        "STANDIN_START",
+        &format!("file:{}", switch.display()),
+    );
+    let pool = pool(spec).await;
+    let before = pids(&pool.workers().await);
+    std::fs::write(&switch, "broken").unwrap();
+    let why = pool.reset().await.unwrap_err();
+    assert!(why.contains("EOF"), "{why}");
+    assert_eq!(pids(&pool.workers().await), before);
+    assert!(ask(&pool, "echo").await.is_ok());
+    std::fs::write(&switch, "good").unwrap();
+    assert_eq!(pool.reset().await, Ok(2));
+    assert!(
+        pids(&pool.workers().await)
+            .iter()
+            .all(|pid| !before.contains(pid))
+    );
+}
+
+#[tokio::test]
+async fn w74_a_reset_under_load_loses_no_request() {
+    let pool = pool(spec(3)).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let load = (0..6).map(|_| {
+        let (pool, over) = (pool.clone(), Arc::clone(&over));
+        tokio::spawn(async move {
+            let mut answered = 0;
+            while !over.load(Ordering::Relaxed) {
+                ask(&pool, "sleep:3").await.unwrap();
+                answered += 1;
+            }
+            answered
+        })
+    });
+    let load: Vec<_> = load.collect();
+    for _ in 0..3 {
+        let before = pids(&pool.workers().await);
+        assert_eq!(pool.reset().await, Ok(3));
+        let after = pids(&pool.workers().await);
+        assert!(after.len() == 3 && after.iter().all(|pid| !before.contains(pid)));
+    }
+    over.store(true, Ordering::Relaxed);
+    for task in join_all(load).await {
+        assert!(task.unwrap() > 0);
+    }
+}
+
+#[tokio::test]
+async fn w75_workers_are_added_and_removed_but_never_the_last() {
+    let pool = pool(spec(1)).await;
+    assert_eq!(pool.add().await, Some(2));
+    until("the second is up", || async {
+        pool.workers().await.len() == 2
+    })
+    .await;
+    assert_eq!(pool.remove().await, Some(1));
+    until("the second has left", || async {
+        pool.workers().await.len() == 1
+    })
+    .await;
+    assert_eq!(pool.remove().await, Some(1));
+    assert_eq!(ask(&pool, "served").await.unwrap(), "1");
+    let workers = pool.workers().await;
+    assert_eq!(workers.len(), 1);
+    assert_eq!(workers[0].jobs, 1);
+    assert!(workers[0].memory > 1 << 20);
+    assert!(matches!(
+        workers[0].state,
+        WorkerState::Ready | WorkerState::Working
+    ));
+}
+
+#[tokio::test]
+async fn w60_no_zombie_is_left_behind_many_replacements() {
+    let mut spec = spec(4);
+    spec.max_jobs = 1;
+    let pool = pool(spec).await;
+    let calls = (0..30).map(|_| ask(&pool, "pid"));
+    let pids: Vec<String> = join_all(calls)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    pool.shutdown(Duration::from_secs(5)).await;
+    for pid in pids {
+        let there = std::path::Path::new("/proc").join(&pid).exists();
+        assert!(!there, "{pid} is still there");
+    }
+}

@@ -1,0 +1,14 @@
+//! Nodes whose events are answered by worker processes: real ones, with a stand-in in Python and a
+//! worker in PHP. Numbers in names are those of the worker checklist.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "workers/answers.rs"]
+mod answers;
+#[path = "workers/life.rs"]
+mod life;
+#[path = "workers/node.rs"]
+mod node;
+#[path = "support/process.rs"]
+mod process;
+mod support;
