@@ -35,7 +35,9 @@ pub(crate) fn page(engine: &Engine) -> Option<String> {
     cores(&mut page, shared);
     publisher(&mut page, &shared.egress.publisher);
     traces(&mut page, shared);
-    Some(page.into_text())
+    let mut text = page.into_text();
+    shared.collectors.write(&mut text);
+    Some(text)
 }
 
 fn node(page: &mut Page, engine: &Engine) {

@@ -1,7 +1,7 @@
 //! `centrifuge.*`: Centrifugo's server API, passed on.
 
-use super::Codec;
-use crate::egress::{Error, Publisher};
+use super::{Codec, argument};
+use crate::egress::{Error, Publisher, Refusal};
 use crate::proto::api;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -43,15 +43,18 @@ pub(super) async fn call(
     codec: Codec,
     body: Bytes,
 ) -> Result<Bytes, String> {
-    let named = method.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if !named || !method.starts_with(|first: char| first.is_ascii_uppercase()) {
-        return Err(format!("rpc: can't find method centrifuge.{method}"));
-    }
     match codec {
         Codec::Proto => forward(publisher, method, body).await,
         Codec::Json => json(publisher, method, &body).await,
-        _ => Err("unknown Raw payload type".to_owned()),
+        Codec::Raw => Err(argument::NO_BYTES.to_owned()),
+        Codec::Msgpack | Codec::Gob => Err(argument::UNKNOWN_CODEC.to_owned()),
     }
+}
+
+/// Whether a method may exist: which ones do, Centrifugo knows. Names are capitalised.
+pub(super) fn may_be(method: &str) -> bool {
+    method.starts_with(|first: char| first.is_ascii_uppercase())
+        && method.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 async fn forward(publisher: &Publisher, method: &str, body: Bytes) -> Result<Bytes, String> {
@@ -68,11 +71,11 @@ fn text(method: &str, why: &Error) -> String {
         format!("rpc error: code = {name} desc = {text}")
     };
     match why {
-        Error::Refused { .. } => {
-            format!(
-                "goridge_read_request_body: proto: cannot parse invalid wire-format data: {why}"
-            )
-        }
+        Error::Refused {
+            refusal: Refusal::Malformed(_),
+            ..
+        } => argument::MALFORMED.to_owned(),
+        Error::Refused { .. } => status(8, why.to_string()),
         Error::Unsupported { .. } => status(12, format!("method {method} not implemented")),
         Error::Unauthenticated => status(16, why.to_string()),
         Error::Timeout { .. } => status(4, "context deadline exceeded".to_owned()),
