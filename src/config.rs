@@ -50,8 +50,8 @@ pub use secret::{REDACTED, Secret};
 pub use types::{
     AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Collector, Config, Endpoint,
     HandlerConfig, InterceptorConfig, InterceptorKind, LimitsConfig, ListenAddr, ListenConfig,
-    LogConfig, LogFormat, MetricsConfig, NodeConfig, On, OtlpConfig, RouteConfig, RpcAddress, RpcConfig,
-    RpcListen, RuntimeConfig, StaticAnswer, TlsConfig,
+    LogConfig, LogFormat, MetricsConfig, NodeConfig, On, OtlpConfig, RouteConfig, RpcAddress,
+    RpcConfig, RpcListen, RuntimeConfig, StaticAnswer, TlsConfig,
 };
 
 use layers::{FILE_BYTES, World};

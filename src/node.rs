@@ -151,11 +151,14 @@ impl Listeners {
             cause,
         });
         let rpc = match config.rpc.listens(false) {
-            Some(address) => Door::bind(&address).await.map(Some).map_err(|cause| BindError {
-                key: "rpc.listen",
-                address: address.to_string(),
-                cause,
-            }),
+            Some(address) => Door::bind(&address)
+                .await
+                .map(Some)
+                .map_err(|cause| BindError {
+                    key: "rpc.listen",
+                    address: address.to_string(),
+                    cause,
+                }),
             None => Ok(None),
         };
         match (grpc, admin, rpc) {

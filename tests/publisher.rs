@@ -11,8 +11,12 @@ mod conformance;
 mod double;
 #[path = "publisher/faults.rs"]
 mod faults;
+#[path = "publisher/forward.rs"]
+mod forward;
 #[path = "publisher/handlers.rs"]
 mod handlers;
+#[path = "rpc/double.rs"]
+mod raw;
 #[path = "publisher/real.rs"]
 mod real;
 #[path = "publisher/reconfigured.rs"]

@@ -84,7 +84,11 @@ fn read_text(kind: &Kind, text: &str) -> Result<Scalar, Fault> {
         Kind::Collector => collector(text).map(Scalar::Collector),
         Kind::RpcListen if text == "off" => Ok(Scalar::RpcListen(RpcListen::Off)),
         Kind::RpcListen => {
-            let address = rpc_address(text, true, "write tcp://127.0.0.1:6001, unix:///PATH or off");
+            let address = rpc_address(
+                text,
+                true,
+                "write tcp://127.0.0.1:6001, unix:///PATH or off",
+            );
             address.map(|address| Scalar::RpcListen(RpcListen::At(address)))
         }
         Kind::RpcServer => {

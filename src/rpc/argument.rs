@@ -8,8 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// What a call by a codec that is not spoken is told.
-pub(super) const UNKNOWN_CODEC: &str =
-    "goridge_read_request_body: unknown decoder used in frame";
+pub(super) const UNKNOWN_CODEC: &str = "goridge_read_request_body: unknown decoder used in frame";
 /// What a protobuf call of a method that takes a plain value is told.
 const NO_PROTO: &str = "goridge_read_request_body: message type is not a proto";
 /// What a call for bytes is told by a method whose result is something else.

@@ -7,10 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use prost::Message;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::fmt;
 
 /// Fields of requests and results that hold a payload: Go writes them as base64.
 const PAYLOADS: [&str; 5] = ["data", "info", "conn_info", "chan_info", "params"];
@@ -122,13 +122,42 @@ async fn json(publisher: &Publisher, method: &str, body: &[u8]) -> Result<Bytes,
     }
 }
 
-type Fields = BTreeMap<String, Box<RawValue>>;
+/// An object whose fields keep their order, since Go writes them in the order of the contract.
+struct Fields(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        from.deserialize_map(Object)
+    }
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
 
 /// A request: its payloads become what they hold.
 fn read<R: DeserializeOwned>(body: &[u8]) -> Result<R, String> {
     let wrong = |why: serde_json::Error| format!("goridge_read_request_body: json: {why}");
     let mut fields: Fields = serde_json::from_slice(body).map_err(wrong)?;
-    for (name, value) in &mut fields {
+    for (name, value) in &mut fields.0 {
         if !PAYLOADS.contains(&name.as_str()) {
             continue;
         }
@@ -161,7 +190,7 @@ fn encoded(value: &RawValue) -> Box<RawValue> {
         raw.unwrap_or_else(|_| value.to_owned())
     };
     if let Ok(mut fields) = serde_json::from_str::<Fields>(value.get()) {
-        for (name, inner) in &mut fields {
+        for (name, inner) in &mut fields.0 {
             *inner = match PAYLOADS.contains(&name.as_str()) {
                 true => again(serde_json::to_string(&STANDARD.encode(inner.get()))),
                 false => encoded(inner),

@@ -96,7 +96,7 @@ async fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
     let found: Vec<SocketAddr> = lookup_host(format!("{host}:{port}")).await?.collect();
     let v4 = found.iter().find(|address| address.is_ipv4());
     let none = || io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
-    v4.or(found.first()).copied().ok_or_else(none)
+    v4.or_else(|| found.first()).copied().ok_or_else(none)
 }
 
 /// A running server.

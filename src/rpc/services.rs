@@ -338,5 +338,7 @@ fn log(method: &str, codec: Codec, body: &[u8]) -> Result<Bytes, String> {
 
 /// A message and what is told beside it.
 fn line(message: String, attributes: impl Iterator<Item = (String, String)>) -> String {
-    attributes.fold(message, |line, (key, value)| format!("{line} {key}={value}"))
+    attributes.fold(message, |line, (key, value)| {
+        format!("{line} {key}={value}")
+    })
 }
