@@ -51,7 +51,8 @@ pub use types::{
     AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Collector, Config, Endpoint,
     HandlerConfig, InterceptorConfig, InterceptorKind, LimitsConfig, ListenAddr, ListenConfig,
     LogConfig, LogFormat, MetricsConfig, NodeConfig, On, OnInitConfig, OtlpConfig, RouteConfig,
-    RuntimeConfig, StaticAnswer, TlsConfig, Variables, WorkerPoolConfig, WorkersConfig,
+    RpcAddress, RpcConfig, RpcListen, RuntimeConfig, StaticAnswer, TlsConfig, Variables,
+    WorkerPoolConfig, WorkersConfig,
 };
 
 use layers::{FILE_BYTES, World};

@@ -35,12 +35,14 @@ mod reload;
 pub mod reply;
 pub mod router;
 pub mod routing;
+mod rpc;
 mod store;
 mod supervision;
 mod telemetry;
 pub mod testing;
 pub mod trace;
 mod watchdog;
+#[allow(dead_code, reason = "wired by the worker pools")]
 mod worker;
 
 pub use app::{App, Refusal, run};

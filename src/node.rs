@@ -5,7 +5,7 @@ mod change;
 mod cores;
 mod workers;
 
-use crate::config::{Config, ListenAddr, TlsConfig};
+use crate::config::{Config, ListenAddr, RpcAddress, TlsConfig};
 use crate::control::Control;
 use crate::egress::Publisher;
 use crate::engine::{Engine, EngineConfig, EngineError, EngineLimits};
@@ -15,6 +15,7 @@ use crate::ingress::grpc::GrpcIngress;
 use crate::ingress::listener::{Bound, ConnectionLimits, Connections, CoreDoor, Listener};
 use crate::ingress::tls::{TlsAcceptor, TlsError, TlsFiles};
 use crate::router::Router;
+use crate::rpc::{Door, Server, Services};
 use crate::trace::Tracer;
 use crate::trace::export::Exporter;
 use arc_swap::ArcSwap;
@@ -128,6 +129,7 @@ pub enum NodeError {
 pub struct Listeners {
     grpc: Bound,
     admin: TcpListener,
+    rpc: Option<Door>,
 }
 
 impl Listeners {
@@ -154,15 +156,33 @@ impl Listeners {
             address: address.to_string(),
             cause,
         });
-        match (grpc, admin) {
-            (Ok(grpc), Ok(admin)) => Ok(Self { grpc, admin }),
-            (grpc, admin) => {
+        let rpc = match config.rpc.listens(config.has_workers()) {
+            Some(address) => Door::bind(&address)
+                .await
+                .map(Some)
+                .map_err(|cause| BindError {
+                    key: "rpc.listen",
+                    address: address.to_string(),
+                    cause,
+                }),
+            None => Ok(None),
+        };
+        match (grpc, admin, rpc) {
+            (Ok(grpc), Ok(admin), Ok(rpc)) => Ok(Self { grpc, admin, rpc }),
+            (grpc, admin, rpc) => {
                 // What was bound besides is given back, as it was found.
                 if let Ok(Bound::Unix(_, path)) = &grpc {
                     drop(std::fs::remove_file(path));
                 }
                 let errors = grpc.err().into_iter().chain(admin.err());
-                Err(BindErrors(errors.collect()))
+                let errors = match rpc {
+                    Ok(door) => {
+                        door.into_iter().for_each(Door::close);
+                        errors.collect()
+                    }
+                    Err(error) => errors.chain([error]).collect(),
+                };
+                Err(BindErrors(errors))
             }
         }
     }
@@ -170,7 +190,7 @@ impl Listeners {
 
 /// Binds a path. Only a socket that refuses connections, as a process that is gone leaves it, is
 /// replaced: whatever else has this name stays.
-async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+pub(crate) async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match UnixListener::bind(path) {
         Err(taken) if taken.kind() == io::ErrorKind::AddrInUse => {
             if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
@@ -225,6 +245,8 @@ pub struct Node {
     engine: Engine,
     publisher: Publisher,
     exporter: Option<Exporter>,
+    rpc: Option<Server>,
+    services: Arc<Services>,
     addresses: Addresses,
     connections: Vec<Arc<Connections>>,
     stop: watch::Sender<bool>,
@@ -292,8 +314,6 @@ impl Node {
             publisher.clone(),
         )
         .await?;
-        workers::start(&workers).await?;
-        engine.shared.pools.set(&workers::pools(&workers));
         let health = HealthReporter::new();
         set_serving(&health, ServingStatus::Serving).await;
         let addresses = Addresses {
@@ -303,6 +323,22 @@ impl Node {
             },
             admin: listeners.admin.local_addr()?,
         };
+        let services = Arc::new(Services {
+            publisher: publisher.clone(),
+            pools: engine.shared.pools.clone(),
+            collectors: engine.shared.collectors.clone(),
+            config: ArcSwap::from_pointee("{}".to_owned()),
+            fallback: config.rpc.fallback.clone(),
+        });
+        let rpc = listeners.rpc;
+        let rpc = rpc.map(|door| Server::start(door, Arc::clone(&services)));
+        let rpc = rpc.transpose()?;
+        if let Some(rpc) = &rpc {
+            tracing::info!(rpc = %rpc.address(), "workers can call back");
+        }
+        let call_back = rpc.as_ref().map(|rpc| rpc.address().to_string());
+        workers::start(&workers, call_back.as_deref()).await?;
+        engine.shared.pools.set(&workers::pools(&workers));
         let (stop, stopped) = watch::channel(false);
         let mut background = Vec::new();
         if let Some(tls) = tls.clone() {
@@ -333,6 +369,8 @@ impl Node {
             engine,
             publisher,
             exporter,
+            rpc,
+            services,
             addresses,
             connections,
             stop,
@@ -347,6 +385,17 @@ impl Node {
     /// Where it listens.
     pub const fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// Where workers call back, if they can: `[rpc]`.
+    pub fn rpc_address(&self) -> Option<&RpcAddress> {
+        self.rpc.as_ref().map(Server::address)
+    }
+
+    /// What `rpc.Config` answers from now on: settings as JSON, without secrets. Without it that is
+    /// an empty object.
+    pub(crate) fn show_config(&self, json: String) {
+        self.services.config.store(Arc::new(json));
     }
 
     /// A way to ask whether its cores still run.
@@ -388,6 +437,10 @@ impl Node {
                 lost,
                 "the node ended before centrifugo took every publication"
             );
+        }
+        if let Some(rpc) = self.rpc {
+            // Workers could publish until now; what they are owed leaves.
+            rpc.shutdown(LAST_CALLS).await;
         }
         if let Some(exporter) = self.exporter {
             let left = end.saturating_duration_since(Instant::now());

@@ -10,7 +10,8 @@ mod tests;
 
 use crate::config::{
     AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, LimitsConfig,
-    ListenConfig, LogConfig, MetricsConfig, NodeConfig, OtlpConfig, RuntimeConfig, TlsConfig,
+    ListenConfig, LogConfig, MetricsConfig, NodeConfig, OtlpConfig, RpcConfig, RuntimeConfig,
+    TlsConfig,
 };
 use std::fmt::Display;
 use std::time::Duration;
@@ -56,6 +57,7 @@ pub(crate) fn compare(running: &Config, read: &Config, takes_routes: bool) -> Co
         },
         runtime: running.runtime.clone(),
         metrics: running.metrics.clone(),
+        rpc: running.rpc.clone(),
         ..read.clone()
     };
     Comparison {
@@ -128,6 +130,14 @@ impl Found {
         self.wait("runtime.watchdog", &was.watchdog, watchdog);
         let MetricsConfig { enabled } = &read.metrics;
         self.wait("metrics.enabled", &running.metrics.enabled, enabled);
+        let RpcConfig {
+            listen,
+            allow_open,
+            fallback,
+        } = &read.rpc;
+        self.wait("rpc.listen", &running.rpc.listen, listen);
+        self.wait("rpc.allow_open", &running.rpc.allow_open, allow_open);
+        self.wait("rpc.fallback", &running.rpc.fallback, fallback);
     }
 
     fn otlp(&mut self, was: Option<&OtlpConfig>, is: Option<&OtlpConfig>) {

@@ -11,10 +11,14 @@ mod conformance;
 mod double;
 #[path = "publisher/faults.rs"]
 mod faults;
+#[path = "publisher/forward.rs"]
+mod forward;
 #[path = "publisher/handlers.rs"]
 mod handlers;
 #[path = "support/outside.rs"]
 mod outside;
+#[path = "rpc/double.rs"]
+mod raw;
 #[path = "publisher/real.rs"]
 mod real;
 #[path = "publisher/reconfigured.rs"]

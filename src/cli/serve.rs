@@ -8,7 +8,7 @@ use super::error::{CliError, Exit};
 use super::health::reachable;
 use super::output::shell_word;
 use super::{Session, block_on};
-use crate::config::{Config, ListenAddr, Loaded};
+use crate::config::{Config, ListenAddr, Loaded, effective_json};
 use crate::config_routes::{Kept, ignored};
 use crate::control::{self, Request, Requests};
 use crate::engine::EngineError;
@@ -94,6 +94,7 @@ async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Resul
     let node = Node::start_with(&started, router, listeners, Some(control))
         .await
         .map_err(|error| refused(error, loaded))?;
+    node.show_config(effective_json(loaded)["settings"].to_string());
     let mut operator = Operator {
         app,
         router: own,

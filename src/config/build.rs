@@ -12,7 +12,7 @@ use super::secret::Secret;
 use super::types::{
     AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, HandlerConfig,
     InterceptorConfig, InterceptorKind, LimitsConfig, ListenConfig, LogConfig, LogFormat,
-    MetricsConfig, NodeConfig, On, OnInitConfig, OtlpConfig, RouteConfig, RuntimeConfig,
+    MetricsConfig, NodeConfig, On, OnInitConfig, OtlpConfig, RouteConfig, RpcConfig, RuntimeConfig,
     StaticAnswer, TlsConfig, Variables, WorkerPoolConfig, WorkersConfig,
 };
 use super::values::header_list;
@@ -53,6 +53,11 @@ pub(super) fn build(settings: &Settings, dir: &Path) -> Option<Config> {
         },
         metrics: MetricsConfig {
             enabled: it.flag("metrics.enabled")?,
+        },
+        rpc: RpcConfig {
+            listen: it.rpc_listen("rpc.listen"),
+            allow_open: it.flag("rpc.allow_open")?,
+            fallback: it.rpc_server("rpc.fallback"),
         },
         interceptors: (0..it.interceptors)
             .map(|at| interceptor(it, at))

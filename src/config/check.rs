@@ -111,6 +111,8 @@ typed! {
     listen: Listen => ListenAddr;
     tcp: Tcp => SocketAddr;
     endpoints: Endpoints => Vec<super::types::Endpoint>;
+    rpc_listen: RpcListen => super::types::RpcListen;
+    rpc_server: RpcServer => super::types::RpcAddress;
     words: Words => Vec<String>;
     events: Events => Vec<EventKind>;
     on: On => On;

@@ -7,7 +7,7 @@ use super::layers::World;
 use super::names;
 use super::problem::{Problem, one_of};
 use super::schema::BUILT_IN;
-use super::types::{ListenAddr, On, is_beyond_loopback};
+use super::types::{ListenAddr, On, RpcListen, is_beyond_loopback};
 use super::values::header_list;
 use crate::event::{EventKind, Subject};
 
@@ -22,6 +22,7 @@ pub(super) fn check(
     warnings: &mut Vec<Problem>,
 ) {
     listeners(settings, problems);
+    rpc(settings, problems);
     tls_files(settings, world, problems);
     centrifugo(settings, problems);
     traces(settings, problems, warnings);
@@ -94,6 +95,27 @@ fn listeners(settings: &Settings, problems: &mut Vec<Problem>) {
                 "give each a port of its own",
             ));
         }
+    }
+}
+
+/// Where workers call back, nobody asks who calls.
+fn rpc(settings: &Settings, problems: &mut Vec<Problem>) {
+    let Some(RpcListen::At(address)) = settings.rpc_listen("rpc.listen") else {
+        return;
+    };
+    if address.is_beyond_loopback() && settings.flag("rpc.allow_open") == Some(false) {
+        problems.push(settings.problem(
+            "rpc.listen",
+            "lets anyone beyond this machine publish and reset workers",
+            "say rpc.allow_open = true if the network keeps strangers out, or listen on 127.0.0.1",
+        ));
+    }
+    if settings.rpc_server("rpc.fallback") == Some(address) {
+        problems.push(settings.problem(
+            "rpc.fallback",
+            "is where rpc.listen is, so that calls would come back for ever",
+            "name the address of the other RPC server, or give rpc.listen one of its own",
+        ));
     }
 }
 

@@ -80,6 +80,10 @@ pub(super) enum Kind {
     Events,
     /// An event, a list of events, `"*"` or `"route"`.
     On,
+    /// Where the RPC server listens: `tcp://HOST:PORT`, `unix://PATH` or `off`.
+    RpcListen,
+    /// A goridge RPC server to call: `tcp://HOST:PORT` or `unix://PATH`.
+    RpcServer,
     /// A list of names.
     Names,
     /// A list of these words.
@@ -127,6 +131,8 @@ impl Kind {
             Self::Metadata => "metadata key".to_owned(),
             Self::Events => "event or list of events".to_owned(),
             Self::On => "`*`, event, list of events, or `route`".to_owned(),
+            Self::RpcListen => "tcp://HOST:PORT, unix:///PATH or off".to_owned(),
+            Self::RpcServer => "tcp://HOST:PORT or unix:///PATH".to_owned(),
             Self::Names => "list of names".to_owned(),
             Self::Words(words) => format!("list of {}", words.join(", ")),
             Self::Key => "`none`, `user`, `client`, `channel`, or a template".to_owned(),
@@ -285,7 +291,6 @@ pub(super) const LATER_KEYS: &[&str] = &[
     "node.serves",
     "listen.http",
     "cluster",
-    "rpc",
     "state",
 ];
 /// Tables of an entry that have their defaults where nobody writes them, by the entry's kind.
@@ -305,6 +310,7 @@ pub(super) const RESTART: &[&str] = &[
     "log.service",
     "runtime",
     "metrics",
+    "rpc",
 ];
 
 /// Keys inside of those that a reload applies all the same.
@@ -375,6 +381,11 @@ pub(super) const SECTIONS: &[Section] = &[
         name: "metrics",
         shape: Shape::Once,
         meaning: "What the node counts of itself (docs/metrics.md).",
+    },
+    Section {
+        name: "rpc",
+        shape: Shape::Once,
+        meaning: "Where worker applications call back: goridge RPC as RoadRunner speaks it, without credentials.",
     },
     Section {
         name: "interceptor",
@@ -449,6 +460,10 @@ pub(super) const KEYS: &[Key] = &[
     key("runtime.watchdog", Kind::Duration(10, 60_000), "How long a handler may hold its thread before it is named in the log.").default("\"200ms\""),
     // metrics
     key("metrics.enabled", Kind::Flag, "Whether events are counted and `/metrics` on the admin listener answers.").default("true"),
+    // rpc
+    key("rpc.listen", Kind::RpcListen, "Where workers call `centrifuge.*` and the other services. `localhost` is 127.0.0.1; beyond loopback only with `allow_open`.").optional("off, unless a handler is a worker pool; then tcp://127.0.0.1:6001", "\"tcp://127.0.0.1:6001\""),
+    key("rpc.allow_open", Kind::Flag, "Lets anyone who reaches `listen` publish and reset workers; for networks that keep strangers out by themselves.").default("false"),
+    key("rpc.fallback", Kind::RpcServer, "The RPC server of a RoadRunner that keeps other plugins (jobs, kv, lock): calls of services that are not here are passed on to it.").optional("such calls are answered \"can't find service\"", "\"tcp://127.0.0.1:6002\""),
     // interceptor
     key("interceptor[].name", Kind::Name, "Its name in routes, logs, spans and metrics; one per interceptor.").required("\"log\""),
     key("interceptor[].on", Kind::On, "The events it sees: all, one, a list, or those of the routes that name it.").required("\"*\""),

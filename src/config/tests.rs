@@ -426,7 +426,8 @@ fn every_key_of_the_schema_can_be_set_and_reaches_the_prints() {
                        tls = { cert = \"cert.pem\", key = \"key.pem\", client_ca = \"cert.pem\" }\n\
                        [centrifugo]\ntls = { ca = \"cert.pem\", cert = \"cert.pem\", key = \"key.pem\" }\n\
                        [log]\notlp = \"https://[::1]:4317\"\nsampling = 1\nservice = \"chat\"\n\
-                       otlp_headers = \"X-Key=a b, authorization=Bearer c=\"\notlp_ca = \"cert.pem\"\n",
+                       otlp_headers = \"X-Key=a b, authorization=Bearer c=\"\notlp_ca = \"cert.pem\"\n\
+                       [rpc]\nlisten = \"off\"\nfallback = \"tcp://127.0.0.1:6002\"\n",
     );
     let log = &loaded.config.log;
     let otlp = log.otlp.as_ref().unwrap();
@@ -551,4 +552,49 @@ proptest! {
         let _ = load_with("", &[(&format!("CENTRIPETA_{}", key.to_ascii_uppercase()), &value)], &[]);
         let _ = load_with("[[route]]\non = \"rpc\"\nhandler = \"echo\"", &[], &[&format!("{key}={value}")]);
     }
+}
+
+#[test]
+fn workers_are_listened_to_where_it_is_said_and_by_default_only_where_there_are_pools() {
+    let default = good("").config.rpc;
+    assert_eq!(default.listens(false), None);
+    let usual = default.listens(true).map(|address| address.to_string());
+    assert_eq!(usual.as_deref(), Some("tcp://127.0.0.1:6001"));
+    for (said, shown) in [
+        ("off", None),
+        ("tcp://localhost:7", Some("tcp://localhost:7")),
+        ("127.8.0.1:0", Some("tcp://127.8.0.1:0")),
+        ("tcp://[::1]:7", Some("tcp://[::1]:7")),
+        ("unix:///run/rpc.sock", Some("unix:///run/rpc.sock")),
+    ] {
+        let rpc = good(&format!("[rpc]\nlisten = \"{said}\"")).config.rpc;
+        let listens = rpc.listens(true).map(|address| address.to_string());
+        assert_eq!(listens.as_deref(), shown);
+    }
+    for wrong in [
+        "",
+        "tcp://:6001",
+        "tcp://a",
+        "tcp://a:70000",
+        "http://a:1",
+        "unix://rpc",
+    ] {
+        let why = said(&format!("[rpc]\nlisten = \"{wrong}\""));
+        assert!(why.contains("rpc.listen"), "{wrong}: {why}");
+    }
+}
+
+#[test]
+fn an_rpc_listener_beyond_loopback_is_refused_unless_the_network_is_said_to_be_closed() {
+    for open in ["0.0.0.0", "[::]", "10.1.2.3", "php.internal"] {
+        let toml = format!("[rpc]\nlisten = \"tcp://{open}:6001\"\n");
+        let why = said(&toml);
+        assert!(
+            why.contains("lets anyone beyond this machine publish"),
+            "{why}"
+        );
+        good(&format!("{toml}allow_open = true"));
+    }
+    let round = said("[rpc]\nlisten = \"tcp://127.0.0.1:1\"\nfallback = \"tcp://127.0.0.1:1\"");
+    assert!(round.contains("calls would come back for ever"), "{round}");
 }

@@ -31,6 +31,8 @@ pub struct Config {
     pub runtime: RuntimeConfig,
     /// `[metrics]`
     pub metrics: MetricsConfig,
+    /// `[rpc]`
+    pub rpc: RpcConfig,
     /// `[[interceptor]]`, in file order.
     pub interceptors: Vec<InterceptorConfig>,
     /// `[[route]]`, in file order; handler and interceptors exist under their names.
@@ -113,6 +115,90 @@ impl fmt::Display for ListenAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+/// `[rpc]`: where worker applications call back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RpcConfig {
+    /// Where to listen, if that is said; see [`RpcConfig::listens`].
+    pub listen: Option<RpcListen>,
+    /// Whether it may be reached beyond loopback.
+    pub allow_open: bool,
+    /// Who answers calls of services that are not here.
+    pub fallback: Option<RpcAddress>,
+}
+
+impl Config {
+    /// Whether a route is answered by a worker pool.
+    pub(crate) fn has_workers(&self) -> bool {
+        self.routes.iter().any(|route| {
+            let handler = self.handlers.get(&route.handler);
+            matches!(handler, Some(HandlerConfig::Workers(_)))
+        })
+    }
+}
+
+impl RpcConfig {
+    /// Where the RPC server listens: as it is said, else on `tcp://127.0.0.1:6001` if the node has
+    /// worker pools, else nowhere.
+    pub fn listens(&self, has_pools: bool) -> Option<RpcAddress> {
+        match &self.listen {
+            Some(RpcListen::Off) => None,
+            Some(RpcListen::At(address)) => Some(address.clone()),
+            None => has_pools.then(|| RpcAddress::Tcp {
+                host: "127.0.0.1".to_owned(),
+                port: 6001,
+            }),
+        }
+    }
+}
+
+/// `rpc.listen`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RpcListen {
+    /// Nowhere, whatever handlers there are.
+    Off,
+    /// Here.
+    At(RpcAddress),
+}
+
+/// An address of a goridge RPC server, as PHP's libraries write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RpcAddress {
+    /// TCP.
+    Tcp {
+        /// A name or an address; IPv6 in brackets.
+        host: String,
+        /// To listen, 0 takes any free one; never 0 otherwise.
+        port: u16,
+    },
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl RpcAddress {
+    /// Whether other machines may be able to reach it. A wildcard counts as yes, and so does a
+    /// name other than `localhost`, of which nobody knows what it will mean.
+    pub fn is_beyond_loopback(&self) -> bool {
+        match self {
+            Self::Tcp { host, .. } => {
+                let bare = host.trim_start_matches('[').trim_end_matches(']');
+                let ip = bare.parse::<std::net::IpAddr>();
+                !host.eq_ignore_ascii_case("localhost")
+                    && !ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
+            }
+            Self::Unix(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for RpcAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }

@@ -10,7 +10,7 @@ use super::problem::{Fault, nearest, one_of};
 use super::schema::{Kind, LEVELS, size, time};
 use super::secret::Secret;
 use super::tree::{Node, Value};
-use super::types::{Collector, Endpoint, ListenAddr, On};
+use super::types::{Collector, Endpoint, ListenAddr, On, RpcAddress, RpcListen};
 use crate::event::EventKind;
 
 /// A value of the type that its key promises.
@@ -28,6 +28,8 @@ pub(super) enum Scalar {
     Listen(ListenAddr),
     Tcp(SocketAddr),
     Endpoints(Vec<Endpoint>),
+    RpcListen(RpcListen),
+    RpcServer(RpcAddress),
     Words(Vec<String>),
     Events(Vec<EventKind>),
     On(On),
@@ -84,6 +86,19 @@ fn read_text(kind: &Kind, text: &str) -> Result<Scalar, Fault> {
         )),
         Kind::SocketUrl => socket_url(text).and_then(|()| owned()),
         Kind::Collector => collector(text).map(Scalar::Collector),
+        Kind::RpcListen if text == "off" => Ok(Scalar::RpcListen(RpcListen::Off)),
+        Kind::RpcListen => {
+            let address = rpc_address(
+                text,
+                true,
+                "write tcp://127.0.0.1:6001, unix:///PATH or off",
+            );
+            address.map(|address| Scalar::RpcListen(RpcListen::At(address)))
+        }
+        Kind::RpcServer => {
+            let fix = "write tcp://HOST:PORT, such as tcp://127.0.0.1:6002, or unix:///PATH";
+            rpc_address(text, false, fix).map(Scalar::RpcServer)
+        }
         Kind::Metadata => metadata(text),
         Kind::Key => names::check_key(text).and_then(|()| owned()),
         Kind::Per => names::check_per(text).and_then(|()| owned()),
@@ -475,6 +490,26 @@ pub(super) fn header_list(text: &str) -> Option<Vec<(String, Secret)>> {
         is_plain.then(|| (name, Secret::new(value)))
     };
     pairs.map(pair).collect()
+}
+
+/// `tcp://HOST:PORT`, `unix:///PATH` or `HOST:PORT`; port 0 (any free one) only to listen on.
+fn rpc_address(text: &str, listens: bool, fix: &str) -> Result<RpcAddress, Fault> {
+    if text.starts_with("unix:") {
+        return match listen(text)? {
+            ListenAddr::Unix(path) => Ok(RpcAddress::Unix(path)),
+            ListenAddr::Tcp(_) => Err(Fault::new("is not an address of a goridge RPC", fix)),
+        };
+    }
+    let rest = text.strip_prefix("tcp://").unwrap_or(text);
+    if let Some(host) = rest.strip_suffix(":0").filter(|_| listens) {
+        let (host, _) = host_and_port(&format!("{host}:1"))
+            .ok_or_else(|| Fault::new("is not an address of a goridge RPC", fix))?;
+        return Ok(RpcAddress::Tcp { host, port: 0 });
+    }
+    match host_and_port(rest) {
+        Some((host, port)) => Ok(RpcAddress::Tcp { host, port }),
+        None => Err(Fault::new("is not an address of a goridge RPC", fix)),
+    }
 }
 
 /// The parts of `HOST:PORT`, where a slash may follow.

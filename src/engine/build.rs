@@ -107,6 +107,7 @@ impl Engine {
             streams: Gauge::default(),
             metrics,
             tracer: config.tracer,
+            collectors: crate::rpc::Collectors::default(),
             faults: Faults::default(),
             activities: Arc::clone(&activities),
             limits: Limits::new(&config.limits),

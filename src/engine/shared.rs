@@ -10,6 +10,7 @@ use crate::metrics::cells::Counter;
 use crate::outcome::Overloaded;
 use crate::pipeline::Roster;
 use crate::region::Shard;
+use crate::rpc::Collectors;
 use crate::store::MemoryStore;
 use crate::trace::Tracer;
 use crate::watchdog::{Activities, Beat};
@@ -100,6 +101,8 @@ pub(crate) struct Shared {
     pub(crate) tracer: Tracer,
     /// What is counted of events, streams and actors.
     pub(crate) metrics: Metrics,
+    /// What applications count for themselves.
+    pub(crate) collectors: Collectors,
     /// What goes wrong, for the log.
     pub(crate) faults: Faults,
     /// Names for the watchdog.

@@ -37,7 +37,9 @@ pub(crate) fn page(engine: &Engine) -> Option<String> {
     publisher(&mut page, &shared.egress.publisher);
     workers(&mut page, shared);
     traces(&mut page, shared);
-    Some(page.into_text())
+    let mut text = page.into_text();
+    shared.collectors.write(&mut text);
+    Some(text)
 }
 
 fn node(page: &mut Page, engine: &Engine) {

@@ -17,6 +17,8 @@ pub(crate) struct Change {
     engine: Engine,
     limits: EngineLimits,
     plan: Prepared,
+    /// Where new workers call back.
+    call_back: Option<String>,
     workers: Vec<Arc<Workers>>,
     publisher: Reconfigured,
     sampling: f64,
@@ -38,6 +40,7 @@ impl Node {
             limits: engine_limits(config),
             plan: self.engine.prepare(router)?,
             workers,
+            call_back: self.rpc_address().map(ToString::to_string),
             publisher: publisher.map_err(NodeError::Centrifugo)?,
             sampling: config.log.sampling,
             connections: connection_limits(config),
@@ -52,7 +55,7 @@ impl Change {
     /// # Errors
     /// They do not come up; dropped, the change ends those that did.
     pub(crate) async fn start_workers(&self) -> Result<(), NodeError> {
-        workers::bring_up(&self.workers).await
+        workers::bring_up(&self.workers, self.call_back.as_deref()).await
     }
 
     /// Runs it. Nothing can fail any more; events that are in go on as they came in.

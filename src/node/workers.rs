@@ -8,18 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Starts those that do not run yet; their workers come up by themselves.
-pub(super) async fn start(workers: &[Arc<Workers>]) -> Result<(), NodeError> {
+pub(super) async fn start(workers: &[Arc<Workers>], rpc: Option<&str>) -> Result<(), NodeError> {
     for workers in workers {
-        let started = workers.start().await;
+        let started = workers.start(rpc).await;
         started.map_err(|why| NodeError::Workers(why.to_string()))?;
     }
     Ok(())
 }
 
 /// The same, and waits until each of the new ones has a worker.
-pub(super) async fn bring_up(workers: &[Arc<Workers>]) -> Result<(), NodeError> {
+pub(super) async fn bring_up(workers: &[Arc<Workers>], rpc: Option<&str>) -> Result<(), NodeError> {
     let new: Vec<_> = workers.iter().filter(|it| it.pool().is_none()).collect();
-    start(workers).await?;
+    start(workers, rpc).await?;
     for workers in new {
         let ready = workers.until_ready().await;
         ready.map_err(|why| NodeError::Workers(why.to_string()))?;

@@ -52,7 +52,8 @@ fn what_is_fixed_at_the_start_waits_and_the_running_value_stays() {
     let is = config(
         "[node]\nname = \"b\"\n[listen]\ngrpc = \"127.0.0.1:9\"\nadmin_token = \"t\"\n\
          auth = { metadata = \"x-key\", value = \"two\" }\n[runtime]\ncores = 3\n\
-         [metrics]\nenabled = false\n[log]\nformat = \"json\"\n\
+         [metrics]\nenabled = false\n[rpc]\nlisten = \"off\"\nallow_open = true\n\
+         fallback = \"tcp://127.0.0.1:1\"\n[log]\nformat = \"json\"\n\
          [channel]\nnamespace_boundary = \"/\"\n[limits]\nin_flight = 7\n",
     );
     let found = compare(&was, &is, true);
@@ -67,6 +68,9 @@ fn what_is_fixed_at_the_start_waits_and_the_running_value_stays() {
             "log.format",
             "runtime.cores",
             "metrics.enabled",
+            "rpc.listen",
+            "rpc.allow_open",
+            "rpc.fallback",
         ]
     );
     assert_eq!(found.changed, ["limits.in_flight: 4096 -> 7"]);

@@ -1,16 +1,16 @@
 //! `centrifuge.*`: Centrifugo's server API, passed on.
 
-use super::Codec;
-use crate::egress::{Error, Publisher};
+use super::{Codec, argument};
+use crate::egress::{Error, Publisher, Refusal};
 use crate::proto::api;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use prost::Message;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::fmt;
 
 /// Fields of requests and results that hold a payload: Go writes them as base64.
 const PAYLOADS: [&str; 5] = ["data", "info", "conn_info", "chan_info", "params"];
@@ -43,15 +43,18 @@ pub(super) async fn call(
     codec: Codec,
     body: Bytes,
 ) -> Result<Bytes, String> {
-    let named = method.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if !named || !method.starts_with(|first: char| first.is_ascii_uppercase()) {
-        return Err(format!("rpc: can't find method centrifuge.{method}"));
-    }
     match codec {
         Codec::Proto => forward(publisher, method, body).await,
         Codec::Json => json(publisher, method, &body).await,
-        _ => Err("unknown Raw payload type".to_owned()),
+        Codec::Raw => Err(argument::NO_BYTES.to_owned()),
+        Codec::Msgpack | Codec::Gob => Err(argument::UNKNOWN_CODEC.to_owned()),
     }
+}
+
+/// Whether a method may exist: which ones do, Centrifugo knows. Names are capitalised.
+pub(super) fn may_be(method: &str) -> bool {
+    method.starts_with(|first: char| first.is_ascii_uppercase())
+        && method.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 async fn forward(publisher: &Publisher, method: &str, body: Bytes) -> Result<Bytes, String> {
@@ -68,11 +71,11 @@ fn text(method: &str, why: &Error) -> String {
         format!("rpc error: code = {name} desc = {text}")
     };
     match why {
-        Error::Refused { .. } => {
-            format!(
-                "goridge_read_request_body: proto: cannot parse invalid wire-format data: {why}"
-            )
-        }
+        Error::Refused {
+            refusal: Refusal::Malformed(_),
+            ..
+        } => argument::MALFORMED.to_owned(),
+        Error::Refused { .. } => status(8, why.to_string()),
         Error::Unsupported { .. } => status(12, format!("method {method} not implemented")),
         Error::Unauthenticated => status(16, why.to_string()),
         Error::Timeout { .. } => status(4, "context deadline exceeded".to_owned()),
@@ -119,13 +122,42 @@ async fn json(publisher: &Publisher, method: &str, body: &[u8]) -> Result<Bytes,
     }
 }
 
-type Fields = BTreeMap<String, Box<RawValue>>;
+/// An object whose fields keep their order, since Go writes them in the order of the contract.
+struct Fields(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        from.deserialize_map(Object)
+    }
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
 
 /// A request: its payloads become what they hold.
 fn read<R: DeserializeOwned>(body: &[u8]) -> Result<R, String> {
     let wrong = |why: serde_json::Error| format!("goridge_read_request_body: json: {why}");
     let mut fields: Fields = serde_json::from_slice(body).map_err(wrong)?;
-    for (name, value) in &mut fields {
+    for (name, value) in &mut fields.0 {
         if !PAYLOADS.contains(&name.as_str()) {
             continue;
         }
@@ -158,7 +190,7 @@ fn encoded(value: &RawValue) -> Box<RawValue> {
         raw.unwrap_or_else(|_| value.to_owned())
     };
     if let Ok(mut fields) = serde_json::from_str::<Fields>(value.get()) {
-        for (name, inner) in &mut fields {
+        for (name, inner) in &mut fields.0 {
             *inner = match PAYLOADS.contains(&name.as_str()) {
                 true => again(serde_json::to_string(&STANDARD.encode(inner.get()))),
                 false => encoded(inner),

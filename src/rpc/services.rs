@@ -1,22 +1,56 @@
 //! The services that workers call, beside Centrifugo's: who they work with, and the log.
 
+use super::argument::{Given, json, message, plain, text, written};
+use super::metrics::{Collectors, Declared, Sample};
 use super::{Codec, centrifuge};
+use crate::config::RpcAddress;
 use crate::egress::Publisher;
-use crate::worker::pool::WorkerPool;
+use crate::worker::pool::{WorkerPool, WorkerReport};
 use crate::worker::pools::Pools;
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use prost::Message;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use std::time::UNIX_EPOCH;
 
 /// The name of all pools together, as RoadRunner's plugin is called.
 const PLUGIN: &str = "centrifuge";
 /// The RoadRunner whose answers these are.
 pub(crate) const VERSION: &str = "2025.1.15";
-/// What a call by a codec that is not spoken is told.
-const UNKNOWN_CODEC: &str = "goridge_read_request_body: unknown decoder used in frame";
+
+/// Services and their methods; those of `centrifuge` are Centrifugo's.
+const SERVICES: &[(&str, &[&str])] = &[
+    (PLUGIN, &[]),
+    ("rpc", &["Version", "Config"]),
+    (
+        "informer",
+        &["List", "Workers", "Jobs", "AddWorker", "RemoveWorker"],
+    ),
+    ("resetter", &["List", "Reset"]),
+    ("status", &["Status", "Ready"]),
+    (
+        "metrics",
+        &["Declare", "Add", "Sub", "Set", "Observe", "Unregister"],
+    ),
+    (
+        "app",
+        &[
+            "Error",
+            "Warning",
+            "Info",
+            "Debug",
+            "Log",
+            "ErrorWithContext",
+            "WarningWithContext",
+            "InfoWithContext",
+            "DebugWithContext",
+            "LogWithContext",
+        ],
+    ),
+];
 
 /// What the services know.
 #[derive(Debug)]
@@ -25,8 +59,12 @@ pub(crate) struct Services {
     pub(crate) publisher: Publisher,
     /// The pools of the node.
     pub(crate) pools: Pools,
+    /// What applications count.
+    pub(crate) collectors: Collectors,
     /// The settings as JSON, without secrets.
-    pub(crate) config: String,
+    pub(crate) config: ArcSwap<String>,
+    /// Who answers calls of other services.
+    pub(crate) fallback: Option<RpcAddress>,
 }
 
 /// `status.Status` and `status.Ready`.
@@ -37,7 +75,7 @@ struct StatusRequest {
 }
 
 /// Their answer.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Message, Serialize)]
 struct StatusResponse {
     #[prost(int64, tag = "1")]
     code: i64,
@@ -63,7 +101,53 @@ struct LogAttribute {
     value: String,
 }
 
+/// A worker as `informer.Workers` shows it; fields in the order of RoadRunner's.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    pub(super) pid: u32,
+    pub(super) status: u8,
+    #[serde(rename = "numExecs")]
+    pub(super) jobs: u64,
+    pub(super) created: u64,
+    #[serde(rename = "memoryUsage")]
+    pub(super) memory: u64,
+    #[serde(rename = "CPUPercent")]
+    pub(super) cpu: f64,
+    pub(super) command: &'static str,
+    #[serde(rename = "statusStr")]
+    pub(super) state: &'static str,
+}
+
+/// The answer of `informer.Workers`.
+#[derive(Debug, Serialize)]
+pub(super) struct Workers {
+    pub(super) workers: Option<Vec<Shown>>,
+}
+
+impl From<WorkerReport> for Shown {
+    fn from(it: WorkerReport) -> Self {
+        let created = it.created.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            pid: it.pid,
+            status: it.state as u8,
+            jobs: it.jobs,
+            created: u64::try_from(created.as_nanos()).unwrap_or(u64::MAX),
+            memory: it.memory,
+            cpu: 0.0,
+            command: "",
+            state: it.state.name(),
+        }
+    }
+}
+
 impl Services {
+    /// Where a call goes that is of a service not here, if there is such a place.
+    pub(super) fn passes_on(&self, name: &str) -> Option<&RpcAddress> {
+        let (service, _) = name.rsplit_once('.')?;
+        let fallback = self.fallback.as_ref()?;
+        methods(service).is_none().then_some(fallback)
+    }
+
     /// One call; the error is the text that the caller gets.
     pub(super) async fn call(
         &self,
@@ -74,69 +158,82 @@ impl Services {
         let Some((service, method)) = name.rsplit_once('.') else {
             return Err(format!("rpc: service/method request ill-formed: {name}"));
         };
-        if matches!(codec, Codec::Gob | Codec::Msgpack) {
-            return Err(UNKNOWN_CODEC.to_owned());
+        let Some(methods) = methods(service) else {
+            return Err(format!("rpc: can't find service {name}"));
+        };
+        let is_there = match service {
+            PLUGIN => centrifuge::may_be(method),
+            _ => methods.contains(&method),
+        };
+        if !is_there {
+            return Err(format!("rpc: can't find method {name}"));
         }
-        match (service, method) {
-            ("centrifuge", method) => centrifuge::call(&self.publisher, method, codec, body).await,
-            ("status", "Status" | "Ready") => self.status(codec, &body),
-            ("app", method) => log(method, codec, &body),
-            ("rpc" | "informer" | "resetter" | "status", _) => {
-                let argument = argument(codec, &body)?;
-                let answer = self.plain(service, method, &argument, codec).await?;
-                written(codec, answer)
-            }
-            _ => Err(format!("rpc: can't find service {name}")),
+        match service {
+            PLUGIN => centrifuge::call(&self.publisher, method, codec, body).await,
+            "rpc" => self.rpc(method, codec, &body),
+            "informer" => self.informer(method, codec, &body).await,
+            "resetter" => self.resetter(method, codec, &body).await,
+            "status" => self.status(codec, &body),
+            "metrics" => self.metrics(method, codec, &body),
+            _ => log(method, codec, &body),
         }
     }
 
-    async fn plain(
-        &self,
-        service: &str,
-        method: &str,
-        argument: &Value,
-        codec: Codec,
-    ) -> Result<Value, String> {
-        let plugin = argument.as_str().unwrap_or_default();
-        Ok(match (service, method) {
-            ("rpc", "Version") => json!(VERSION),
-            ("rpc", "Config") => match codec {
-                Codec::Raw => json!(self.config),
-                _ => json!(STANDARD.encode(&self.config)),
-            },
-            ("informer" | "resetter", "List") => match self.pools.is_empty() {
-                true => json!([]),
-                false => json!([PLUGIN]),
-            },
-            ("informer", "Workers") => self.workers(plugin).await,
-            ("informer", "Jobs") => json!([]),
-            ("informer", "AddWorker") => {
-                for pool in self.named(plugin) {
-                    pool.add().await;
+    fn rpc(&self, method: &str, codec: Codec, body: &[u8]) -> Result<Bytes, String> {
+        let config = self.config.load();
+        match (method, codec) {
+            // The one method with bytes as its result; what it takes means nothing.
+            ("Config", Codec::Raw) => return Ok(Bytes::from(config.as_bytes().to_vec())),
+            _ => plain::<bool>(codec, body)?,
+        };
+        match method {
+            "Config" => written(&STANDARD.encode(config.as_bytes())),
+            _ => written(&VERSION),
+        }
+    }
+
+    async fn informer(&self, method: &str, codec: Codec, body: &[u8]) -> Result<Bytes, String> {
+        if method == "List" {
+            return self.list(codec, body);
+        }
+        let plugin: String = plain(codec, body)?;
+        match method {
+            "Workers" => written(&self.workers(&plugin).await),
+            "Jobs" => written(&Vec::<()>::new()),
+            _ => {
+                for pool in self.known(&plugin)? {
+                    match method {
+                        "AddWorker" => pool.add().await,
+                        _ => pool.remove().await,
+                    };
                 }
-                json!(false)
+                written(&false)
             }
-            ("informer", "RemoveWorker") => {
-                for pool in self.named(plugin) {
-                    pool.remove().await;
-                }
-                json!(false)
-            }
-            ("resetter", "Reset") => {
-                let pools = self.named(plugin);
-                if pools.is_empty() {
-                    return Err(format!(
-                        "resetter_rpc_reset:\n\tresetter_plugin_reset_by_name: no such plugin: {plugin}"
-                    ));
-                }
-                for pool in pools {
-                    let reset = pool.reset().await;
-                    reset.map_err(|why| format!("resetter_rpc_reset:\n\t{why}"))?;
-                }
-                json!(true)
-            }
-            _ => return Err(format!("rpc: can't find method {service}.{method}")),
-        })
+        }
+    }
+
+    async fn resetter(&self, method: &str, codec: Codec, body: &[u8]) -> Result<Bytes, String> {
+        if method == "List" {
+            return self.list(codec, body);
+        }
+        let plugin: String = plain(codec, body)?;
+        let pools = self.known(&plugin).map_err(|why| {
+            format!("resetter_rpc_reset:\n\tresetter_plugin_reset_by_name: {why}")
+        })?;
+        for pool in pools {
+            let reset = pool.reset().await;
+            reset.map_err(|why| format!("resetter_rpc_reset:\n\t{why}"))?;
+        }
+        written(&true)
+    }
+
+    /// The plugins that have workers.
+    fn list(&self, codec: Codec, body: &[u8]) -> Result<Bytes, String> {
+        plain::<bool>(codec, body)?;
+        match self.pools.is_empty() {
+            true => written(&Vec::<&str>::new()),
+            false => written(&[PLUGIN]),
+        }
     }
 
     /// The pools of a name: all of them by the plugin's, or one by its own.
@@ -146,117 +243,102 @@ impl Services {
         pools
     }
 
-    async fn workers(&self, plugin: &str) -> Value {
+    /// The same, where there has to be one.
+    fn known(&self, plugin: &str) -> Result<Vec<WorkerPool>, String> {
         let pools = self.named(plugin);
-        if pools.is_empty() {
-            return json!({ "workers": null });
+        match pools.is_empty() {
+            true => Err(format!("no such plugin: {plugin}")),
+            false => Ok(pools),
         }
-        let mut workers = Vec::new();
+    }
+
+    async fn workers(&self, plugin: &str) -> Workers {
+        let pools = self.named(plugin);
+        let mut workers = (!pools.is_empty()).then(Vec::new);
         for pool in pools {
-            for worker in pool.workers().await {
-                let created = worker
-                    .created
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default();
-                workers.push(json!({
-                    "pid": worker.pid,
-                    "status": worker.state as u8,
-                    "numExecs": worker.jobs,
-                    "created": u64::try_from(created.as_nanos()).unwrap_or(u64::MAX),
-                    "memoryUsage": worker.memory,
-                    "CPUPercent": 0.0,
-                    "command": "",
-                    "statusStr": worker.state.name(),
-                }));
+            let reports = pool.workers().await;
+            if let Some(workers) = &mut workers {
+                workers.extend(reports.into_iter().map(Shown::from));
             }
         }
-        json!({ "workers": workers })
+        Workers { workers }
     }
 
     fn status(&self, codec: Codec, body: &[u8]) -> Result<Bytes, String> {
-        let plugin = match codec {
-            Codec::Proto => {
-                let request = StatusRequest::decode(body).map_err(|why| malformed(&why))?;
-                request.plugin
-            }
-            _ => {
-                let argument = argument(codec, body)?;
-                let plugin = argument.get("plugin").and_then(Value::as_str);
-                plugin.unwrap_or_default().to_owned()
-            }
+        let plugin = match message::<StatusRequest>(codec, body)? {
+            Given::Message(request) => request.plugin,
+            Given::Object(object) => text(&object, "plugin"),
         };
-        let pools = self.named(&plugin);
-        if pools.is_empty() {
-            return Err(format!("no such plugin: {plugin}"));
-        }
-        let ready = pools.iter().all(WorkerPool::is_ready);
-        let (code, message) = match ready {
+        let pools = self.known(&plugin)?;
+        let (code, message) = match pools.iter().all(WorkerPool::is_ready) {
             true => (200, String::new()),
             false => (503, "no workers".to_owned()),
         };
+        let response = StatusResponse { code, message };
         match codec {
-            Codec::Proto => Ok(StatusResponse { code, message }.encode_to_vec().into()),
-            codec => written(codec, json!({ "code": code, "message": message })),
+            Codec::Proto => Ok(response.encode_to_vec().into()),
+            _ => written(&response),
         }
     }
-}
 
-fn malformed(why: &prost::DecodeError) -> String {
-    format!("goridge_read_request_body: proto: cannot parse invalid wire-format data: {why}")
-}
-
-/// The argument of a method that takes a plain value.
-fn argument(codec: Codec, body: &[u8]) -> Result<Value, String> {
-    match codec {
-        Codec::Proto => Err("goridge_read_request_body: message type is not a proto".to_owned()),
-        Codec::Raw => Ok(Value::String(String::from_utf8_lossy(body).into_owned())),
-        _ => serde_json::from_slice(body)
-            .map_err(|why| format!("goridge_read_request_body: json: {why}")),
+    fn metrics(&self, method: &str, codec: Codec, body: &[u8]) -> Result<Bytes, String> {
+        let done = match method {
+            "Declare" => {
+                let declared: Declared = json(codec, body, "metrics.NamedCollector")?;
+                self.collectors.declare(declared)
+            }
+            "Unregister" => self.collectors.unregister(&plain::<String>(codec, body)?),
+            _ => {
+                let sample: Sample = json(codec, body, "metrics.Metric")?;
+                self.collectors.record(method, sample)
+            }
+        };
+        done.map_err(|why| format!("metrics_plugin_{}: {why}", method.to_lowercase()))?;
+        written(&true)
     }
 }
 
-/// The result of a method that answers a plain value.
-fn written(codec: Codec, value: Value) -> Result<Bytes, String> {
-    match (codec, value) {
-        (Codec::Raw, Value::String(text)) => Ok(text.into()),
-        (Codec::Raw, _) => Err("unknown Raw payload type".to_owned()),
-        (_, value) => Ok(value.to_string().into()),
-    }
+/// The methods of a service that is here.
+fn methods(service: &str) -> Option<&'static [&'static str]> {
+    let found = SERVICES.iter().find(|(name, _)| *name == service);
+    found.map(|(_, methods)| *methods)
 }
 
 /// `app.*`: a line of the application's in our log.
 fn log(method: &str, codec: Codec, body: &[u8]) -> Result<Bytes, String> {
-    let (level, with_context) = match method.strip_suffix("WithContext") {
-        Some(level) => (level, true),
-        None => (method, false),
+    let plain_level = method.strip_suffix("WithContext");
+    let line = match plain_level {
+        Some(_) => match message::<LogEntry>(codec, body)? {
+            Given::Message(entry) => {
+                let attributes = entry.attributes.into_iter().map(|it| (it.key, it.value));
+                line(entry.message, attributes)
+            }
+            Given::Object(object) => {
+                let attributes = object.get("log_attrs").and_then(Value::as_array);
+                let attributes = attributes.into_iter().flatten();
+                let pairs = attributes.map(|it| (text(it, "key"), text(it, "value")));
+                line(text(&object, "message"), pairs)
+            }
+        },
+        None => plain::<String>(codec, body)?,
     };
-    let (message, attributes) = if with_context {
-        let entry = match codec {
-            Codec::Proto => LogEntry::decode(body).map_err(|why| malformed(&why))?,
-            _ => return Err("goridge_read_request_body: a log entry is protobuf".to_owned()),
-        };
-        let attributes = entry.attributes.iter();
-        let attributes = attributes.map(|it| format!(" {}={}", it.key, it.value));
-        (entry.message, attributes.collect::<String>())
-    } else {
-        let argument = argument(codec, body)?;
-        let message = argument.as_str().map(str::to_owned);
-        (
-            message.unwrap_or_else(|| argument.to_string()),
-            String::new(),
-        )
-    };
-    match level {
-        "Error" => tracing::error!(target: "centripeta::app", "{message}{attributes}"),
-        "Warning" => tracing::warn!(target: "centripeta::app", "{message}{attributes}"),
-        "Info" => tracing::info!(target: "centripeta::app", "{message}{attributes}"),
-        "Debug" => tracing::debug!(target: "centripeta::app", "{message}{attributes}"),
-        // RoadRunner writes these as they are.
-        "Log" => tracing::info!(target: "centripeta::app", "{message}{attributes}"),
-        _ => return Err(format!("rpc: can't find method app.{method}")),
+    match plain_level.unwrap_or(method) {
+        "Error" => tracing::error!(target: "centripeta::app", "{line}"),
+        "Warning" => tracing::warn!(target: "centripeta::app", "{line}"),
+        "Debug" => tracing::debug!(target: "centripeta::app", "{line}"),
+        // `Log` too, which RoadRunner writes to stderr as it is.
+        _ => tracing::info!(target: "centripeta::app", "{line}"),
     }
-    match with_context {
-        true => Ok(Bytes::new()),
-        false => written(codec, json!(false)),
+    match (plain_level, codec) {
+        (Some(_), Codec::Proto) => Ok(Bytes::new()),
+        (Some(_), _) => Ok(Bytes::from_static(b"{}")),
+        (None, _) => written(&false),
     }
+}
+
+/// A message and what is told beside it.
+fn line(message: String, attributes: impl Iterator<Item = (String, String)>) -> String {
+    attributes.fold(message, |line, (key, value)| {
+        format!("{line} {key}={value}")
+    })
 }

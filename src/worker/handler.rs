@@ -161,7 +161,7 @@ impl Workers {
     ///
     /// # Errors
     /// `on_init` failed and is needed, or the pool can't be started.
-    pub(crate) async fn start(&self) -> Result<(), StartError> {
+    pub(crate) async fn start(&self, rpc: Option<&str>) -> Result<(), StartError> {
         if self.running.get().is_some() {
             return Ok(());
         }
@@ -183,7 +183,12 @@ impl Workers {
                 "`exec_ttl` is 0: a worker that hangs holds its place for ever"
             );
         }
-        let pool = WorkerPool::start(self.spec.clone()).await;
+        let mut spec = self.spec.clone();
+        if let Some(rpc) = rpc {
+            let own = spec.command.env.entry("RR_RPC".to_owned());
+            own.or_insert_with(|| rpc.to_owned());
+        }
+        let pool = WorkerPool::start(spec).await;
         let pool = pool.map_err(|why| StartError::Pool(Arc::clone(name), why))?;
         tracing::info!(
             handler = &**name,

@@ -83,7 +83,6 @@ impl PoolSpec {
 }
 
 /// One worker, for who asks.
-#[allow(dead_code, reason = "asked by the RPC server")]
 #[derive(Debug, Clone)]
 pub(crate) struct WorkerReport {
     /// Its process.
@@ -99,7 +98,6 @@ pub(crate) struct WorkerReport {
 }
 
 /// What a pool is asked.
-#[allow(dead_code, reason = "asked by the RPC server")]
 #[derive(Debug)]
 pub(crate) enum PoolMessage {
     /// A worker has shaken hands.
@@ -235,19 +233,16 @@ impl WorkerPool {
     }
 
     /// All workers.
-    #[allow(dead_code, reason = "asked by the RPC server")]
     pub(crate) async fn workers(&self) -> Vec<WorkerReport> {
         self.ask(PoolMessage::List).await.unwrap_or_default()
     }
 
     /// One worker more; answers how many are wanted now.
-    #[allow(dead_code, reason = "asked by the RPC server")]
     pub(crate) async fn add(&self) -> Option<usize> {
         self.ask(PoolMessage::Add).await
     }
 
     /// One worker fewer, but never the last; answers how many are wanted now.
-    #[allow(dead_code, reason = "asked by the RPC server")]
     pub(crate) async fn remove(&self) -> Option<usize> {
         self.ask(PoolMessage::Remove).await
     }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 const START: &str = "[listen]\ngrpc = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
-                     [runtime]\ncores = 2\n[log]\nformat = \"json\"\n";
+                     [rpc]\nlisten = \"tcp://127.0.0.1:0\"\n[runtime]\ncores = 2\n[log]\nformat = \"json\"\n";
 
 /// The events that workers answer.
 pub(crate) const KINDS: [EventKind; 11] = [

@@ -5,7 +5,7 @@
 use super::super::check_config::{expired, judge};
 use super::level;
 use crate::app::App;
-use crate::config::{Config, LoadOptions, Loaded, Problem, load_parts};
+use crate::config::{Config, LoadOptions, Loaded, Problem, effective_json, load_parts};
 use crate::config_routes::{self, Kept, assemble_again};
 use crate::control::{Refused, Reloaded, Request, Wrong};
 use crate::node::{Node, NodeError};
@@ -70,6 +70,7 @@ impl Operator<'_> {
         }
         // From here on nothing can fail.
         change.apply();
+        node.show_config(effective_json(&loaded)["settings"].to_string());
         self.config = effective;
         self.kept = kept;
         if self.options.file.is_none() {
