@@ -14,6 +14,7 @@ mod event;
 mod explain;
 mod fire;
 mod health;
+mod import;
 mod load;
 mod log_level;
 mod meaning;
@@ -89,6 +90,8 @@ enum Command {
     CentrifugoConfig(centrifugo_config::CentrifugoConfigArgs),
     /// Looks at node, Centrifugo and the way between them, and says what is missing and the fix
     Doctor(Box<doctor::DoctorArgs>),
+    /// Makes our node.toml, or a file of Centrifugo 6, of an older file, and says what is left
+    Import(import::ImportArgs),
     /// Asks a running node whether it is alive, or ready
     Health(health::HealthArgs),
     /// Has a running node read its configuration again
@@ -180,6 +183,7 @@ fn dispatch(session: Session, command: Command) -> Result<(), CliError> {
         Command::Explain(args) => explain::run(session, &args),
         Command::CentrifugoConfig(args) => centrifugo_config::run(session, &args),
         Command::Doctor(args) => doctor::run(session, &args),
+        Command::Import(args) => import::run(&session, &args),
         Command::Health(args) => health::run(&session, &args),
         Command::Reload(args) => reload::run(&session, &args),
         Command::LogLevel(args) => log_level::run(&session, &args),
