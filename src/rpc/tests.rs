@@ -65,6 +65,10 @@ fn the_first_codec_of_proto_json_raw_msgpack_gob_counts_and_none_is_gob() {
     assert_eq!(Codec::of(Flags::NONE), Codec::Gob);
 }
 
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "callers make it for this call"
+)]
 fn declare(to: &Collectors, name: &str, collector: serde_json::Value) -> Result<(), String> {
     let argument = json!({ "name": name, "collector": collector });
     let declared: Declared = serde_json::from_value(argument).unwrap();

@@ -222,9 +222,20 @@ async fn w15_w16_w17_workers_find_the_environment_that_roadrunner_gives_them() {
         assert_eq!(of("RR_MODE"), Some("centrifuge"), "{script:?}");
         assert_eq!(of("RR_RELAY"), Some("pipes"));
         assert!(of("RR_VERSION").is_some_and(|version| !version.is_empty()));
-        assert_eq!(of("RR_RPC"), None, "nobody listens for calls");
+        let rpc = of("RR_RPC").unwrap_or_default();
+        assert!(
+            rpc.starts_with("tcp://127.0.0.1:") && !rpc.ends_with(":0"),
+            "{rpc}"
+        );
         assert_eq!((of("FOO"), of("BAR")), (Some("x"), Some("y")));
         assert_eq!((of("NOTIFY_SOCKET"), of("WATCHDOG_USEC")), (None, None));
+        // Without a listener they are told of none.
+        let silent = config.clone() + "[rpc]\nlisten = \"off\"\n";
+        let node = Node::start(&silent).await;
+        let client = node.client().await;
+        let data = ask_data(&client, "rpc-env").await;
+        let env: BTreeMap<String, String> = serde_json::from_slice(&data).unwrap();
+        assert_eq!(env.get("RR_RPC"), None);
     }
 }
 

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 const START: &str = "[listen]\ngrpc = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
-                     [rpc]\nlisten = \"tcp://127.0.0.1:0\"\n[runtime]\ncores = 2\n[log]\nformat = \"json\"\n";
+                     [runtime]\ncores = 2\n[log]\nformat = \"json\"\n";
 
 /// The events that workers answer.
 pub(crate) const KINDS: [EventKind; 11] = [
@@ -176,7 +176,11 @@ impl Node {
 }
 
 fn write(dir: &Path, rest: &str) {
-    std::fs::write(dir.join("node.toml"), format!("{START}{rest}")).unwrap();
+    let rpc = match rest.contains("[rpc]") {
+        true => "",
+        false => "[rpc]\nlisten = \"tcp://127.0.0.1:0\"\n",
+    };
+    std::fs::write(dir.join("node.toml"), format!("{START}{rpc}{rest}")).unwrap();
 }
 
 /// What `check-config` says of a configuration, and its exit code.
