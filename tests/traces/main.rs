@@ -102,6 +102,9 @@ impl World {
         let endpoint = api.endpoint();
         let node = TestNode::start_with(router, |config| {
             config.centrifugo.api = vec![endpoint];
+            // Nothing here is about limits of time, and the double may be told to be slow.
+            config.centrifugo.timeout = Duration::from_secs(20);
+            config.limits.timeout = Duration::from_secs(20);
             change(&mut config.log);
         })
         .await;
