@@ -42,7 +42,6 @@ mod telemetry;
 pub mod testing;
 pub mod trace;
 mod watchdog;
-#[allow(dead_code, reason = "wired by the worker pools")]
 mod worker;
 
 pub use app::{App, Refusal, run};

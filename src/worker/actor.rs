@@ -3,7 +3,7 @@
 use super::info::{WorkerInfo, WorkerState};
 use super::link::{Link, LinkError, Relay};
 use super::pool::PoolMessage;
-use super::process::{self, CommandSpec, Process, Stdout};
+use super::process::{self, CommandSpec, Process};
 use super::queue::Queue;
 use super::stderr::Stderr;
 use crate::goridge::{Flags, Frame};
@@ -99,20 +99,17 @@ impl Actor for Worker {
         myself: ActorRef<WorkerMessage>,
         args: WorkerArgs,
     ) -> Result<Running, ActorProcessingErr> {
-        let process = process::start(args.command.clone(), Stdout::Pipes).await;
+        let process = process::start(args.command.clone()).await;
         let process = process.map_err(SpawnError::from)?;
         let Process {
             child,
             pid,
-            pipes,
+            pipes: (read, write),
             stderr,
         } = process;
         let stderr = Stderr::follow(stderr, Arc::clone(&args.pool), pid)?;
         let info = WorkerInfo::new(args.id, pid, args.max_jobs, myself.clone());
         let info = Arc::new(info);
-        let Some((read, write)) = pipes else {
-            return Err(SpawnError::from(io::Error::other("no pipes")).into());
-        };
         let relay = Relay::Pipes(read, Arc::new(write));
         let link = Link::new(Arc::clone(&info), relay, args.max_frame).map_err(SpawnError::from)?;
         let (keeper, orders) = mpsc::unbounded_channel();

@@ -13,7 +13,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::{OnceLock, PoisonError};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
@@ -51,16 +50,6 @@ pub(crate) struct CommandSpec {
     pub(crate) owner: Option<(u32, u32)>,
 }
 
-/// What a worker's stdin and stdout are.
-#[derive(Debug)]
-pub(crate) enum Stdout {
-    /// The line to it.
-    Pipes,
-    /// Nothing; the line is a socket.
-    #[allow(dead_code, reason = "relays over sockets")]
-    Null,
-}
-
 /// A worker's process.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -68,8 +57,8 @@ pub(crate) struct Process {
     pub(crate) child: Child,
     /// Its number.
     pub(crate) pid: u32,
-    /// Its stdout and stdin, neither of which blocks, unless both are nothing.
-    pub(crate) pipes: Option<(OwnedFd, OwnedFd)>,
+    /// Its stdout and stdin, neither of which blocks.
+    pub(crate) pipes: (OwnedFd, OwnedFd),
     /// Its stderr.
     pub(crate) stderr: OwnedFd,
 }
@@ -84,12 +73,12 @@ pub(crate) fn kill_group(child: &Child) {
 }
 
 /// Starts a process; the error is the system's, with the program's name.
-pub(crate) async fn start(spec: CommandSpec, stdout: Stdout) -> io::Result<Process> {
+pub(crate) async fn start(spec: CommandSpec) -> io::Result<Process> {
     let (reply, started) = oneshot::channel();
     let runtime = Handle::current();
     let order: Order = Box::new(move || {
         let _within = runtime.enter();
-        drop(reply.send(spawn(&spec, &stdout)));
+        drop(reply.send(spawn(&spec)));
     });
     let gone = || io::Error::other("the thread that starts workers is gone");
     spawner()?.send(order).map_err(|_| gone())?;
@@ -114,7 +103,7 @@ fn spawner() -> io::Result<std::sync::mpsc::Sender<Order>> {
     Ok(orders)
 }
 
-fn spawn(spec: &CommandSpec, stdout: &Stdout) -> io::Result<Process> {
+fn spawn(spec: &CommandSpec) -> io::Result<Process> {
     let program = spec.command.first().map_or("", String::as_str);
     let mut command = match REEXEC_BY.get() {
         Some(ourselves) => {
@@ -144,18 +133,10 @@ fn spawn(spec: &CommandSpec, stdout: &Stdout) -> io::Result<Process> {
     if let Some((user, group)) = spec.owner {
         command.uid(user).gid(group);
     }
-    let mut ours = None;
-    match stdout {
-        Stdout::Null => {
-            command.stdin(Stdio::null()).stdout(Stdio::null());
-        }
-        Stdout::Pipes => {
-            let (their_stdin, our_write) = std::io::pipe()?;
-            let (our_read, their_stdout) = std::io::pipe()?;
-            command.stdin(their_stdin).stdout(their_stdout);
-            ours = Some((OwnedFd::from(our_read), OwnedFd::from(our_write)));
-        }
-    }
+    let (their_stdin, our_write) = std::io::pipe()?;
+    let (our_read, their_stdout) = std::io::pipe()?;
+    command.stdin(their_stdin).stdout(their_stdout);
+    let pipes = (OwnedFd::from(our_read), OwnedFd::from(our_write));
     let (our_stderr, their_stderr) = std::io::pipe()?;
     command.stderr(their_stderr);
     let child = command.spawn().map_err(|why| {
@@ -169,16 +150,10 @@ fn spawn(spec: &CommandSpec, stdout: &Stdout) -> io::Result<Process> {
     // Our copies of the other ends go with the command: the end of the process shows as such.
     drop(command);
     let pid = child.id().unwrap_or_default();
-    let pipes = match ours {
-        Some((read, write)) => {
-            for fd in [read.as_fd(), write.as_fd()] {
-                let flags = rustix::fs::fcntl_getfl(fd)?;
-                rustix::fs::fcntl_setfl(fd, flags | rustix::fs::OFlags::NONBLOCK)?;
-            }
-            Some((read, write))
-        }
-        None => None,
-    };
+    for fd in [pipes.0.as_fd(), pipes.1.as_fd()] {
+        let flags = rustix::fs::fcntl_getfl(fd)?;
+        rustix::fs::fcntl_setfl(fd, flags | rustix::fs::OFlags::NONBLOCK)?;
+    }
     Ok(Process {
         child,
         pid,
