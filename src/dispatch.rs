@@ -37,6 +37,7 @@ pub(crate) fn dispatch(mut flight: Flight) {
                 key,
                 slot,
                 epoch,
+                leg: None,
                 values,
             });
             &shared.shards[usize::from(shared.layout.shard_of(slot).index())]

@@ -7,5 +7,5 @@
 mod lane;
 mod shard;
 
-pub(crate) use lane::{InboundTurn, LaneState, LaneView, Values};
+pub(crate) use lane::{InboundTurn, LaneState, LaneView, Leg, Values};
 pub(crate) use shard::{Shard, ShardActor, ShardArgs, ShardMessage};

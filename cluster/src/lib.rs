@@ -32,6 +32,9 @@
 //! | order across a reconnect (R12), whether a peer's event may run, credit, control messages | `peer.rs`, `peer/` |
 //! | links: handshake, secret, TLS, frames, who is who (R10), silence, reconnect | `peer/links.rs` and beside it |
 //! | where an event runs | `route.rs` |
+//! | what the data path asks on every event: table, gates of slots, lease | `standing.rs` |
+//! | what the shell drives of the node around it | `plane.rs` |
+//! | where values of slots live, R7's fence | `store.rs` |
 //! | the log behind the table, on disk and among voters; the only user of openraft | `raft.rs`, `raft/` |
 //! | bytes; the only user of bincode | `codec.rs`, `codec/` |
 //! | which rules a test may switch off | `rules.rs` |
@@ -57,20 +60,25 @@ pub mod hold;
 pub mod lease;
 mod owner;
 pub mod peer;
+mod plane;
 pub mod raft;
 pub mod route;
 mod rules;
 #[cfg(test)]
 mod sim;
 mod slot;
+mod standing;
+pub mod store;
 mod table;
 #[cfg(test)]
 mod testing;
 
 pub use codec::{DECODE_LIMIT, DecodeError};
 pub use owner::{LocalOwnership, NodeId, Owner, OwnerEpoch, Ownership};
+pub use plane::{FIRST_KIND, Ingress, Region, Report, Reports};
 pub use rules::{Rule, Rules};
 pub use slot::{HASH_ID, LayoutError, SLOT_COUNT, ShardId, ShardLayout, SlotId, slot_of, tag_of};
+pub use standing::{Gate, Now, Shown, Standing};
 pub use table::{
     Advance, Applied, BootId, ClusterId, ClusterInfo, Command, Completion, DataId, Delta, Entry,
     Grant, History, Incarnation, Install, InvalidTable, LeaderId, LogId, Member, Move, MoveAbort,

@@ -13,6 +13,7 @@ use crate::outcome::{Failure, Outcome, StreamEnd, StreamEndReason, Unavailable};
 use crate::pipeline::{Chain, Stage, StageMessage};
 use crate::reply::StreamOpen;
 use crate::trace::span::Fault;
+use centripeta_cluster::peer::NotHere;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -394,6 +395,11 @@ impl Flight {
             return flight.land();
         }
         self.finish(Failure::Unavailable(why).into());
+    }
+
+    /// Gives an event back unstarted: this node may not run it. Without a cluster that is its end.
+    pub(crate) fn bounce(self, _why: NotHere) {
+        self.finish(Failure::Unavailable(Unavailable::NoOwner).into());
     }
 
     /// What a mailbox that died with this flight in it leaves to do.

@@ -6,6 +6,7 @@ use crate::outcome::Overloaded;
 use crate::region::shard::Waiting;
 use crate::routing::key::LaneKey;
 use crate::store::MemoryStore;
+use centripeta_cluster::hold::Sender;
 use centripeta_cluster::{OwnerEpoch, SlotId};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -27,8 +28,21 @@ pub(crate) struct LaneView {
     pub(crate) slot: SlotId,
     /// The owner epoch under which it runs.
     pub(crate) epoch: OwnerEpoch,
+    /// For an event of a cluster: which ingress core sent it, under which generation.
+    pub(crate) leg: Option<Leg>,
     /// For handlers that keep their lane: where its value outlives it, and the owner's name.
     pub(crate) values: Option<Values>,
+}
+
+/// How an event of a cluster came to its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Leg {
+    /// The ingress core.
+    pub(crate) sender: Sender,
+    /// Its generation for the slot: once one was bounced, it and older ones are (R11).
+    pub(crate) generation: u32,
+    /// Whether it was held: then the limit of its lane does not count, only that of its shard.
+    pub(crate) held: bool,
 }
 
 /// Where the values of keys are.
