@@ -1,0 +1,38 @@
+//! Several nodes as one, as real processes on hosts of their own (network namespaces): what a client
+//! gets while owners die, pause, are cut off, leave and come.
+//!
+//! Needs root and `ip`, `iptables`; says so in one line where they are missing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "it watches real processes, to which no paused clock applies"
+)]
+#![allow(dead_code, reason = "shared support; each target uses a part of it")]
+
+#[path = "../support/outside.rs"]
+mod outside;
+#[path = "../support/process.rs"]
+mod process;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod drive;
+mod fleet;
+mod handoff;
+mod net;
+mod partition;
+mod pause;
+mod rolling;
+mod takeover;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One fleet at a time: they measure how long things take.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A turn, if there can be hosts at all.
+fn turn(what: &str) -> Option<MutexGuard<'static, ()>> {
+    outside::or_skip(what, net::possible())?;
+    Some(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+}
