@@ -8,6 +8,7 @@ mod centrifugo_config;
 mod check_config;
 mod completion;
 mod descriptors;
+mod dev_cluster;
 mod doctor;
 mod error;
 mod event;
@@ -90,6 +91,8 @@ enum Command {
     CentrifugoConfig(centrifugo_config::CentrifugoConfigArgs),
     /// Looks at node, Centrifugo and the way between them, and says what is missing and the fix
     Doctor(Box<doctor::DoctorArgs>),
+    /// Runs several nodes on loopback, to see how they act as one
+    DevCluster(dev_cluster::DevClusterArgs),
     /// Makes our node.toml, or a file of Centrifugo 6, of an older file, and says what is left
     Import(import::ImportArgs),
     /// Asks a running node whether it is alive, or ready
@@ -183,6 +186,7 @@ fn dispatch(session: Session, command: Command) -> Result<(), CliError> {
         Command::Explain(args) => explain::run(session, &args),
         Command::CentrifugoConfig(args) => centrifugo_config::run(session, &args),
         Command::Doctor(args) => doctor::run(session, &args),
+        Command::DevCluster(args) => dev_cluster::run(&session, &args),
         Command::Import(args) => import::run(&session, &args),
         Command::Health(args) => health::run(&session, &args),
         Command::Reload(args) => reload::run(&session, &args),
