@@ -535,6 +535,7 @@ pub(crate) fn engine_config(config: &Config) -> EngineConfig {
         namespace_boundary: config.channel.namespace_boundary.clone(),
         metrics: config.metrics.enabled,
         tracer: Tracer::off(),
+        cluster: None,
     }
 }
 

@@ -184,6 +184,21 @@ pub enum Unavailable {
     /// The worker process was lost after it had been given the event.
     #[error("the worker was lost while the event was running")]
     Worker,
+    /// The slot moves to another node, which has not taken it in time.
+    #[error("the slot moves to another node")]
+    Moving,
+    /// The owner's lease is over, and it has not got another in time.
+    #[error("the lease of the slot's owner has lapsed")]
+    Lapsed,
+    /// The node that had the event was lost, and the event may have run.
+    #[error("the node was lost that had the event, which may have run")]
+    LostPeer,
+    /// This node is cut off from the cluster's majority.
+    #[error("this node is cut off from the majority of the cluster")]
+    Isolated,
+    /// No node that can be reached serves events of this kind (`node.serves`).
+    #[error("no node in reach serves events of this kind (node.serves)")]
+    NoServer,
 }
 
 /// Which limit refused an event.
@@ -213,6 +228,12 @@ pub enum Overloaded {
     /// `pool.max_queue_size` or `pool.allocate_timeout` of a worker pool.
     #[error("the worker pool is full (pool.max_queue_size, pool.allocate_timeout)")]
     Workers,
+    /// Events that wait while their slots have no owner that serves them.
+    #[error("too many events are held while their slots move (4096 events, 16 MiB a core)")]
+    Held,
+    /// Too much waits on the link to the node that would run the event.
+    #[error("too much waits for the node that would run the event")]
+    Peer,
 }
 
 /// How an accepted stream ended.

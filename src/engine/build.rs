@@ -8,6 +8,7 @@ use crate::engine::limits::{EngineLimits, Limits};
 use crate::engine::replace::Ground;
 use crate::engine::shared::{Core, Gauge, Shared};
 use crate::engine::{Drain, Engine};
+use crate::forward::{Forward, Seat};
 use crate::metrics::Metrics;
 use crate::region::Shard;
 use crate::router::Router;
@@ -44,6 +45,8 @@ pub struct EngineConfig {
     pub metrics: bool,
     /// Who records what happens to events.
     pub tracer: Tracer,
+    /// The node's place in a cluster; `None` for a node alone.
+    pub cluster: Option<Seat>,
 }
 
 impl Engine {
@@ -93,12 +96,14 @@ impl Engine {
             let id = layout.shard(index).map_or(0, |id| layout.core_of(id));
             Arc::new(Shard::new(usize::from(id)))
         };
-        let shared = Arc::new(Shared {
+        let seat = config.cluster;
+        let shared = Arc::new_cyclic(|shared| Shared {
             plan: ArcSwap::from_pointee(plan),
             boundary: config.namespace_boundary,
             egress,
             layout,
             ownership,
+            forward: seat.map(|seat| Forward::start(seat, shared.clone(), cores)),
             shards: (0..layout.shards()).map(shard).collect(),
             cores: own,
             store: Arc::new(MemoryStore::default()),

@@ -4,6 +4,7 @@ use crate::egress::Egress;
 use crate::engine::faults::Faults;
 use crate::engine::limits::Limits;
 use crate::engine::plan::Plan;
+use crate::forward::Forward;
 use crate::ingress::listener::Connections;
 use crate::metrics::Metrics;
 use crate::metrics::cells::Counter;
@@ -83,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) layout: ShardLayout,
     /// Who acts for a slot.
     pub(crate) ownership: Arc<dyn Ownership>,
+    /// The way to other nodes, in a cluster.
+    pub(crate) forward: Option<Arc<Forward>>,
     /// All shards, by their index.
     pub(crate) shards: Vec<Arc<Shard>>,
     /// All cores.

@@ -21,7 +21,7 @@ pub(super) const OUTCOMES: [&str; 14] = [
 ];
 
 /// Why events are refused, in the order of the cells.
-pub(super) const REASONS: [&str; 15] = [
+pub(super) const REASONS: [&str; 22] = [
     "in_flight",
     "in_flight_bytes",
     "streams",
@@ -37,6 +37,13 @@ pub(super) const REASONS: [&str; 15] = [
     "memory",
     "worker",
     "workers",
+    "moving",
+    "lapsed",
+    "lost_peer",
+    "isolated",
+    "no_server",
+    "held",
+    "peer",
 ];
 
 /// Who ended a stream, in the order of the cells.
@@ -94,6 +101,11 @@ impl From<&Failure> for End {
                     Unavailable::Crashed => 8,
                     Unavailable::NoOwner => 9,
                     Unavailable::Worker => 13,
+                    Unavailable::Moving => 15,
+                    Unavailable::Lapsed => 16,
+                    Unavailable::LostPeer => 17,
+                    Unavailable::Isolated => 18,
+                    Unavailable::NoServer => 19,
                 },
             ),
             Failure::Overloaded(which) => Self::refused(
@@ -107,6 +119,8 @@ impl From<&Failure> for End {
                     Overloaded::Rate => 5,
                     Overloaded::Memory => 12,
                     Overloaded::Workers => 14,
+                    Overloaded::Held => 20,
+                    Overloaded::Peer => 21,
                 },
             ),
             Failure::Undecodable(_) => Self::refused(9, 11),
@@ -160,6 +174,11 @@ mod tests {
             (Unavailable::Crashed, "crashed"),
             (Unavailable::NoOwner, "no_owner"),
             (Unavailable::Worker, "worker"),
+            (Unavailable::Moving, "moving"),
+            (Unavailable::Lapsed, "lapsed"),
+            (Unavailable::LostPeer, "lost_peer"),
+            (Unavailable::Isolated, "isolated"),
+            (Unavailable::NoServer, "no_server"),
         ];
         let overloaded = [
             (Overloaded::InFlight, "in_flight"),
@@ -170,6 +189,8 @@ mod tests {
             (Overloaded::Rate, "rate"),
             (Overloaded::Memory, "memory"),
             (Overloaded::Workers, "workers"),
+            (Overloaded::Held, "held"),
+            (Overloaded::Peer, "peer"),
         ];
         failures.extend(unavailable.map(|(why, reason)| (Failure::Unavailable(why), Some(reason))));
         failures.extend(overloaded.map(|(why, reason)| (Failure::Overloaded(why), Some(reason))));

@@ -448,7 +448,9 @@ impl ShardState {
             return (Some(task.abort_handle()), kept);
         }
         drop(waiting);
-        flight.mark_started();
+        if !flight.mark_started() {
+            return (None, kept);
+        }
         flight.cx_mut().lane_state = kept;
         let busy = self.beat.enter(route.activity);
         let started = catch_unwind(AssertUnwindSafe(|| route.handler.call(flight.cx_mut())));
@@ -634,7 +636,9 @@ async fn run_on_pool(mut flight: Flight, route: Arc<Route>, waiting: Waiting, th
     if flight.deadline() <= Instant::now() {
         return flight.finish(Failure::Deadline.into());
     }
-    flight.mark_started();
+    if !flight.mark_started() {
+        return;
+    }
     let started = catch_unwind(AssertUnwindSafe(|| route.handler.call(flight.cx_mut())));
     let ended = match started {
         Ok(work) => {
