@@ -61,6 +61,7 @@ impl Running {
             namespace_boundary: ":".to_owned(),
             metrics: true,
             tracer: crate::trace::Tracer::off(),
+            cluster: None,
         };
         let cores = [Handle::current()];
         let engine = Engine::start(router, config, Arc::new(LocalOwnership), &cores).await;

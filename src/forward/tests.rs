@@ -1,1 +1,8 @@
-//! Nodes in one process, joined by real links.
+//! Nodes in one process, joined by real links over loopback; the tests set their tables.
+
+#![allow(clippy::unwrap_used)]
+
+mod net;
+mod outcomes;
+
+use net::{Net, ms};

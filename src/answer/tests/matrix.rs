@@ -23,7 +23,12 @@ fn next_failure(after: Option<&Failure>) -> Option<Failure> {
         Some(Failure::Unavailable(Unavailable::Parked)) => unavailable(Unavailable::Crashed),
         Some(Failure::Unavailable(Unavailable::Crashed)) => unavailable(Unavailable::NoOwner),
         Some(Failure::Unavailable(Unavailable::NoOwner)) => unavailable(Unavailable::Worker),
-        Some(Failure::Unavailable(Unavailable::Worker)) => overloaded(Overloaded::InFlight),
+        Some(Failure::Unavailable(Unavailable::Worker)) => unavailable(Unavailable::Moving),
+        Some(Failure::Unavailable(Unavailable::Moving)) => unavailable(Unavailable::Lapsed),
+        Some(Failure::Unavailable(Unavailable::Lapsed)) => unavailable(Unavailable::LostPeer),
+        Some(Failure::Unavailable(Unavailable::LostPeer)) => unavailable(Unavailable::Isolated),
+        Some(Failure::Unavailable(Unavailable::Isolated)) => unavailable(Unavailable::NoServer),
+        Some(Failure::Unavailable(Unavailable::NoServer)) => overloaded(Overloaded::InFlight),
         Some(Failure::Overloaded(Overloaded::InFlight)) => overloaded(Overloaded::InFlightBytes),
         Some(Failure::Overloaded(Overloaded::InFlightBytes)) => overloaded(Overloaded::Streams),
         Some(Failure::Overloaded(Overloaded::Streams)) => overloaded(Overloaded::Lane),
@@ -31,7 +36,9 @@ fn next_failure(after: Option<&Failure>) -> Option<Failure> {
         Some(Failure::Overloaded(Overloaded::Shard)) => overloaded(Overloaded::Memory),
         Some(Failure::Overloaded(Overloaded::Memory)) => overloaded(Overloaded::Rate),
         Some(Failure::Overloaded(Overloaded::Rate)) => overloaded(Overloaded::Workers),
-        Some(Failure::Overloaded(Overloaded::Workers)) => Some(Failure::Undecodable(secret())),
+        Some(Failure::Overloaded(Overloaded::Workers)) => overloaded(Overloaded::Held),
+        Some(Failure::Overloaded(Overloaded::Held)) => overloaded(Overloaded::Peer),
+        Some(Failure::Overloaded(Overloaded::Peer)) => Some(Failure::Undecodable(secret())),
         Some(Failure::Undecodable(_)) => Some(Failure::BadData(secret())),
         Some(Failure::BadData(_)) => Some(Failure::NoRoute),
         Some(Failure::NoRoute) => Some(Failure::Unauthenticated),
@@ -56,7 +63,12 @@ fn failure_row(failure: &Failure) -> Row {
             | Unavailable::Parked
             | Unavailable::Crashed
             | Unavailable::NoOwner
-            | Unavailable::Worker,
+            | Unavailable::Worker
+            | Unavailable::Moving
+            | Unavailable::Lapsed
+            | Unavailable::LostPeer
+            | Unavailable::Isolated
+            | Unavailable::NoServer,
         ) => Row::all("Unavailable"),
         Failure::Overloaded(
             Overloaded::InFlight
@@ -66,7 +78,9 @@ fn failure_row(failure: &Failure) -> Row {
             | Overloaded::Shard
             | Overloaded::Memory
             | Overloaded::Rate
-            | Overloaded::Workers,
+            | Overloaded::Workers
+            | Overloaded::Held
+            | Overloaded::Peer,
         ) => Row {
             refresh: "Unavailable",
             stream: "Unavailable",
