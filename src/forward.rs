@@ -13,6 +13,7 @@
 //! | events with a key: sent, held, bounced, lost | `held.rs` |
 //! | events without a key: who runs them | `unkeyed.rs` |
 //! | what comes from other nodes | `receive.rs` |
+//! | streams that another node runs | `stream.rs` |
 //! | attributes that cross | `attributes.rs` |
 //! | what is needed of links | `wire.rs` |
 
@@ -22,6 +23,7 @@ mod held;
 mod message;
 mod outcome;
 mod receive;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod unkeyed;
@@ -31,6 +33,7 @@ pub use attributes::AttributeType;
 pub(crate) use attributes::Attributes;
 pub(crate) use counts::{BOUNCES, Counts};
 pub(crate) use receive::PeerCall;
+pub(crate) use stream::stream_end;
 pub use wire::Wire;
 
 use crate::dispatch::{Place, run_here};
@@ -55,6 +58,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use wire::Pending;
 
 /// How long a link waits for an answer beyond the deadline of its event: the node that runs it answers
 /// by the deadline itself.
@@ -250,10 +254,17 @@ impl Forward {
         node: NodeId,
         payload: Bytes,
         deadline: Instant,
-    ) -> Result<centripeta_cluster::peer::Answer, RequestError> {
+        is_stream: bool,
+    ) -> Result<Pending, RequestError> {
         let unknown = || RequestError::UnknownPeer(node);
         let wire = self.wire.get().ok_or_else(unknown)?;
-        wire.request(node, message::EVENT, payload, deadline + WAY_HOME)
+        let deadline = deadline + WAY_HOME;
+        if is_stream {
+            let answer = wire.request_stream(node, message::EVENT, payload, deadline);
+            return answer.map(Pending::Stream);
+        }
+        let answer = wire.request(node, message::EVENT, payload, deadline);
+        answer.map(Pending::One)
     }
 
     /// An event as it crosses, or why it can't.

@@ -96,6 +96,7 @@ impl Engine {
             let id = layout.shard(index).map_or(0, |id| layout.core_of(id));
             Arc::new(Shard::new(usize::from(id)))
         };
+        let (drain, drains) = watch::channel::<Option<Drain>>(None);
         let seat = config.cluster;
         let shared = Arc::new_cyclic(|shared| Shared {
             plan: ArcSwap::from_pointee(plan),
@@ -118,6 +119,7 @@ impl Engine {
             limits: Limits::new(&config.limits),
             pools: Pools::default(),
             node: config.node.into(),
+            drains,
             draining: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         });
@@ -139,7 +141,6 @@ impl Engine {
         let counted = Arc::clone(&shared);
         let stuck = move |core: usize| counted.cores[core].stuck.add_one();
         let watchdog = watchdog::spawn(config.watchdog, beats, activities, stuck)?;
-        let (drain, _) = watch::channel::<Option<Drain>>(None);
         Ok(Self {
             shared,
             root,

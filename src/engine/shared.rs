@@ -1,6 +1,7 @@
 //! What every flight, stage and shard of an engine shares.
 
 use crate::egress::Egress;
+use crate::engine::Drain;
 use crate::engine::faults::Faults;
 use crate::engine::limits::Limits;
 use crate::engine::plan::Plan;
@@ -20,6 +21,7 @@ use arc_swap::ArcSwap;
 use centripeta_cluster::{Ownership, ShardLayout};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::sync::watch;
 
 /// A core: a current-thread runtime with its own pipeline and region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +116,8 @@ pub(crate) struct Shared {
     pub(crate) pools: Pools,
     /// The node's name.
     pub(crate) node: Arc<str>,
+    /// Told once the node drains.
+    pub(crate) drains: watch::Receiver<Option<Drain>>,
     /// Whether new events are refused.
     pub(crate) draining: AtomicBool,
     /// Whether the actors are gone.

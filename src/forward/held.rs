@@ -7,14 +7,15 @@
 use crate::dispatch::{Place, run_here};
 use crate::engine::flight::Flight;
 use crate::engine::plan::Route;
-use crate::forward::{Forward, cannot_cross, counts, lock, message, outcome};
+use crate::forward::wire::Pending;
+use crate::forward::{Forward, cannot_cross, counts, lock, message, outcome, stream};
 use crate::outcome::{Failure, Outcome, Overloaded, Unavailable};
 use crate::region::Leg;
 use crate::routing::key::LaneKey;
 use bytes::Bytes;
 use centripeta_cluster::hold::{Bounce, Fate, Hold, HoldEffect, HoldLimits, Offer, Sender, Ticket};
 use centripeta_cluster::peer::{
-    Answer, CATCH_UP, NotHere, Outcome as LinkOutcome, Reason, Reply, RequestError,
+    Answered, CATCH_UP, NotHere, Outcome as LinkOutcome, Reason, Reply, RequestError,
 };
 use centripeta_cluster::{Member, SlotId};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -114,6 +115,7 @@ struct Sending {
     to: Member,
     payload: Result<Bytes, String>,
     deadline: Instant,
+    is_stream: bool,
 }
 
 /// Looks at deadlines while something is held.
@@ -239,6 +241,7 @@ impl Forward {
                 }
                 let payload = self.encode(&flight, Some((event.slot, generation, held)));
                 let deadline = flight.deadline();
+                let is_stream = flight.cx().kind().is_stream();
                 flight.send_away();
                 event.flight = Some(flight);
                 Step::There(Sending {
@@ -247,6 +250,7 @@ impl Forward {
                     to,
                     payload,
                     deadline,
+                    is_stream,
                 })
             }
         }
@@ -286,14 +290,15 @@ impl Forward {
             to,
             payload,
             deadline,
+            is_stream,
         } = sending;
         let payload = match payload {
             Ok(payload) => payload,
             Err(cause) => {
-                return self.answered(core, ticket, attempt, || cannot_cross(cause).into());
+                return self.answered(core, ticket, attempt, |_| cannot_cross(cause).into());
             }
         };
-        match self.wire_request(to.id, payload, deadline) {
+        match self.wire_request(to.id, payload, deadline, is_stream) {
             Ok(answer) => {
                 self.counts.forwarded.add_one();
                 let this = Arc::clone(self);
@@ -306,11 +311,11 @@ impl Forward {
                 }
             }
             Err(RequestError::Overloaded) => {
-                let outcome = || Failure::Overloaded(Overloaded::Peer).into();
+                let outcome = |_: &mut Flight| Failure::Overloaded(Overloaded::Peer).into();
                 self.answered(core, ticket, attempt, outcome);
             }
             Err(why @ RequestError::TooLarge { .. }) => {
-                let outcome = || cannot_cross(why.to_string()).into();
+                let outcome = |_: &mut Flight| cannot_cross(why.to_string()).into();
                 self.answered(core, ticket, attempt, outcome);
             }
             Err(RequestError::Gone { may_have_started }) => {
@@ -342,7 +347,7 @@ impl Forward {
         ticket: Ticket,
         attempt: u32,
         to: Member,
-        answer: Answer,
+        answer: Pending,
         deadline: Instant,
     ) {
         let mut answer = pin!(answer.wait());
@@ -359,11 +364,21 @@ impl Forward {
             }
         };
         match answer {
-            Ok(reply) => self.replied(core, ticket, attempt, to, reply).await,
+            Ok(Answered::Reply(reply)) => self.replied(core, ticket, attempt, to, reply).await,
+            Ok(Answered::Stream(open)) => {
+                self.heard_load(to.id, open.load);
+                if !self.is_heeded(to) {
+                    return self.lost(core, ticket, attempt, true);
+                }
+                let runtime = self.handles[core].clone();
+                self.answered(core, ticket, attempt, |flight| {
+                    stream::accepted(open, flight.cx_mut().inbound.take(), &runtime)
+                });
+            }
             Err(RequestError::Gone { may_have_started }) => {
                 self.lost(core, ticket, attempt, may_have_started);
             }
-            Err(_) => self.answered(core, ticket, attempt, || Failure::Deadline.into()),
+            Err(_) => self.answered(core, ticket, attempt, |_| Failure::Deadline.into()),
         }
     }
 
@@ -387,16 +402,15 @@ impl Forward {
         }
         match outcome {
             LinkOutcome::Answered => {
-                let kind = self.kind_of(core, ticket, attempt);
-                let outcome = kind.map(|kind| outcome::decode(kind, payload));
-                let unknown = || Failure::Unavailable(Unavailable::LostPeer).into();
-                self.answered(core, ticket, attempt, || outcome.unwrap_or_else(unknown));
+                self.answered(core, ticket, attempt, |flight| {
+                    outcome::decode(flight.cx().kind(), payload)
+                });
             }
             LinkOutcome::Expired => {
-                self.answered(core, ticket, attempt, || Failure::Deadline.into());
+                self.answered(core, ticket, attempt, |_| Failure::Deadline.into());
             }
             LinkOutcome::Dropped => {
-                let lost = || Failure::Unavailable(Unavailable::LostPeer).into();
+                let lost = |_: &mut Flight| Failure::Unavailable(Unavailable::LostPeer).into();
                 self.answered(core, ticket, attempt, lost);
             }
             LinkOutcome::NotStarted => {
@@ -410,18 +424,6 @@ impl Forward {
                 self.bounced(core, ticket, attempt, to, &why);
             }
         }
-    }
-
-    fn kind_of(
-        &self,
-        core: usize,
-        ticket: Ticket,
-        attempt: u32,
-    ) -> Option<crate::event::EventKind> {
-        let state = lock(&self.holds.get(core)?.state);
-        let event = state.events.get(&ticket)?;
-        let flight = event.flight.as_ref().filter(|_| event.attempt == attempt)?;
-        Some(flight.cx().kind())
     }
 
     /// An event of this node, with a key.
@@ -465,7 +467,7 @@ impl Forward {
         core: usize,
         ticket: Ticket,
         attempt: u32,
-        outcome: impl FnOnce() -> Outcome,
+        outcome: impl FnOnce(&mut Flight) -> Outcome,
     ) {
         let mut answered = None;
         self.act(core, |state| {
@@ -476,8 +478,9 @@ impl Forward {
             answered = state.events.remove(&ticket).and_then(|event| event.flight);
             state.hold.answered(ticket)
         });
-        if let Some(flight) = answered {
-            flight.finish(outcome());
+        if let Some(mut flight) = answered {
+            let outcome = outcome(&mut flight);
+            flight.finish(outcome);
         }
     }
 

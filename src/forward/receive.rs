@@ -7,7 +7,9 @@ use crate::engine::shared::{CoreId, Permit, Shared};
 use crate::envelope::Envelope;
 use crate::event::EventKind;
 use crate::forward::message::{self, EVENT, EventMessage};
-use crate::forward::{Forward, counts, lock, outcome, unkeyed};
+use crate::forward::stream::Opening;
+use crate::forward::{Forward, counts, lock, outcome, stream, unkeyed};
+use crate::inbound::{self, InboundItem};
 use crate::outcome::{Failure, Outcome};
 use crate::region::Leg;
 use crate::reply::StreamOpen;
@@ -22,6 +24,7 @@ use prost::Message;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// What waits for a newer table, in order per ingress core and slot, and what was sent back of it.
@@ -66,7 +69,10 @@ pub(crate) struct PeerCall {
     request: Request,
     asked: Option<(SlotId, Leg)>,
     forward: Arc<Forward>,
-    _permit: Permit,
+    /// Where the client's publications go, on a two-way stream.
+    inbound: Option<mpsc::Sender<InboundItem>>,
+    limit: Duration,
+    permit: Permit,
 }
 
 impl PeerCall {
@@ -97,9 +103,21 @@ impl PeerCall {
 
     /// Its handler has accepted a stream.
     pub(crate) fn open(self: Box<Self>, open: StreamOpen, flight: Flight) {
-        drop(open);
-        flight.cancel_stream();
-        self.answer(&Failure::Unavailable(crate::outcome::Unavailable::NoServer).into());
+        let Self {
+            request,
+            inbound,
+            limit,
+            permit,
+            ..
+        } = *self;
+        let opening = Opening {
+            request,
+            inbound,
+            limit,
+            permit,
+        };
+        let shared = Arc::clone(flight.shared());
+        stream::open(&shared, opening, open, flight);
     }
 }
 
@@ -336,6 +354,11 @@ impl Forward {
         let failure = failure.or_else(|| found.is_none().then_some(Failure::NoRoute));
         let mut cx = Cx::new(envelope, found);
         cx.set_attributes(types, attributes);
+        let mut to_handler = None;
+        if kind == EventKind::StreamBidirectional {
+            let (to, source) = inbound::channel();
+            (to_handler, cx.inbound) = (Some(to), Some(source));
+        }
         let state = Some(message.tracestate.as_str()).filter(|state| !state.is_empty());
         let context = TraceContext::parse(&message.traceparent, state);
         cx.trace = Trace::go_on(&shared.tracer, context, since);
@@ -348,7 +371,9 @@ impl Forward {
             request,
             asked: slot.map(|slot| (slot, leg)),
             forward: Arc::clone(self),
-            _permit: permit,
+            inbound: to_handler,
+            limit: deadline.saturating_duration_since(since),
+            permit,
         });
         let chain = Arc::clone(&self.no_stages);
         Flight::arrive(cx, failure, chain, CoreId(core), Arc::clone(shared), call);

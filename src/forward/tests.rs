@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod faults;
 mod net;
 mod outcomes;
+mod streams;
 
 use net::{Net, ms};

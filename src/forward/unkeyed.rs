@@ -6,9 +6,10 @@ use crate::engine::flight::Flight;
 use crate::engine::guard::Limits as _;
 use crate::engine::plan::Route as PlanRoute;
 use crate::event::EventKind;
-use crate::forward::{Forward, cannot_cross, counts, message, outcome};
+use crate::forward::wire::Pending;
+use crate::forward::{Forward, cannot_cross, counts, message, outcome, stream};
 use crate::outcome::{Failure, Overloaded, Unavailable};
-use centripeta_cluster::peer::{Answer, Outcome as LinkOutcome, Reason, Reply, RequestError};
+use centripeta_cluster::peer::{Answered, Outcome as LinkOutcome, Reason, Reply, RequestError};
 use centripeta_cluster::route::{Kind, Route, Surroundings, Unroutable, route};
 use centripeta_cluster::{Member, NodeId};
 use std::future::poll_fn;
@@ -164,7 +165,8 @@ impl Forward {
             }
         };
         let deadline = flight.deadline();
-        match self.wire_request(member.id, payload, deadline) {
+        let is_stream = flight.cx().kind().is_stream();
+        match self.wire_request(member.id, payload, deadline, is_stream) {
             Ok(answer) => {
                 self.counts.forwarded.add_one();
                 flight.send_away();
@@ -186,7 +188,7 @@ impl Forward {
         self: &Arc<Self>,
         mut flight: Flight,
         member: Member,
-        answer: Answer,
+        answer: Pending,
     ) -> Tried {
         let deadline = flight.deadline();
         let answer = {
@@ -199,7 +201,20 @@ impl Forward {
             }
         };
         let reply = match answer {
-            Ok(Ok(reply)) => reply,
+            Ok(Ok(Answered::Reply(reply))) => reply,
+            Ok(Ok(Answered::Stream(open))) => {
+                self.heard_load(member.id, open.load);
+                if !self.is_heeded(member) {
+                    return Tried::Lost {
+                        flight,
+                        started: true,
+                    };
+                }
+                let inbound = flight.cx_mut().inbound.take();
+                let outcome = stream::accepted(open, inbound, &self.handles[flight.core().0]);
+                flight.finish(outcome);
+                return Tried::Over;
+            }
             Ok(Err(RequestError::Gone { may_have_started })) => {
                 return Tried::Lost {
                     flight,

@@ -86,7 +86,14 @@ impl Node {
     }
 
     pub(super) fn held(&self) -> usize {
-        self.router.engine().shared.forward.as_ref().unwrap().held().0
+        self.router
+            .engine()
+            .shared
+            .forward
+            .as_ref()
+            .unwrap()
+            .held()
+            .0
     }
 }
 

@@ -85,7 +85,11 @@ async fn an_event_that_another_node_runs_ends_as_it_would_have_ended_here() {
         assert_eq!(answers[0], answers[1], "{data}");
         let (there, here) = (spies[0].take(), spies[1].take());
         assert_eq!(there, here, "{data}");
-        assert_eq!(there.len(), 1, "{data}: the stages of the ingress, and only they");
+        assert_eq!(
+            there.len(),
+            1,
+            "{data}: the stages of the ingress, and only they"
+        );
     }
     let unrouted = net.nodes[0].router.raw("None", "x").await;
     assert_eq!(format!("{:?}", unrouted.status()), "Unimplemented");
@@ -133,6 +137,9 @@ async fn metadata_and_registered_attributes_cross_and_others_stop_the_event_that
     let answer = secret.metadata("x-secret", "1").await;
     assert_eq!(answer.status(), tonic::Code::Internal);
     let here = net.nodes[1].router.rpc(rpc(&method, "1"));
-    assert_eq!(here.metadata("x-secret", "1").await.status(), tonic::Code::Ok);
+    assert_eq!(
+        here.metadata("x-secret", "1").await.status(),
+        tonic::Code::Ok
+    );
     assert_eq!(EventKind::Rpc.name(), "rpc");
 }
