@@ -6,7 +6,7 @@ use crate::engine::shared::Shared;
 use crate::outcome::{Failure, Overloaded, Unavailable};
 use crate::region::{LaneView, Shard, ShardMessage, Values};
 use crate::routing::key::KeyError;
-use centripeta_cluster::Owner;
+use centripeta_cluster::OwnerEpoch;
 use std::sync::Arc;
 
 /// How many more events have to wait on this core than on the calmest one before an event without
@@ -23,12 +23,6 @@ pub(crate) fn dispatch(mut flight: Flight) {
         Ok(None) => calm_shard(&shared, flight.core().0),
         Ok(Some(key)) => {
             let slot = key.slot();
-            let epoch = match shared.ownership.owner(slot) {
-                Owner::Here { epoch } => epoch,
-                Owner::Node { .. } | Owner::Vacant => {
-                    return flight.finish(Failure::Unavailable(Unavailable::NoOwner).into());
-                }
-            };
             let values = route.handler.keeps_lane().then(|| Values {
                 store: Arc::clone(&shared.store),
                 node: Arc::clone(&shared.node),
@@ -36,7 +30,8 @@ pub(crate) fn dispatch(mut flight: Flight) {
             flight.cx_mut().lane = Some(LaneView {
                 key,
                 slot,
-                epoch,
+                // Set by the shard, which asks the gate of the slot where the event starts.
+                epoch: OwnerEpoch::FIRST,
                 leg: None,
                 values,
             });

@@ -181,6 +181,15 @@ pub enum Unavailable {
     /// The slot has no owner that could be asked.
     #[error("the slot has no owner in reach")]
     NoOwner,
+    /// The node's lease lapsed and did not come back in time: the outcome may not leave.
+    #[error("the node's lease lapsed before the answer could leave")]
+    Lapsed,
+    /// The slot went to another owner while the event was running.
+    #[error("the slot went to another owner while the event was running")]
+    Lost,
+    /// The slot moves away and the event ran longer than the move waits.
+    #[error("the event was cut: its slot moves away, and it ran for too long (release_timeout)")]
+    Cut,
     /// The worker process was lost after it had been given the event.
     #[error("the worker was lost while the event was running")]
     Worker,
@@ -239,6 +248,8 @@ pub enum StreamEndReason {
     Cancelled,
     /// The node is draining: the client resubscribes.
     Drained,
+    /// The slot of its channel is served elsewhere: the client resubscribes, and reaches it there.
+    Moved,
 }
 
 impl StreamEndReason {
@@ -249,6 +260,7 @@ impl StreamEndReason {
             Self::Failed(_) => "stream_failed",
             Self::Cancelled => "stream_cancelled",
             Self::Drained => "stream_drained",
+            Self::Moved => "stream_moved",
         }
     }
 }

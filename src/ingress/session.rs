@@ -14,7 +14,7 @@ use crate::event::EventKind;
 use crate::inbound::InboundItem;
 use crate::ingress::grpc::Frame;
 use crate::outcome::{StreamEnd, StreamEndReason, Unavailable};
-use crate::region::{InboundTurn, LaneView, ShardMessage};
+use crate::region::{InboundTurn, LaneView, ShardMessage, stream_end};
 use crate::reply::PublicationStream;
 use crate::watchdog::{Activity, Beat};
 use bytes::Bytes;
@@ -186,7 +186,7 @@ impl Open {
         };
         Poll::Ready(match item {
             None => Err(StreamEndReason::Finished),
-            Some(Err(cause)) => Err(StreamEndReason::Failed(cause.to_string())),
+            Some(Err(cause)) => Err(stream_end(&cause)),
             Some(Ok(publication)) => match stream_publication(self.json_client, &publication) {
                 Ok(message) => {
                     self.sent += 1;

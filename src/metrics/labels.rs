@@ -21,7 +21,7 @@ pub(super) const OUTCOMES: [&str; 14] = [
 ];
 
 /// Why events are refused, in the order of the cells.
-pub(super) const REASONS: [&str; 15] = [
+pub(super) const REASONS: [&str; 18] = [
     "in_flight",
     "in_flight_bytes",
     "streams",
@@ -37,10 +37,13 @@ pub(super) const REASONS: [&str; 15] = [
     "memory",
     "worker",
     "workers",
+    "lapsed",
+    "lost",
+    "cut",
 ];
 
 /// Who ended a stream, in the order of the cells.
-pub(super) const STREAM_ENDS: [&str; 4] = ["finished", "failed", "cancelled", "drained"];
+pub(super) const STREAM_ENDS: [&str; 5] = ["finished", "failed", "cancelled", "drained", "moved"];
 
 /// How an event ended, as far as it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +97,9 @@ impl From<&Failure> for End {
                     Unavailable::Crashed => 8,
                     Unavailable::NoOwner => 9,
                     Unavailable::Worker => 13,
+                    Unavailable::Lapsed => 15,
+                    Unavailable::Lost => 16,
+                    Unavailable::Cut => 17,
                 },
             ),
             Failure::Overloaded(which) => Self::refused(
@@ -125,6 +131,7 @@ pub(super) const fn stream_end(reason: &StreamEndReason) -> usize {
         StreamEndReason::Failed(_) => 1,
         StreamEndReason::Cancelled => 2,
         StreamEndReason::Drained => 3,
+        StreamEndReason::Moved => 4,
     }
 }
 
@@ -160,6 +167,9 @@ mod tests {
             (Unavailable::Crashed, "crashed"),
             (Unavailable::NoOwner, "no_owner"),
             (Unavailable::Worker, "worker"),
+            (Unavailable::Lapsed, "lapsed"),
+            (Unavailable::Lost, "lost"),
+            (Unavailable::Cut, "cut"),
         ];
         let overloaded = [
             (Overloaded::InFlight, "in_flight"),
@@ -199,6 +209,7 @@ mod tests {
             StreamEndReason::Failed(String::new()),
             StreamEndReason::Cancelled,
             StreamEndReason::Drained,
+            StreamEndReason::Moved,
         ] {
             let label = format!("stream_{}", STREAM_ENDS[stream_end(&reason)]);
             assert_eq!(label, reason.label());

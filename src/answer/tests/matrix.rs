@@ -23,7 +23,10 @@ fn next_failure(after: Option<&Failure>) -> Option<Failure> {
         Some(Failure::Unavailable(Unavailable::Parked)) => unavailable(Unavailable::Crashed),
         Some(Failure::Unavailable(Unavailable::Crashed)) => unavailable(Unavailable::NoOwner),
         Some(Failure::Unavailable(Unavailable::NoOwner)) => unavailable(Unavailable::Worker),
-        Some(Failure::Unavailable(Unavailable::Worker)) => overloaded(Overloaded::InFlight),
+        Some(Failure::Unavailable(Unavailable::Worker)) => unavailable(Unavailable::Lapsed),
+        Some(Failure::Unavailable(Unavailable::Lapsed)) => unavailable(Unavailable::Lost),
+        Some(Failure::Unavailable(Unavailable::Lost)) => unavailable(Unavailable::Cut),
+        Some(Failure::Unavailable(Unavailable::Cut)) => overloaded(Overloaded::InFlight),
         Some(Failure::Overloaded(Overloaded::InFlight)) => overloaded(Overloaded::InFlightBytes),
         Some(Failure::Overloaded(Overloaded::InFlightBytes)) => overloaded(Overloaded::Streams),
         Some(Failure::Overloaded(Overloaded::Streams)) => overloaded(Overloaded::Lane),
@@ -56,7 +59,10 @@ fn failure_row(failure: &Failure) -> Row {
             | Unavailable::Parked
             | Unavailable::Crashed
             | Unavailable::NoOwner
-            | Unavailable::Worker,
+            | Unavailable::Worker
+            | Unavailable::Lapsed
+            | Unavailable::Lost
+            | Unavailable::Cut,
         ) => Row::all("Unavailable"),
         Failure::Overloaded(
             Overloaded::InFlight
@@ -137,7 +143,7 @@ impl Row {
 #[test]
 fn every_failure_of_every_kind_has_its_answer_of_the_table() {
     let failures = failures();
-    assert_eq!(failures.len(), 22);
+    assert_eq!(failures.len(), 25);
     for failure in failures {
         let row = failure_row(&failure);
         for kind in EventKind::ALL {
@@ -403,6 +409,7 @@ fn streams_end_cleanly_only_when_their_handler_is_done() {
         (StreamEndReason::Failed("x".into()), Some(Code::Internal)),
         (StreamEndReason::Cancelled, Some(Code::Cancelled)),
         (StreamEndReason::Drained, Some(Code::Unavailable)),
+        (StreamEndReason::Moved, Some(Code::Unavailable)),
     ];
     for (reason, expected) in ends {
         assert_eq!(stream_status(&reason).map(|(code, _)| code), expected);
