@@ -7,7 +7,7 @@ use crate::engine::shared::Shared;
 use crate::outcome::{Failure, Overloaded, Unavailable};
 use crate::region::{LaneView, Leg, Shard, ShardMessage, Values};
 use crate::routing::key::{KeyError, LaneKey};
-use centripeta_cluster::{Owner, OwnerEpoch, SlotId};
+use centripeta_cluster::{OwnerEpoch, SlotId};
 use std::sync::Arc;
 
 /// How many more events have to wait on this core than on the calmest one before an event without
@@ -34,13 +34,9 @@ pub(crate) fn dispatch(flight: Flight) {
         None => None,
         Some(key) => {
             let slot = key.slot();
-            let Owner::Here { epoch } = shared.ownership.owner(slot) else {
-                return flight.finish(Failure::Unavailable(Unavailable::NoOwner).into());
-            };
             Some(Place {
                 key,
                 slot,
-                epoch,
                 leg: None,
             })
         }
@@ -55,8 +51,6 @@ pub(crate) struct Place {
     pub(crate) key: LaneKey,
     /// Its slot.
     pub(crate) slot: SlotId,
-    /// The owner epoch under which it runs.
-    pub(crate) epoch: OwnerEpoch,
     /// In a cluster, how it came here.
     pub(crate) leg: Option<Leg>,
 }
@@ -66,12 +60,7 @@ pub(crate) fn run_here(mut flight: Flight, route: Arc<Route>, place: Option<Plac
     let shared = Arc::clone(flight.shared());
     let shard = match place {
         None => calm_shard(&shared, flight.core().0),
-        Some(Place {
-            key,
-            slot,
-            epoch,
-            leg,
-        }) => {
+        Some(Place { key, slot, leg }) => {
             let values = route.handler.keeps_lane().then(|| Values {
                 store: Arc::clone(&shared.store),
                 node: Arc::clone(&shared.node),
@@ -79,7 +68,8 @@ pub(crate) fn run_here(mut flight: Flight, route: Arc<Route>, place: Option<Plac
             flight.cx_mut().lane = Some(LaneView {
                 key,
                 slot,
-                epoch,
+                // Set by the shard, which asks the gate of the slot where the event starts.
+                epoch: OwnerEpoch::FIRST,
                 leg,
                 values,
             });

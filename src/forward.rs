@@ -45,7 +45,7 @@ use crate::pipeline::Chain;
 use crate::routing::key::LaneKey;
 use bytes::Bytes;
 use centripeta_cluster::peer::{Remote, Request, RequestError};
-use centripeta_cluster::{Gate, Ingress, Member, NodeId, OwnerEpoch, SlotId, Standing};
+use centripeta_cluster::{Ingress, Member, NodeId, SlotId, Standing};
 use held::HoldCore;
 use message::{Entry, EventMessage};
 use prost::Message;
@@ -66,17 +66,16 @@ const WAY_HOME: Duration = Duration::from_millis(250);
 /// Without a quorum for so long, events with a key are answered at once.
 const CUT_OFF_AFTER: Duration = Duration::from_millis(100);
 
-/// A node's place in its cluster, as the engine sees it.
-#[derive(Debug, Clone)]
+/// How a node of a cluster forwards.
+#[derive(Debug, Clone, Copy)]
 pub struct Seat {
-    /// Where the node stands.
-    pub standing: Arc<Standing>,
     /// Whether events without a key go on without a quorum (`cluster.serve_stateless_isolated`).
     pub serve_stateless_isolated: bool,
 }
 
 /// Sends events to other nodes, holds them, takes those of others; see the module's text.
 pub(crate) struct Forward {
+    standing: Arc<Standing>,
     seat: Seat,
     this: Weak<Self>,
     shared: Weak<Shared>,
@@ -100,7 +99,7 @@ pub(crate) struct Forward {
 impl fmt::Debug for Forward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Forward")
-            .field("standing", &self.seat.standing)
+            .field("standing", &self.standing)
             .field("held", &self.held())
             .finish_non_exhaustive()
     }
@@ -121,8 +120,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Forward {
     /// Begins to forward for an engine with these cores.
-    pub(crate) fn start(seat: Seat, shared: Weak<Shared>, cores: &[Handle]) -> Arc<Self> {
+    pub(crate) fn start(
+        standing: Arc<Standing>,
+        seat: Seat,
+        shared: Weak<Shared>,
+        cores: &[Handle],
+    ) -> Arc<Self> {
         let this = Arc::new_cyclic(|this| Self {
+            standing,
             seat,
             this: this.clone(),
             shared,
@@ -155,7 +160,7 @@ impl Forward {
     }
 
     fn standing(&self) -> &Standing {
-        &self.seat.standing
+        &self.standing
     }
 
     /// Events held on all cores, and their bytes.
@@ -198,7 +203,6 @@ impl Forward {
             (Some((slot, leg)), Some(key)) if key.slot() == slot => Some(Place {
                 key,
                 slot,
-                epoch: self.epoch_of(slot),
                 leg: Some(leg),
             }),
             (asked, key) => {
@@ -213,14 +217,6 @@ impl Forward {
             }
         };
         run_here(flight, route, place);
-    }
-
-    /// The epoch under which events of a slot would run here.
-    fn epoch_of(&self, slot: SlotId) -> OwnerEpoch {
-        match self.standing().gate(slot) {
-            Gate::Opening(epoch) | Gate::Open(epoch) | Gate::Shut(epoch) => epoch,
-            Gate::Foreign => self.standing().shown().table.slot(slot).epoch,
-        }
     }
 
     fn has_quorum(&self) -> bool {

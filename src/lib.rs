@@ -37,7 +37,6 @@ pub mod reply;
 pub mod router;
 pub mod routing;
 mod rpc;
-mod store;
 mod supervision;
 mod telemetry;
 pub mod testing;

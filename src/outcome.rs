@@ -181,15 +181,21 @@ pub enum Unavailable {
     /// The slot has no owner that could be asked.
     #[error("the slot has no owner in reach")]
     NoOwner,
+    /// The owner's lease lapsed and did not come back in time: nothing starts or leaves.
+    #[error("the lease of the slot's owner has lapsed")]
+    Lapsed,
+    /// The slot went to another owner while the event was running.
+    #[error("the slot went to another owner while the event was running")]
+    Lost,
+    /// The slot moves away and the event ran longer than the move waits.
+    #[error("the event was cut: its slot moves away, and it ran for too long (release_timeout)")]
+    Cut,
     /// The worker process was lost after it had been given the event.
     #[error("the worker was lost while the event was running")]
     Worker,
     /// The slot moves to another node, which has not taken it in time.
     #[error("the slot moves to another node")]
     Moving,
-    /// The owner's lease is over, and it has not got another in time.
-    #[error("the lease of the slot's owner has lapsed")]
-    Lapsed,
     /// The node that had the event was lost, and the event may have run.
     #[error("the node was lost that had the event, which may have run")]
     LostPeer,
@@ -260,6 +266,8 @@ pub enum StreamEndReason {
     Cancelled,
     /// The node is draining: the client resubscribes.
     Drained,
+    /// The slot of its channel is served elsewhere: the client resubscribes, and reaches it there.
+    Moved,
 }
 
 impl StreamEndReason {
@@ -270,6 +278,7 @@ impl StreamEndReason {
             Self::Failed(_) => "stream_failed",
             Self::Cancelled => "stream_cancelled",
             Self::Drained => "stream_drained",
+            Self::Moved => "stream_moved",
         }
     }
 }

@@ -26,7 +26,9 @@ mod transport;
 mod view;
 mod window;
 
-pub use admit::{Admission, Asked, CATCH_UP, LAPSE_WAIT, NotHere, Owned, Reason};
+pub use admit::{
+    Admission, Asked, CATCH_UP, Grounds, LAPSE_WAIT, NotHere, Owned, Reason, Verdict, judge,
+};
 pub use control::Control;
 pub use credit::{Credit, CreditLimits, Credited};
 pub use frame::{Envelope, Outcome};

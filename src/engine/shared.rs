@@ -11,14 +11,14 @@ use crate::metrics::Metrics;
 use crate::metrics::cells::Counter;
 use crate::outcome::Overloaded;
 use crate::pipeline::Roster;
-use crate::region::Shard;
+use crate::region::{Shard, Slots};
 use crate::rpc::Collectors;
-use crate::store::MemoryStore;
 use crate::trace::Tracer;
 use crate::watchdog::{Activities, Beat};
 use crate::worker::pools::Pools;
 use arc_swap::ArcSwap;
-use centripeta_cluster::{Ownership, ShardLayout};
+use centripeta_cluster::store::MemoryStore;
+use centripeta_cluster::{ShardLayout, Standing};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::watch;
@@ -84,8 +84,10 @@ pub(crate) struct Shared {
     pub(crate) egress: Arc<Egress>,
     /// Slots to shards to cores.
     pub(crate) layout: ShardLayout,
-    /// Who acts for a slot.
-    pub(crate) ownership: Arc<dyn Ownership>,
+    /// For which slots the node may act, until when.
+    pub(crate) standing: Arc<Standing>,
+    /// What is known of slots beside their lanes.
+    pub(crate) slots: Slots,
     /// The way to other nodes, in a cluster.
     pub(crate) forward: Option<Arc<Forward>>,
     /// All shards, by their index.

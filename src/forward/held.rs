@@ -233,7 +233,6 @@ impl Forward {
                     let place = Place {
                         key: event.key.clone(),
                         slot: event.slot,
-                        epoch: self.epoch_of(event.slot),
                         leg: Some(leg),
                     };
                     let route = Arc::clone(&event.route);

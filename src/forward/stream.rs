@@ -65,7 +65,7 @@ pub(crate) fn stream_end(cause: &BoxError) -> Option<StreamEndReason> {
         why @ (EndedElsewhere::Failed | EndedElsewhere::Unreadable(_)) => {
             StreamEndReason::Failed(why.to_string())
         }
-        EndedElsewhere::GivenUp | EndedElsewhere::Lost(_) => StreamEndReason::Drained,
+        EndedElsewhere::GivenUp | EndedElsewhere::Lost(_) => StreamEndReason::Moved,
     })
 }
 

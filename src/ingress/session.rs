@@ -11,7 +11,6 @@ use crate::engine::flight::Flight;
 use crate::engine::guard::panic_message;
 use crate::engine::shared::{Shared, StreamPermit};
 use crate::event::EventKind;
-use crate::forward::stream_end;
 use crate::inbound::InboundItem;
 use crate::ingress::grpc::Frame;
 use crate::outcome::{StreamEnd, StreamEndReason, Unavailable};
@@ -187,10 +186,8 @@ impl Open {
         };
         Poll::Ready(match item {
             None => Err(StreamEndReason::Finished),
-            Some(Err(cause)) => {
-                Err(stream_end(&cause)
-                    .unwrap_or_else(|| StreamEndReason::Failed(cause.to_string())))
-            }
+            Some(Err(cause)) => Err(crate::forward::stream_end(&cause)
+                .unwrap_or_else(|| crate::region::stream_end(&cause))),
             Some(Ok(publication)) => match stream_publication(self.json_client, &publication) {
                 Ok(message) => {
                     self.sent += 1;

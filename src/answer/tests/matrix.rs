@@ -25,7 +25,9 @@ fn next_failure(after: Option<&Failure>) -> Option<Failure> {
         Some(Failure::Unavailable(Unavailable::NoOwner)) => unavailable(Unavailable::Worker),
         Some(Failure::Unavailable(Unavailable::Worker)) => unavailable(Unavailable::Moving),
         Some(Failure::Unavailable(Unavailable::Moving)) => unavailable(Unavailable::Lapsed),
-        Some(Failure::Unavailable(Unavailable::Lapsed)) => unavailable(Unavailable::LostPeer),
+        Some(Failure::Unavailable(Unavailable::Lapsed)) => unavailable(Unavailable::Lost),
+        Some(Failure::Unavailable(Unavailable::Lost)) => unavailable(Unavailable::Cut),
+        Some(Failure::Unavailable(Unavailable::Cut)) => unavailable(Unavailable::LostPeer),
         Some(Failure::Unavailable(Unavailable::LostPeer)) => unavailable(Unavailable::Isolated),
         Some(Failure::Unavailable(Unavailable::Isolated)) => unavailable(Unavailable::NoServer),
         Some(Failure::Unavailable(Unavailable::NoServer)) => overloaded(Overloaded::InFlight),
@@ -66,6 +68,8 @@ fn failure_row(failure: &Failure) -> Row {
             | Unavailable::Worker
             | Unavailable::Moving
             | Unavailable::Lapsed
+            | Unavailable::Lost
+            | Unavailable::Cut
             | Unavailable::LostPeer
             | Unavailable::Isolated
             | Unavailable::NoServer,
@@ -151,7 +155,7 @@ impl Row {
 #[test]
 fn every_failure_of_every_kind_has_its_answer_of_the_table() {
     let failures = failures();
-    assert_eq!(failures.len(), 22);
+    assert_eq!(failures.len(), 25);
     for failure in failures {
         let row = failure_row(&failure);
         for kind in EventKind::ALL {
@@ -417,6 +421,7 @@ fn streams_end_cleanly_only_when_their_handler_is_done() {
         (StreamEndReason::Failed("x".into()), Some(Code::Internal)),
         (StreamEndReason::Cancelled, Some(Code::Cancelled)),
         (StreamEndReason::Drained, Some(Code::Unavailable)),
+        (StreamEndReason::Moved, Some(Code::Unavailable)),
     ];
     for (reason, expected) in ends {
         assert_eq!(stream_status(&reason).map(|(code, _)| code), expected);

@@ -6,7 +6,7 @@ use crate::event::{PublishReply, SubscribeReply};
 use crate::proto::proxy::{ConnectRequest, SubscribeRequest};
 use crate::router::Router;
 use crate::{ConnectReply, RpcReply};
-use centripeta_cluster::{Ingress, NodeState, Serves, slot_of};
+use centripeta_cluster::{NodeState, Serves, slot_of};
 use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -186,7 +186,6 @@ impl Net {
         let mut settings = engine_config(&crate::config::Config::default());
         settings.node = format!("n{at}");
         settings.cluster = Some(Seat {
-            standing: Arc::clone(&standing),
             serve_stateless_isolated: at != 1,
         });
         let ownership = Arc::clone(&standing);
