@@ -123,9 +123,10 @@ pub fn fault(outcome: &Outcome) -> Option<String> {
         },
         Outcome::StreamEnd(end) => match &end.reason {
             StreamEndReason::Failed(cause) => Some(cause.clone()),
-            StreamEndReason::Finished | StreamEndReason::Cancelled | StreamEndReason::Drained => {
-                None
-            }
+            StreamEndReason::Finished
+            | StreamEndReason::Cancelled
+            | StreamEndReason::Drained
+            | StreamEndReason::Moved => None,
         },
         Outcome::Reply(_) | Outcome::Stream(_) => None,
     }
@@ -179,7 +180,9 @@ pub fn stream_status(reason: &StreamEndReason) -> Option<(Code, &'static str)> {
         StreamEndReason::Finished => None,
         StreamEndReason::Failed(_) => Some((Code::Internal, "internal error")),
         StreamEndReason::Cancelled => Some((Code::Cancelled, "cancelled")),
-        StreamEndReason::Drained => Some((Code::Unavailable, "unavailable, try again")),
+        StreamEndReason::Drained | StreamEndReason::Moved => {
+            Some((Code::Unavailable, "unavailable, try again"))
+        }
     }
 }
 

@@ -330,6 +330,7 @@ fn routes(
             compiled.key.get_or_insert_with(|| "none".to_owned());
         }
         compiled.timeout = route.timeout;
+        compiled.retry_safe = route.retry_safe;
         compiled.stage_names.clone_from(&route.interceptors);
         compiled.pool = pool.cloned();
         compiled.origin = Some(route.origin.to_string());

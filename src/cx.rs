@@ -3,6 +3,7 @@
 use crate::engine::plan::{Route, RouteInfo};
 use crate::envelope::{Envelope, ScanError};
 use crate::event::Event;
+use crate::forward::AttributeType;
 use crate::inbound::InboundSource;
 use crate::region::{LaneState, LaneView};
 use crate::routing::key::KeySource;
@@ -19,6 +20,8 @@ use std::sync::Arc;
 pub struct Cx {
     envelope: Envelope,
     attributes: Extensions,
+    /// The types of the attributes.
+    attribute_types: Vec<AttributeType>,
     route: Option<(Arc<Route>, Captures)>,
     /// The next capture that a `Param` extractor takes.
     pub(crate) next_param: usize,
@@ -40,6 +43,7 @@ impl Cx {
         Self {
             envelope,
             attributes: Extensions::new(),
+            attribute_types: Vec::new(),
             route,
             next_param: 0,
             lane: None,
@@ -93,7 +97,21 @@ impl Cx {
     /// Sets an attribute for everything further in and for the `after` halves; gives back what was
     /// there of the same type.
     pub fn set_attribute<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> Option<T> {
+        let of = AttributeType::of::<T>();
+        if !self.attribute_types.contains(&of) {
+            self.attribute_types.push(of);
+        }
         self.attributes.insert(value)
+    }
+
+    /// The attributes, and their types.
+    pub(crate) fn attributes(&self) -> (&[AttributeType], &Extensions) {
+        (&self.attribute_types, &self.attributes)
+    }
+
+    /// Attributes that have crossed from another node.
+    pub(crate) fn set_attributes(&mut self, types: Vec<AttributeType>, attributes: Extensions) {
+        (self.attribute_types, self.attributes) = (types, attributes);
     }
 
     /// Edits the request as a typed message; fields that the contract does not know are dropped.

@@ -1,34 +1,66 @@
 //! From the innermost stage to a shard: the key, its slot, the owner, the shard that runs it.
 
 use crate::engine::flight::Flight;
+use crate::engine::plan::Route;
 use crate::engine::seat::Refused;
 use crate::engine::shared::Shared;
 use crate::outcome::{Failure, Overloaded, Unavailable};
-use crate::region::{LaneView, Shard, ShardMessage, Values};
-use crate::routing::key::KeyError;
-use centripeta_cluster::Owner;
+use crate::region::{LaneView, Leg, Shard, ShardMessage, Values};
+use crate::routing::key::{KeyError, LaneKey};
+use centripeta_cluster::{OwnerEpoch, SlotId};
 use std::sync::Arc;
 
 /// How many more events have to wait on this core than on the calmest one before an event without
 /// a key goes there: a hop costs less than waiting for that many handlers.
 const SPREAD_ABOVE: usize = 4;
 
-/// Sends an event that has passed its stages to the shard that runs its handler.
-pub(crate) fn dispatch(mut flight: Flight) {
+/// Sends an event that has passed its stages to the shard that runs its handler: of this node, or of
+/// the one that owns its key or serves its kind.
+pub(crate) fn dispatch(flight: Flight) {
     let shared = Arc::clone(flight.shared());
     let Some(route) = flight.cx().matched().cloned() else {
         return flight.finish(Failure::NoRoute.into());
     };
-    let shard = match route.key.evaluate(flight.cx()) {
-        Ok(None) => calm_shard(&shared, flight.core().0),
-        Ok(Some(key)) => {
+    let key = match route.key.evaluate(flight.cx()) {
+        Ok(key) => key,
+        Err(why @ KeyError::BadData { .. }) => {
+            return flight.finish(Failure::BadData(why.to_string()).into());
+        }
+    };
+    if let Some(forward) = &shared.forward {
+        return forward.dispatch(flight, route, key);
+    }
+    let place = match key {
+        None => None,
+        Some(key) => {
             let slot = key.slot();
-            let epoch = match shared.ownership.owner(slot) {
-                Owner::Here { epoch } => epoch,
-                Owner::Node { .. } | Owner::Vacant => {
-                    return flight.finish(Failure::Unavailable(Unavailable::NoOwner).into());
-                }
-            };
+            Some(Place {
+                key,
+                slot,
+                leg: None,
+            })
+        }
+    };
+    run_here(flight, route, place);
+}
+
+/// Where an event with a key runs.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// The key.
+    pub(crate) key: LaneKey,
+    /// Its slot.
+    pub(crate) slot: SlotId,
+    /// In a cluster, how it came here.
+    pub(crate) leg: Option<Leg>,
+}
+
+/// Sends an event to the shard of this node that runs it.
+pub(crate) fn run_here(mut flight: Flight, route: Arc<Route>, place: Option<Place>) {
+    let shared = Arc::clone(flight.shared());
+    let shard = match place {
+        None => calm_shard(&shared, flight.core().0),
+        Some(Place { key, slot, leg }) => {
             let values = route.handler.keeps_lane().then(|| Values {
                 store: Arc::clone(&shared.store),
                 node: Arc::clone(&shared.node),
@@ -36,14 +68,12 @@ pub(crate) fn dispatch(mut flight: Flight) {
             flight.cx_mut().lane = Some(LaneView {
                 key,
                 slot,
-                epoch,
-                leg: None,
+                // Set by the shard, which asks the gate of the slot where the event starts.
+                epoch: OwnerEpoch::FIRST,
+                leg,
                 values,
             });
             &shared.shards[usize::from(shared.layout.shard_of(slot).index())]
-        }
-        Err(why @ KeyError::BadData { .. }) => {
-            return flight.finish(Failure::BadData(why.to_string()).into());
         }
     };
     let Some(waiting) = shard.admit(flight.cx().raw().len(), &shared) else {

@@ -24,6 +24,7 @@ pub use plan::RouteInfo;
 use crate::cx::Cx;
 use crate::envelope::Envelope;
 use crate::event::EventKind;
+use crate::forward::Wire;
 use crate::inbound::InboundSource;
 use crate::metrics::End;
 use crate::metrics::cells::EventCounts;
@@ -248,6 +249,20 @@ impl Engine {
             json_client,
             limit,
         })
+    }
+
+    /// What the shell of the cluster tells of the table, of other nodes and of what they send; `None`
+    /// for a node alone.
+    pub fn ingress(&self) -> Option<Arc<dyn centripeta_cluster::Ingress>> {
+        let forward = self.shared.forward.clone()?;
+        Some(forward)
+    }
+
+    /// The links over which events go to other nodes: said once. Before that they wait.
+    pub fn connect(&self, wire: Arc<dyn Wire>) {
+        if let Some(forward) = &self.shared.forward {
+            forward.connect(wire);
+        }
     }
 
     /// A call that has come in at this time: its kind (for raw events also the name of the method)

@@ -150,6 +150,15 @@ impl EventKind {
         matches!(self, Self::Stream | Self::StreamBidirectional)
     }
 
+    /// Whether running the event twice does no harm, whatever its handler: it only asks who someone
+    /// is, or whether something may go on.
+    pub const fn is_retry_safe(self) -> bool {
+        matches!(
+            self,
+            Self::Connect | Self::Refresh | Self::Subscribe | Self::SubRefresh
+        )
+    }
+
     /// Whether the event asks for an extension, where Centrifugo ignores errors and disconnects.
     pub const fn is_refresh(self) -> bool {
         matches!(self, Self::Refresh | Self::SubRefresh)

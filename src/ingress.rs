@@ -5,6 +5,6 @@ pub(crate) mod codec;
 pub(crate) mod deadline;
 pub(crate) mod grpc;
 pub(crate) mod listener;
-mod session;
+pub(crate) mod session;
 pub(crate) mod tls;
 pub(crate) mod unary;

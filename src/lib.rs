@@ -14,6 +14,7 @@ mod engine;
 pub mod envelope;
 pub mod event;
 pub mod extract;
+mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod goridge;
@@ -36,7 +37,6 @@ pub mod reply;
 pub mod router;
 pub mod routing;
 mod rpc;
-mod store;
 mod supervision;
 mod telemetry;
 pub mod testing;
@@ -57,6 +57,7 @@ pub use extract::{
     Attribute, Channel, Client, Data, Deadline, FromRef, Headers, Inbound, Meta, Method, Param,
     Raw, Request, State, User,
 };
+pub use forward::{AttributeType, Seat, Wire};
 pub use ingress::tls::TlsError;
 pub use interceptor::{Flow, Interceptor};
 pub use node::{Addresses, BindError, BindErrors, GrpcAddress, Listeners, Node, NodeError};

@@ -19,7 +19,7 @@ use crate::rpc::{Door, Server, Services};
 use crate::trace::Tracer;
 use crate::trace::export::Exporter;
 use arc_swap::ArcSwap;
-use centripeta_cluster::LocalOwnership;
+use centripeta_cluster::Standing;
 use cores::Cores;
 use http::HeaderName;
 use std::fmt;
@@ -288,7 +288,7 @@ impl Node {
             .map(|tls| TlsAcceptor::try_new(tls_files(tls)));
         let tls = tls.transpose()?;
         let cores = Cores::start(config.runtime.cores.map(Into::into))?;
-        let ownership = Arc::new(LocalOwnership);
+        let standing = Arc::new(Standing::alone(&config.node.name));
         let boundary = &config.channel.namespace_boundary;
         let publisher = Publisher::connect(&config.centrifugo, boundary);
         let publisher = publisher.map_err(NodeError::Centrifugo)?;
@@ -309,7 +309,7 @@ impl Node {
                 tracer,
                 ..engine_config(config)
             },
-            ownership,
+            standing,
             cores.handles(),
             publisher.clone(),
         )
@@ -535,6 +535,7 @@ pub(crate) fn engine_config(config: &Config) -> EngineConfig {
         namespace_boundary: config.channel.namespace_boundary.clone(),
         metrics: config.metrics.enabled,
         tracer: Tracer::off(),
+        cluster: None,
     }
 }
 

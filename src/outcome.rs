@@ -181,9 +181,30 @@ pub enum Unavailable {
     /// The slot has no owner that could be asked.
     #[error("the slot has no owner in reach")]
     NoOwner,
+    /// The owner's lease lapsed and did not come back in time: nothing starts or leaves.
+    #[error("the lease of the slot's owner has lapsed")]
+    Lapsed,
+    /// The slot went to another owner while the event was running.
+    #[error("the slot went to another owner while the event was running")]
+    Lost,
+    /// The slot moves away and the event ran longer than the move waits.
+    #[error("the event was cut: its slot moves away, and it ran for too long (release_timeout)")]
+    Cut,
     /// The worker process was lost after it had been given the event.
     #[error("the worker was lost while the event was running")]
     Worker,
+    /// The slot moves to another node, which has not taken it in time.
+    #[error("the slot moves to another node")]
+    Moving,
+    /// The node that had the event was lost, and the event may have run.
+    #[error("the node was lost that had the event, which may have run")]
+    LostPeer,
+    /// This node is cut off from the cluster's majority.
+    #[error("this node is cut off from the majority of the cluster")]
+    Isolated,
+    /// No node that can be reached serves events of this kind (`node.serves`).
+    #[error("no node in reach serves events of this kind (node.serves)")]
+    NoServer,
 }
 
 /// Which limit refused an event.
@@ -213,6 +234,12 @@ pub enum Overloaded {
     /// `pool.max_queue_size` or `pool.allocate_timeout` of a worker pool.
     #[error("the worker pool is full (pool.max_queue_size, pool.allocate_timeout)")]
     Workers,
+    /// Events that wait while their slots have no owner that serves them.
+    #[error("too many events are held while their slots move (4096 events, 16 MiB a core)")]
+    Held,
+    /// Too much waits on the link to the node that would run the event.
+    #[error("too much waits for the node that would run the event")]
+    Peer,
 }
 
 /// How an accepted stream ended.
@@ -239,6 +266,8 @@ pub enum StreamEndReason {
     Cancelled,
     /// The node is draining: the client resubscribes.
     Drained,
+    /// The slot of its channel is served elsewhere: the client resubscribes, and reaches it there.
+    Moved,
 }
 
 impl StreamEndReason {
@@ -249,6 +278,7 @@ impl StreamEndReason {
             Self::Failed(_) => "stream_failed",
             Self::Cancelled => "stream_cancelled",
             Self::Drained => "stream_drained",
+            Self::Moved => "stream_moved",
         }
     }
 }

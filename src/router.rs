@@ -24,10 +24,13 @@ use crate::event::{
     CacheEmpty, ChannelState, Connect, Event, EventKind, MapPublish, MapRemove, Publish, Raw,
     Refresh, Rpc, SharedPollRefresh, Stream, StreamBidirectional, SubRefresh, Subscribe,
 };
+use crate::forward::Attributes;
 use crate::handler::{AnyHandler, Bound, Handler};
 use crate::interceptor::{AnyInterceptor, Interceptor};
 use crate::pool::Pool;
 use crate::worker::handler::Workers;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,6 +82,7 @@ pub struct Route<S = ()> {
     pub(crate) pattern: Option<String>,
     pub(crate) key: Option<String>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) retry_safe: bool,
     pub(crate) handler_name: String,
     pub(crate) stage_names: Vec<String>,
     pub(crate) stages: Vec<StageSpec>,
@@ -134,6 +138,15 @@ impl<S: Clone + Send + Sync + 'static> Route<S> {
         self
     }
 
+    /// Says that running an event of this route twice does no harm. In a cluster an event that may
+    /// have run at a node which was lost is then run once more at another node, instead of being
+    /// answered as unavailable. Connect, refresh, subscribe and sub_refresh are so by themselves.
+    #[must_use]
+    pub const fn retry_safe(mut self) -> Self {
+        self.retry_safe = true;
+        self
+    }
+
     /// The name of the handler in `explain`, logs and metrics; by default its type's.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
@@ -182,6 +195,7 @@ impl<S> Route<S> {
             pattern: None,
             key: None,
             timeout: None,
+            retry_safe: false,
             handler_name,
             stage_names: Vec::new(),
             stages: Vec::new(),
@@ -225,6 +239,7 @@ impl Router<()> {
             pattern: route.pattern.clone(),
             key: route.key.clone(),
             timeout: route.timeout,
+            retry_safe: route.retry_safe,
             handler_name: route.handler_name.clone(),
             stage_names: route.stage_names.clone(),
             stages: route.stages.clone(),
@@ -238,6 +253,7 @@ impl Router<()> {
             stages: self.stages.clone(),
             workers: self.workers.clone(),
             config_routes: self.config_routes,
+            attributes: self.attributes.clone(),
         }
     }
 }
@@ -259,6 +275,8 @@ pub struct Router<S = ()> {
     /// Workers of the configuration that routes name, to be started with the node.
     pub(crate) workers: Vec<Arc<Workers>>,
     pub(crate) config_routes: bool,
+    /// Types of attributes that cross between nodes.
+    pub(crate) attributes: Attributes,
 }
 
 impl<S> Default for Router<S> {
@@ -268,6 +286,7 @@ impl<S> Default for Router<S> {
             stages: Vec::new(),
             workers: Vec::new(),
             config_routes: false,
+            attributes: Attributes::default(),
         }
     }
 }
@@ -376,6 +395,29 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         self
     }
 
+    /// Lets attributes of a type that stages set ([`Cx::set_attribute`](crate::Cx::set_attribute))
+    /// cross between the nodes of a cluster, as JSON under this name. An event that carries an
+    /// attribute of another type can run on the node that it came to, and nowhere else: where it has
+    /// to be sent on it is answered with an internal error, and the log names the type.
+    ///
+    /// ```
+    /// use centripeta::Router;
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Clone, Serialize, Deserialize)]
+    /// struct Tenant(String);
+    ///
+    /// let router: Router = Router::new().attribute::<Tenant>("tenant");
+    /// ```
+    #[must_use]
+    pub fn attribute<T>(mut self, name: impl Into<String>) -> Self
+    where
+        T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
+    {
+        self.attributes.register::<T>(name.into());
+        self
+    }
+
     /// Adds the routes and stages of another router behind these.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
@@ -383,6 +425,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         self.stages.extend(other.stages);
         self.workers.extend(other.workers);
         self.config_routes |= other.config_routes;
+        self.attributes.merge(other.attributes);
         self
     }
 
@@ -398,6 +441,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
                 pattern: route.pattern,
                 key: route.key,
                 timeout: route.timeout,
+                retry_safe: route.retry_safe,
                 handler_name: route.handler_name,
                 stage_names: route.stage_names,
                 stages: route.stages,
@@ -412,6 +456,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
             stages: self.stages,
             workers: self.workers,
             config_routes: self.config_routes,
+            attributes: self.attributes,
         }
     }
 

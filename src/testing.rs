@@ -56,7 +56,7 @@ use crate::node::engine_config;
 use crate::proto::proxy;
 use crate::router::Router;
 use bytes::Bytes;
-use centripeta_cluster::{LocalOwnership, Ownership};
+use centripeta_cluster::Standing;
 use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,21 +117,22 @@ impl TestRouter {
         config: &Config,
         publisher: Publisher,
     ) -> Result<Self, EngineError> {
-        let ownership = Arc::new(LocalOwnership);
-        Self::with_ownership(router, config, publisher, ownership).await
+        let standing = Arc::new(Standing::alone(&config.node.name));
+        Self::with_standing(router, config, publisher, standing).await
     }
 
-    /// The same where slots may have other owners, as among several nodes.
+    /// The same where slots may have other owners, as among several nodes: gates and lease are set
+    /// on the standing.
     ///
     /// # Errors
     /// As for [`TestRouter::new`].
-    pub async fn with_ownership(
+    pub async fn with_standing(
         router: Router,
         config: &Config,
         publisher: Publisher,
-        ownership: Arc<dyn Ownership>,
+        standing: Arc<Standing>,
     ) -> Result<Self, EngineError> {
-        Self::with_settings(router, engine_config(config), publisher, ownership).await
+        Self::with_settings(router, engine_config(config), publisher, standing).await
     }
 
     /// The same with these settings of the engine.
@@ -139,10 +140,10 @@ impl TestRouter {
         router: Router,
         settings: EngineConfig,
         publisher: Publisher,
-        ownership: Arc<dyn Ownership>,
+        standing: Arc<Standing>,
     ) -> Result<Self, EngineError> {
         let cores = [Handle::current()];
-        let engine = Engine::start_with(router, settings, ownership, &cores, publisher).await?;
+        let engine = Engine::start_with(router, settings, standing, &cores, publisher).await?;
         let health = HealthServer::new(HealthService::from_health_reporter(HealthReporter::new()));
         let ingress = GrpcIngress::new(engine.clone(), 0, None, health);
         Ok(Self {

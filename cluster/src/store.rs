@@ -5,6 +5,12 @@
 //! starts with nothing. Planned moves carry values by [`export`](StateStore::export) and
 //! [`import`](StateStore::import).
 
+mod memory;
+mod pieces;
+pub mod suite;
+
+pub use memory::MemoryStore;
+
 use std::future::Future;
 use std::pin::Pin;
 

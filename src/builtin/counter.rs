@@ -1,16 +1,19 @@
 //! `counter`: counts the events of its key.
 //!
 //! The count lives in the lane while the lane is in use, and with every event in the memory store of
-//! the owner, from where it is read again after passivation or a crash of the shard. Handlers of
-//! this kind that meet in one key share its count.
+//! the owner, from where it is read again after passivation or a crash of the shard. It travels with
+//! planned moves; after the death or a new start of its owner it begins again at 1, until there is a
+//! durable store. Handlers of this kind that meet in one key share its count.
 
 use super::{internal, plain_yes};
 use crate::cx::Cx;
 use crate::event::{EventKind, RpcReply};
 use crate::handler::{AnyHandler, HandlerFuture};
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Failure, Outcome, Overloaded, Unavailable};
 use crate::region::{LaneState, LaneView, Values};
+use crate::routing::key::LaneKey;
 use centripeta_cluster::OwnerEpoch;
+use centripeta_cluster::store::StoreError;
 use serde::Serialize;
 use std::future::ready;
 use std::time::Duration;
@@ -62,12 +65,16 @@ fn count(cx: &mut Cx) -> Outcome {
             yes => Some(yes),
         },
     };
-    let value = before(kept, lane, values).saturating_add(1);
+    let value = match before(kept, lane, values) {
+        Ok(value) => value.saturating_add(1),
+        Err(why) => return refused(&why),
+    };
+    let key = stored_key(&lane.key);
     let saved = values
         .store
-        .save(lane.slot, &lane.key, &value.to_be_bytes());
-    if let Err(full) = saved {
-        return Failure::Overloaded(full).into();
+        .put(lane.slot, lane.epoch, &key, &value.to_be_bytes());
+    if let Err(why) = saved {
+        return refused(&why);
     }
     let outcome = yes.unwrap_or_else(|| {
         let counted = Counted {
@@ -89,12 +96,30 @@ fn lane_of(cx: &Cx) -> Option<(&LaneView, &Values)> {
 }
 
 /// The count so far: of the lane if it is of this epoch, else of the store.
-fn before(kept: Option<LaneState>, lane: &LaneView, values: &Values) -> u64 {
+fn before(kept: Option<LaneState>, lane: &LaneView, values: &Values) -> Result<u64, StoreError> {
     let kept = kept.and_then(|kept| kept.downcast::<Count>().ok());
     if let Some(kept) = kept.filter(|kept| kept.epoch == lane.epoch) {
-        return kept.value;
+        return Ok(kept.value);
     }
-    let stored = values.store.load(lane.slot, &lane.key);
-    let bytes = stored.and_then(|stored| <[u8; 8]>::try_from(&*stored).ok());
-    bytes.map_or(0, u64::from_be_bytes)
+    let key = stored_key(&lane.key);
+    let stored = values.store.get(lane.slot, lane.epoch, &key)?;
+    let bytes = stored.and_then(|stored| <[u8; 8]>::try_from(&*stored.value).ok());
+    Ok(bytes.map_or(0, u64::from_be_bytes))
+}
+
+/// A key in the store: names of several spaces share a slot.
+fn stored_key(key: &LaneKey) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + key.bytes().len());
+    bytes.push(key.space() as u8);
+    bytes.extend_from_slice(key.bytes());
+    bytes
+}
+
+/// What the store's refusal means for the event.
+fn refused(why: &StoreError) -> Outcome {
+    match why {
+        StoreError::Full { .. } => Failure::Overloaded(Overloaded::Memory).into(),
+        StoreError::Fenced { .. } => Failure::Unavailable(Unavailable::Lost).into(),
+        _ => internal("counter", why.to_string()),
+    }
 }

@@ -14,7 +14,7 @@ use crate::json::{request_from_json, response_to_json};
 use crate::outcome::{Outcome, StreamEnd, StreamEndReason};
 use crate::router::{Route, Router};
 use bytes::Bytes;
-use centripeta_cluster::LocalOwnership;
+use centripeta_cluster::Standing;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -61,9 +61,10 @@ impl Running {
             namespace_boundary: ":".to_owned(),
             metrics: true,
             tracer: crate::trace::Tracer::off(),
+            cluster: None,
         };
         let cores = [Handle::current()];
-        let engine = Engine::start(router, config, Arc::new(LocalOwnership), &cores).await;
+        let engine = Engine::start(router, config, Arc::new(Standing::alone("a")), &cores).await;
         Self(engine.unwrap())
     }
 

@@ -18,7 +18,7 @@ use crate::router::On;
 use crate::routing::key::KeySource;
 use crate::routing::table::Verdict;
 use bytes::Bytes;
-use centripeta_cluster::{LocalOwnership, Owner, Ownership, ShardLayout};
+use centripeta_cluster::{Owner, Ownership, ShardLayout, Standing};
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -280,7 +280,7 @@ fn place(config: &Config, route: &CompiledRoute, asked: &Asked<'_>) -> Result<Pl
     let layout = ShardLayout::try_new(narrow(cores), per_core).map_err(CliError::internal)?;
     let slot = key.slot();
     let shard = layout.shard_of(slot);
-    let (owner, epoch) = match LocalOwnership.owner(slot) {
+    let (owner, epoch) = match Standing::alone(&config.node.name).owner(slot) {
         Owner::Here { epoch } => (config.node.name.clone(), epoch.0),
         Owner::Node { id, epoch } => (format!("node {}", id.0), epoch.0),
         Owner::Vacant => ("nobody".to_owned(), 0),

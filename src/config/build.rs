@@ -157,6 +157,7 @@ fn partial_route(it: &Settings, at: usize) -> Option<RouteConfig> {
             .text(&key("handler"))
             .unwrap_or_else(|| "deny".to_owned()),
         timeout: it.duration(&key("timeout")),
+        retry_safe: it.flag(&key("retry_safe")).unwrap_or_default(),
         interceptors: it.words(&key("interceptors")).unwrap_or_default(),
         pool: positive(it, &key("pool")),
         origin: it.origin(&path),
@@ -330,6 +331,7 @@ fn route(it: &Settings, at: usize) -> Option<RouteConfig> {
         key: it.text(&key("key")),
         handler: it.text(&key("handler"))?,
         timeout: it.duration(&key("timeout")),
+        retry_safe: it.flag(&key("retry_safe"))?,
         interceptors: it.words(&key("interceptors"))?,
         pool: positive(it, &key("pool")),
         origin: it.origin(&path),

@@ -481,6 +481,7 @@ pub(super) const KEYS: &[Key] = &[
     key("route[].key", Kind::Key, "What is handled one after the other; a template is over {user} {client} {channel} {method} {param.X} {data.X}.").optional("`channel` for events with a channel, else `none`", "\"user\""),
     key("route[].handler", Kind::Name, "Who answers: a built-in handler or a [handler.NAME].").required("\"allow\""),
     key("route[].timeout", Kind::Duration(1, HOUR), "How long its events may take, if that is less than the caller gives.").optional("`limits.timeout`", "\"1s\""),
+    key("route[].retry_safe", Kind::Flag, "In a cluster: an event that may have run at a node which was lost runs once more at another, since running it twice does no harm. Connect, refresh, subscribe and sub_refresh do so anyway.").default("false"),
     key("route[].interceptors", Kind::Names, "Interceptors on \"route\" that its events pass, in this order.").default("[]"),
     key("route[].pool", Kind::Count(1, 256), "Threads of its own, for a handler that computes long or blocks.").optional("it runs on the shards' threads", "2").unit("threads"),
     // handler

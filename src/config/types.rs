@@ -431,6 +431,8 @@ pub struct RouteConfig {
     pub handler: String,
     /// How long its events may take; `None` for the limit of all.
     pub timeout: Option<Duration>,
+    /// Whether its events may run twice, should a node of the cluster be lost with them.
+    pub retry_safe: bool,
     /// Names of interceptors that its events pass innermost, in this order.
     pub interceptors: Vec<String>,
     /// Threads of its own for the handler; `None` to run on the shards' threads.

@@ -40,7 +40,7 @@ impl<'c> Places<'c> {
                 let fix = "add an [[interceptor]] of this name with on = \"route\"";
                 self.of_route(&route, "interceptors", &rule, fix)
             }
-            RouterProblem::Params { .. } => None,
+            RouterProblem::Params { .. } | RouterProblem::Attributes(_) => None,
             RouterProblem::Key { route, source } => self.of_route(
                 &route,
                 "key",

@@ -6,25 +6,22 @@ use super::rules::Inside;
 use crate::cx::Cx;
 use crate::event::Event;
 use crate::extract::{FromEvent, Rejection};
-use centripeta_cluster::Ownership;
+use centripeta_cluster::Standing;
 use std::sync::Arc;
 
 /// The publisher of an engine, and what it is bound to for an event.
 #[derive(Debug)]
 pub(crate) struct Egress {
     pub(crate) publisher: Publisher,
-    pub(crate) ownership: Arc<dyn Ownership>,
+    pub(crate) standing: Arc<Standing>,
 }
 
 impl Egress {
     /// The publisher for the handler of an event.
     fn of(&self, cx: &Cx) -> Publisher {
         let mut publisher = self.publisher.clone();
-        publisher.fence = cx.lane.as_ref().map(|lane| Fence {
-            slot: lane.slot,
-            epoch: lane.epoch,
-            ownership: Arc::clone(&self.ownership),
-        });
+        let lane = cx.lane.as_ref();
+        publisher.fence = lane.map(|lane| Fence::new(lane.slot, lane.epoch, &self.standing));
         publisher.inside = Inside::of(cx);
         publisher.caller = cx.trace.caller();
         publisher

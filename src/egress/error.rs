@@ -49,7 +49,7 @@ pub enum Error {
         refusal: Refusal,
     },
     /// Another node, or a later epoch of this one, owns the slot of the event; nothing was sent.
-    #[error("fenced: slot {slot} is no longer owned here under epoch {epoch}")]
+    #[error("fenced: this node may not act now for slot {slot} under epoch {epoch}")]
     Fenced {
         /// The slot of the event.
         slot: SlotId,

@@ -7,7 +7,7 @@ use super::scan;
 use super::stats::Counters;
 use crate::trace::call::CallTrace;
 use bytes::Bytes;
-use centripeta_cluster::{Owner, OwnerEpoch, Ownership, SlotId};
+use centripeta_cluster::{Member, OwnerEpoch, SlotId, Standing};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -64,19 +64,34 @@ fn lane(channel: &str) -> LaneKey {
 /// Under whose ownership a call is made.
 #[derive(Debug, Clone)]
 pub(super) struct Fence {
-    pub(super) slot: SlotId,
-    pub(super) epoch: OwnerEpoch,
-    pub(super) ownership: Arc<dyn Ownership>,
+    slot: SlotId,
+    epoch: OwnerEpoch,
+    /// The life of the node; none without a cluster, where there is but one.
+    me: Option<Member>,
+    standing: Arc<Standing>,
 }
 
 impl Fence {
-    /// Whether the slot is still ours, under the same epoch.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        let (slot, held) = (self.slot, self.epoch);
-        match self.ownership.owner(slot) {
-            Owner::Here { epoch } if epoch == held => Ok(()),
-            _ => Err(Error::Fenced { slot, epoch: held }),
+    /// Binds to a slot, its epoch and this life of the node.
+    pub(super) fn new(slot: SlotId, epoch: OwnerEpoch, standing: &Arc<Standing>) -> Self {
+        let me = (!standing.is_alone()).then(|| standing.me());
+        let standing = Arc::clone(standing);
+        Self {
+            slot,
+            epoch,
+            me,
+            standing,
         }
+    }
+
+    /// Whether this life of the node may act for the slot now, under the same epoch.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let (slot, epoch) = (self.slot, self.epoch);
+        let same_life = self.me.is_none_or(|me| me == self.standing.me());
+        if same_life && self.standing.may_act(slot, epoch) {
+            return Ok(());
+        }
+        Err(Error::Fenced { slot, epoch })
     }
 }
 

@@ -8,16 +8,17 @@ use crate::engine::limits::{EngineLimits, Limits};
 use crate::engine::replace::Ground;
 use crate::engine::shared::{Core, Gauge, Shared};
 use crate::engine::{Drain, Engine};
+use crate::forward::{Forward, Seat};
 use crate::metrics::Metrics;
-use crate::region::Shard;
+use crate::region::{Shard, Slots, report_progress};
 use crate::router::Router;
-use crate::store::MemoryStore;
 use crate::supervision::{ChildId, Supervisor};
 use crate::trace::Tracer;
 use crate::watchdog::{self, Activities};
 use crate::worker::pools::Pools;
 use arc_swap::ArcSwap;
-use centripeta_cluster::{Ownership, ShardLayout};
+use centripeta_cluster::store::MemoryStore;
+use centripeta_cluster::{ShardLayout, Standing};
 use ractor::Actor;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -44,6 +45,8 @@ pub struct EngineConfig {
     pub metrics: bool,
     /// Who records what happens to events.
     pub tracer: Tracer,
+    /// The node's place in a cluster; `None` for a node alone.
+    pub cluster: Option<Seat>,
 }
 
 impl Engine {
@@ -54,10 +57,10 @@ impl Engine {
     pub async fn start(
         router: Router,
         config: EngineConfig,
-        ownership: Arc<dyn Ownership>,
+        standing: Arc<Standing>,
         cores: &[Handle],
     ) -> Result<Self, EngineError> {
-        Self::start_with(router, config, ownership, cores, Publisher::closed()).await
+        Self::start_with(router, config, standing, cores, Publisher::closed()).await
     }
 
     /// The same with a publisher for its handlers; without one every call of theirs is refused.
@@ -67,13 +70,13 @@ impl Engine {
     pub async fn start_with(
         router: Router,
         config: EngineConfig,
-        ownership: Arc<dyn Ownership>,
+        standing: Arc<Standing>,
         cores: &[Handle],
         publisher: Publisher,
     ) -> Result<Self, EngineError> {
         let egress = Arc::new(Egress {
             publisher,
-            ownership: Arc::clone(&ownership),
+            standing: Arc::clone(&standing),
         });
         let compiled = Compiled::try_new(router, &config.namespace_boundary)?;
         let count = u16::try_from(cores.len()).unwrap_or(u16::MAX);
@@ -91,14 +94,19 @@ impl Engine {
         let plan = ground.plan(compiled, None)?;
         let shard = |index: u16| {
             let id = layout.shard(index).map_or(0, |id| layout.core_of(id));
-            Arc::new(Shard::new(usize::from(id)))
+            Arc::new(Shard::new(index, usize::from(id)))
         };
-        let shared = Arc::new(Shared {
+        let (drain, drains) = watch::channel::<Option<Drain>>(None);
+        let seat = config.cluster;
+        let shared = Arc::new_cyclic(|shared| Shared {
             plan: ArcSwap::from_pointee(plan),
             boundary: config.namespace_boundary,
             egress,
             layout,
-            ownership,
+            forward: seat
+                .map(|seat| Forward::start(Arc::clone(&standing), seat, shared.clone(), cores)),
+            slots: Slots::new(standing.is_alone()),
+            standing,
             shards: (0..layout.shards()).map(shard).collect(),
             cores: own,
             store: Arc::new(MemoryStore::default()),
@@ -113,6 +121,7 @@ impl Engine {
             limits: Limits::new(&config.limits),
             pools: Pools::default(),
             node: config.node.into(),
+            drains,
             draining: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         });
@@ -126,6 +135,7 @@ impl Engine {
         let (root, _) = Actor::spawn(None, Supervisor, children)
             .await
             .map_err(Box::new)?;
+        report_progress(&shared, cores);
         let beats = shared
             .cores
             .iter()
@@ -134,7 +144,6 @@ impl Engine {
         let counted = Arc::clone(&shared);
         let stuck = move |core: usize| counted.cores[core].stuck.add_one();
         let watchdog = watchdog::spawn(config.watchdog, beats, activities, stuck)?;
-        let (drain, _) = watch::channel::<Option<Drain>>(None);
         Ok(Self {
             shared,
             root,

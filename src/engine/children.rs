@@ -4,7 +4,7 @@
 use crate::engine::shared::Shared;
 use crate::metrics::ChildKind;
 use crate::pipeline::{Roster, Stage, StageActor, StageArgs};
-use crate::region::{Shard, ShardActor, ShardArgs};
+use crate::region::{Shard, ShardActor, ShardArgs, shard_parked};
 use crate::supervision::{Child, ChildId, Supervisor};
 use ractor::{Actor, ActorCell, SpawnErr};
 use std::sync::Arc;
@@ -40,12 +40,13 @@ pub(super) fn region(
                     Box::pin(async move {
                         let args = ShardArgs {
                             shard: Arc::clone(&shard),
-                            shared,
+                            shared: Arc::clone(&shared),
                             passivate_after,
                         };
                         let spawned = Actor::spawn_linked(None, ShardActor, args, supervisor);
                         let (actor, _) = spawned.await?;
                         shard.seat.seat(actor.clone());
+                        shard_parked(&shared, &shard, false);
                         Ok(actor.get_cell())
                     })
                 }),
@@ -56,6 +57,7 @@ pub(super) fn region(
                 park: Box::new(move || {
                     parks.metrics.parked(ChildKind::Shard);
                     drop(park.seat.park());
+                    shard_parked(&parks, &park, true);
                 }),
             }
         };

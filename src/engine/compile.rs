@@ -2,6 +2,7 @@
 
 use crate::engine::plan::RouteInfo;
 use crate::event::EventKind;
+use crate::forward::Attributes;
 use crate::metrics::RouteLabels;
 use crate::router::{self, On, Router, StageSpec};
 use crate::routing::key::{KeySpec, KeySpecError, KeyUse};
@@ -49,6 +50,8 @@ pub(crate) struct Compiled {
     pub(crate) stages: Vec<StageSpec>,
     /// For each route, what is known outside, its key, its stages by index.
     pub(crate) routes: Vec<CompiledRoute>,
+    /// Types of attributes that cross between nodes.
+    pub(crate) attributes: Attributes,
 }
 
 /// See [`Compiled`].
@@ -95,6 +98,9 @@ pub(crate) enum RouterProblem {
         /// The rule that it breaks.
         source: KeySpecError,
     },
+    /// Attributes that can't be told apart between nodes.
+    #[error("{0}")]
+    Attributes(String),
     /// Patterns, and routes held against each other.
     #[error(transparent)]
     Route(#[from] RouteError),
@@ -102,7 +108,8 @@ pub(crate) enum RouterProblem {
 
 /// Everything that is wrong with a router, in no order that matters.
 pub(crate) fn check(router: &Router, boundary: &str) -> Vec<RouterProblem> {
-    let mut problems = Vec::new();
+    let attributes = router.attributes.problems().into_iter();
+    let mut problems: Vec<_> = attributes.map(RouterProblem::Attributes).collect();
     for (index, stage) in router.stages.iter().enumerate() {
         let mut before = router.stages[..index].iter();
         if before.any(|other| other.name == stage.name) {
@@ -182,7 +189,11 @@ impl Compiled {
                 stages: ids,
             });
         }
-        Ok(Self { stages, routes })
+        Ok(Self {
+            stages,
+            routes,
+            attributes: router.attributes,
+        })
     }
 
     /// The table of routes, with their places as payload.
@@ -211,6 +222,7 @@ impl Compiled {
             stages: names.collect(),
             key: compiled.key.to_string(),
             timeout: compiled.route.timeout,
+            retry_safe: compiled.route.retry_safe || compiled.route.kind.is_retry_safe(),
             pool: compiled
                 .route
                 .pool

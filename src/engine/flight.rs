@@ -7,13 +7,15 @@
 use crate::cx::Cx;
 use crate::engine::guard::{Ended, Limits};
 use crate::engine::shared::{CoreId, Shared};
+use crate::forward::PeerCall;
 use crate::interceptor::Flow;
 use crate::metrics::stages::{Half, StageCounts};
 use crate::outcome::{Failure, Outcome, StreamEnd, StreamEndReason, Unavailable};
 use crate::pipeline::{Chain, Stage, StageMessage};
 use crate::reply::StreamOpen;
 use crate::trace::span::Fault;
-use centripeta_cluster::peer::NotHere;
+use centripeta_cluster::hold::Ticket;
+use centripeta_cluster::peer::{NotHere, Reason};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -45,10 +47,19 @@ enum Phase {
     Open,
 }
 
+/// Who waits for the answer.
+#[derive(Debug)]
+enum Waiter {
+    /// A frontend of this node.
+    Caller(oneshot::Sender<Landed>),
+    /// Another node, which has sent the event here.
+    Peer(Box<PeerCall>),
+}
+
 /// The waiting side, and when it stops waiting.
 #[derive(Debug)]
 pub(crate) struct Call {
-    reply: Option<oneshot::Sender<Landed>>,
+    reply: Option<Waiter>,
     deadline: Instant,
 }
 
@@ -58,9 +69,11 @@ impl Limits for Call {
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.reply
-            .as_mut()
-            .map_or(Poll::Pending, |reply| reply.poll_closed(cx))
+        match &mut self.reply {
+            Some(Waiter::Caller(reply)) => reply.poll_closed(cx),
+            // Another node waits for as long as it said.
+            Some(Waiter::Peer(_)) | None => Poll::Pending,
+        }
     }
 }
 
@@ -89,6 +102,8 @@ struct Inner {
     stage: usize,
     phase: Phase,
     resends: u8,
+    /// Its number in the hold of its core, while its slot's owner has it and that is this node.
+    held: Option<Ticket>,
     core: CoreId,
     shared: Arc<Shared>,
 }
@@ -108,8 +123,30 @@ impl Flight {
         shared: Arc<Shared>,
         reply: oneshot::Sender<Landed>,
     ) {
+        Self::start(cx, failure, chain, (core, shared), Waiter::Caller(reply));
+    }
+
+    /// Starts an event that another node has sent here.
+    pub(crate) fn arrive(
+        cx: Cx,
+        failure: Option<Failure>,
+        chain: Arc<Chain>,
+        core: CoreId,
+        shared: Arc<Shared>,
+        peer: Box<PeerCall>,
+    ) {
+        Self::start(cx, failure, chain, (core, shared), Waiter::Peer(peer));
+    }
+
+    fn start(
+        cx: Cx,
+        failure: Option<Failure>,
+        chain: Arc<Chain>,
+        (core, shared): (CoreId, Arc<Shared>),
+        waiter: Waiter,
+    ) {
         let call = Call {
-            reply: Some(reply),
+            reply: Some(waiter),
             deadline: cx.deadline(),
         };
         let outcome = failure.map(Outcome::Failure);
@@ -121,6 +158,7 @@ impl Flight {
             stage: 0,
             phase: Phase::In,
             resends: 0,
+            held: None,
             core,
             shared,
         })))
@@ -187,11 +225,30 @@ impl Flight {
 
     /// Whether nobody waits for the answer any more.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.view()
-            .call
-            .reply
-            .as_ref()
-            .is_some_and(oneshot::Sender::is_closed)
+        matches!(&self.view().call.reply, Some(Waiter::Caller(reply)) if reply.is_closed())
+    }
+
+    /// The other node's call, if one has sent the event here.
+    pub(crate) fn peer(&self) -> Option<&PeerCall> {
+        match &self.view().call.reply {
+            Some(Waiter::Peer(call)) => Some(call),
+            Some(Waiter::Caller(_)) | None => None,
+        }
+    }
+
+    /// Its slot's owner, this node, gets it: from now on the hold of its core is told of its end.
+    pub(crate) fn hold_as(&mut self, ticket: Ticket) {
+        self.inner().held = Some(ticket);
+    }
+
+    /// It is sent to another node, where it may have run: lost here, it is not tried again.
+    pub(crate) fn send_away(&mut self) {
+        self.inner().phase = Phase::Started;
+    }
+
+    /// It has certainly not run where it was sent.
+    pub(crate) fn come_back(&mut self) {
+        self.inner().phase = Phase::In;
     }
 
     /// The outcome, to be put back by [`Flight::set_outcome`].
@@ -208,11 +265,31 @@ impl Flight {
         self.inner().outcome = Some(outcome);
     }
 
-    /// From now on the handler may have done something: no second try after a crash.
-    pub(crate) fn mark_started(&mut self) {
+    /// From now on the handler may have done something: no second try after a crash. Answers false
+    /// if it must not run any more, since the link that brought it was replaced and its sender sends
+    /// it again; nobody waits for this flight then, and all that is left to do is to drop it.
+    #[must_use]
+    pub(crate) fn mark_started(&mut self) -> bool {
         let inner = self.inner();
+        if let Some(Waiter::Peer(call)) = &mut inner.call.reply
+            && !call.start()
+        {
+            self.0 = None;
+            return false;
+        }
         inner.phase = Phase::Started;
         inner.cx.handler_begins();
+        true
+    }
+
+    /// The hold of its core hears that the owner has answered, if that is this node.
+    fn leave_hold(&mut self) {
+        let inner = self.inner();
+        if let Some(ticket) = inner.held.take()
+            && let Some(forward) = &inner.shared.forward
+        {
+            forward.answered_here(inner.core.0, ticket);
+        }
     }
 
     /// A half of a stage begins.
@@ -304,6 +381,7 @@ impl Flight {
 
     /// The event has an outcome and goes back through the stages it has passed.
     pub(crate) fn finish(mut self, outcome: Outcome) {
+        self.leave_hold();
         let inner = self.inner();
         if let Outcome::Stream(open) = outcome {
             inner.phase = Phase::Open;
@@ -372,18 +450,23 @@ impl Flight {
             inner.shared.faults.failed(cx.kind(), cx.subject(), failure);
         }
         inner.cx.trace_ends(&outcome);
-        if let Some(reply) = inner.call.reply.take() {
+        match inner.call.reply.take() {
             // A caller that went away reads no answer.
-            drop(reply.send(Landed::Done(outcome)));
+            Some(Waiter::Caller(reply)) => drop(reply.send(Landed::Done(outcome))),
+            Some(Waiter::Peer(call)) => call.answer(&outcome),
+            None => {}
         }
     }
 
     fn land_stream(mut self, open: StreamOpen) {
-        let Some(reply) = self.inner().call.reply.take() else {
-            return;
-        };
-        if let Err(Landed::Stream(_, flight)) = reply.send(Landed::Stream(open, self)) {
-            flight.finish(Failure::Cancelled.into());
+        match self.inner().call.reply.take() {
+            Some(Waiter::Caller(reply)) => {
+                if let Err(Landed::Stream(_, flight)) = reply.send(Landed::Stream(open, self)) {
+                    flight.finish(Failure::Cancelled.into());
+                }
+            }
+            Some(Waiter::Peer(call)) => call.open(open, self),
+            None => {}
         }
     }
 
@@ -397,9 +480,34 @@ impl Flight {
         self.finish(Failure::Unavailable(why).into());
     }
 
-    /// Gives an event back unstarted: this node may not run it. Without a cluster that is its end.
-    pub(crate) fn bounce(self, _why: NotHere) {
-        self.finish(Failure::Unavailable(Unavailable::NoOwner).into());
+    /// Gives an event back unstarted: this node may not run it. Its ingress holds it until its slot
+    /// is served again. Without a cluster, or where it has started, that is its end.
+    pub(crate) fn bounce(mut self, why: NotHere) {
+        let inner = self.inner();
+        if inner.phase != Phase::In {
+            return self.finish(Failure::Unavailable(Unavailable::Crashed).into());
+        }
+        if let Some(ticket) = inner.held.take()
+            && let Some(forward) = inner.shared.forward.clone()
+        {
+            return forward.bounced_here(self, ticket, &why);
+        }
+        match inner.call.reply.take() {
+            Some(Waiter::Peer(call)) => {
+                // Nobody waits for this flight any more.
+                self.0 = None;
+                call.bounce(&why);
+            }
+            reply => {
+                inner.call.reply = reply;
+                let why = match why.reason {
+                    Reason::Moving(_) => Unavailable::Moving,
+                    Reason::Lapsed => Unavailable::Lapsed,
+                    Reason::WrongOwner | Reason::Behind | Reason::Stale => Unavailable::NoOwner,
+                };
+                self.finish(Failure::Unavailable(why).into());
+            }
+        }
     }
 
     /// What a mailbox that died with this flight in it leaves to do.
@@ -411,7 +519,13 @@ impl Flight {
         match inner.phase {
             Phase::In if inner.resends < RESENDS => {
                 inner.resends += 1;
-                Self(Some(inner)).advance();
+                match (inner.held.take(), inner.shared.forward.clone()) {
+                    // What was sent behind it, in its slot, must not overtake it.
+                    (Some(ticket), Some(forward)) => {
+                        forward.crashed_here(Self(Some(inner)), ticket);
+                    }
+                    _ => Self(Some(inner)).advance(),
+                }
             }
             Phase::In | Phase::Started => {
                 let crashed = Failure::Unavailable(Unavailable::Crashed);

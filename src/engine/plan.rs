@@ -2,6 +2,7 @@
 
 use crate::egress::Egress;
 use crate::event::EventKind;
+use crate::forward::Attributes;
 use crate::handler::AnyHandler;
 use crate::pipeline::{Chain, Lease};
 use crate::pool::Threads;
@@ -32,6 +33,9 @@ pub struct RouteInfo {
     pub timeout: Option<Duration>,
     /// Name of the pool that runs its handler, if it has one.
     pub pool: Option<String>,
+    /// Whether an event that may have run at a node which was lost is run once more at another:
+    /// connect, refresh, subscribe, sub_refresh, and routes that say so.
+    pub retry_safe: bool,
 }
 
 /// A compiled route.
@@ -85,6 +89,8 @@ pub(crate) struct Plan {
     pub(crate) table: RouteTable<Arc<Route>>,
     /// The chains of each core.
     pub(crate) chains: Vec<CoreChains>,
+    /// Types of attributes that cross between nodes.
+    pub(crate) attributes: Attributes,
 }
 
 impl Plan {

@@ -65,6 +65,7 @@ impl<'g> Ground<'g> {
             .map(|at| compiled.info(at))
             .collect();
         let mut rules = Vec::new();
+        let attributes = compiled.attributes;
         for (index, (mut compiled, info)) in compiled.routes.into_iter().zip(infos).enumerate() {
             let pool = compiled.route.pool.as_ref();
             let pool = pool.map(crate::pool::Pool::start).transpose()?;
@@ -91,7 +92,11 @@ impl<'g> Ground<'g> {
         let table = RouteTable::build(rules, self.boundary).map_err(|errors| BuildError {
             problems: errors.iter().map(ToString::to_string).collect(),
         })?;
-        Ok(Plan { table, chains })
+        Ok(Plan {
+            table,
+            chains,
+            attributes,
+        })
     }
 
     /// The stages of one core, and the chains of them.

@@ -1,24 +1,27 @@
 //! What every flight, stage and shard of an engine shares.
 
 use crate::egress::Egress;
+use crate::engine::Drain;
 use crate::engine::faults::Faults;
 use crate::engine::limits::Limits;
 use crate::engine::plan::Plan;
+use crate::forward::Forward;
 use crate::ingress::listener::Connections;
 use crate::metrics::Metrics;
 use crate::metrics::cells::Counter;
 use crate::outcome::Overloaded;
 use crate::pipeline::Roster;
-use crate::region::Shard;
+use crate::region::{Shard, Slots};
 use crate::rpc::Collectors;
-use crate::store::MemoryStore;
 use crate::trace::Tracer;
 use crate::watchdog::{Activities, Beat};
 use crate::worker::pools::Pools;
 use arc_swap::ArcSwap;
-use centripeta_cluster::{Ownership, ShardLayout};
+use centripeta_cluster::store::MemoryStore;
+use centripeta_cluster::{ShardLayout, Standing};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::sync::watch;
 
 /// A core: a current-thread runtime with its own pipeline and region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +84,12 @@ pub(crate) struct Shared {
     pub(crate) egress: Arc<Egress>,
     /// Slots to shards to cores.
     pub(crate) layout: ShardLayout,
-    /// Who acts for a slot.
-    pub(crate) ownership: Arc<dyn Ownership>,
+    /// For which slots the node may act, until when.
+    pub(crate) standing: Arc<Standing>,
+    /// What is known of slots beside their lanes.
+    pub(crate) slots: Slots,
+    /// The way to other nodes, in a cluster.
+    pub(crate) forward: Option<Arc<Forward>>,
     /// All shards, by their index.
     pub(crate) shards: Vec<Arc<Shard>>,
     /// All cores.
@@ -111,6 +118,8 @@ pub(crate) struct Shared {
     pub(crate) pools: Pools,
     /// The node's name.
     pub(crate) node: Arc<str>,
+    /// Told once the node drains.
+    pub(crate) drains: watch::Receiver<Option<Drain>>,
     /// Whether new events are refused.
     pub(crate) draining: AtomicBool,
     /// Whether the actors are gone.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod crashes;
+mod gates;
 mod lanes;
 mod limits;
 mod pools;

@@ -516,7 +516,8 @@ impl GrpcIngress {
             Ok((first, permit)) => {
                 entered.count(End::STREAM_OPEN);
                 let reader = inbound.map(|(messages, to)| {
-                    Reader::spawn(messages, to, &flight, &self.0.engine, entered.limit)
+                    let shared = &self.0.engine.shared;
+                    Reader::spawn(messages, to, &flight, shared, entered.limit)
                 });
                 let source = open.publications;
                 let accepted = Accepted {

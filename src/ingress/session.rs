@@ -6,10 +6,10 @@
 //! halves once.
 
 use crate::answer::{stream_publication, stream_status};
+use crate::engine::Drain;
 use crate::engine::flight::Flight;
 use crate::engine::guard::panic_message;
 use crate::engine::shared::{Shared, StreamPermit};
-use crate::engine::{Drain, Engine};
 use crate::event::EventKind;
 use crate::inbound::InboundItem;
 use crate::ingress::grpc::Frame;
@@ -186,7 +186,8 @@ impl Open {
         };
         Poll::Ready(match item {
             None => Err(StreamEndReason::Finished),
-            Some(Err(cause)) => Err(StreamEndReason::Failed(cause.to_string())),
+            Some(Err(cause)) => Err(crate::forward::stream_end(&cause)
+                .unwrap_or_else(|| crate::region::stream_end(&cause))),
             Some(Ok(publication)) => match stream_publication(self.json_client, &publication) {
                 Ok(message) => {
                     self.sent += 1;
@@ -252,6 +253,18 @@ impl Drop for Session {
     }
 }
 
+/// Where the messages of a client come from.
+pub(crate) trait Messages: Send + 'static {
+    /// The next one; `None` once the client is gone.
+    fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+}
+
+impl Messages for Streaming<Bytes> {
+    async fn next(&mut self) -> Option<Bytes> {
+        self.message().await.ok().flatten()
+    }
+}
+
 /// Reads what the client publishes into a two-way stream; ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -267,10 +280,10 @@ impl Reader {
     /// Starts reading: each publication takes its turn in the lane of the stream's key, and the
     /// next is read when the handler has taken the one before.
     pub(crate) fn spawn(
-        messages: Streaming<Bytes>,
+        messages: impl Messages,
         to: mpsc::Sender<InboundItem>,
         flight: &Flight,
-        engine: &Engine,
+        shared: &Arc<Shared>,
         limit: Duration,
     ) -> Self {
         let received = Arc::new(AtomicU64::new(0));
@@ -279,7 +292,7 @@ impl Reader {
         let inward = Inward {
             to,
             lane: flight.cx().lane.clone(),
-            shared: Arc::clone(&engine.shared),
+            shared: Arc::clone(shared),
             limit,
             idle: is_idle,
             received: Arc::clone(&received),
@@ -340,8 +353,8 @@ impl Inward {
     ///
     /// # Errors
     /// The lane is not to be had for long: the stream can't go on.
-    async fn run(mut self, mut messages: Streaming<Bytes>) -> Result<(), String> {
-        while let Ok(Some(message)) = messages.message().await {
+    async fn run(mut self, mut messages: impl Messages) -> Result<(), String> {
+        while let Some(message) = messages.next().await {
             let publication = match <Frame as prost::Message>::decode(message) {
                 Ok(Frame {
                     publication: Some(publication),

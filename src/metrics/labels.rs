@@ -21,7 +21,7 @@ pub(super) const OUTCOMES: [&str; 14] = [
 ];
 
 /// Why events are refused, in the order of the cells.
-pub(super) const REASONS: [&str; 15] = [
+pub(super) const REASONS: [&str; 24] = [
     "in_flight",
     "in_flight_bytes",
     "streams",
@@ -37,10 +37,19 @@ pub(super) const REASONS: [&str; 15] = [
     "memory",
     "worker",
     "workers",
+    "lapsed",
+    "lost",
+    "cut",
+    "moving",
+    "lost_peer",
+    "isolated",
+    "no_server",
+    "held",
+    "peer",
 ];
 
 /// Who ended a stream, in the order of the cells.
-pub(super) const STREAM_ENDS: [&str; 4] = ["finished", "failed", "cancelled", "drained"];
+pub(super) const STREAM_ENDS: [&str; 5] = ["finished", "failed", "cancelled", "drained", "moved"];
 
 /// How an event ended, as far as it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +103,13 @@ impl From<&Failure> for End {
                     Unavailable::Crashed => 8,
                     Unavailable::NoOwner => 9,
                     Unavailable::Worker => 13,
+                    Unavailable::Lapsed => 15,
+                    Unavailable::Lost => 16,
+                    Unavailable::Cut => 17,
+                    Unavailable::Moving => 18,
+                    Unavailable::LostPeer => 19,
+                    Unavailable::Isolated => 20,
+                    Unavailable::NoServer => 21,
                 },
             ),
             Failure::Overloaded(which) => Self::refused(
@@ -107,6 +123,8 @@ impl From<&Failure> for End {
                     Overloaded::Rate => 5,
                     Overloaded::Memory => 12,
                     Overloaded::Workers => 14,
+                    Overloaded::Held => 22,
+                    Overloaded::Peer => 23,
                 },
             ),
             Failure::Undecodable(_) => Self::refused(9, 11),
@@ -125,6 +143,7 @@ pub(super) const fn stream_end(reason: &StreamEndReason) -> usize {
         StreamEndReason::Failed(_) => 1,
         StreamEndReason::Cancelled => 2,
         StreamEndReason::Drained => 3,
+        StreamEndReason::Moved => 4,
     }
 }
 
@@ -160,6 +179,13 @@ mod tests {
             (Unavailable::Crashed, "crashed"),
             (Unavailable::NoOwner, "no_owner"),
             (Unavailable::Worker, "worker"),
+            (Unavailable::Lapsed, "lapsed"),
+            (Unavailable::Lost, "lost"),
+            (Unavailable::Cut, "cut"),
+            (Unavailable::Moving, "moving"),
+            (Unavailable::LostPeer, "lost_peer"),
+            (Unavailable::Isolated, "isolated"),
+            (Unavailable::NoServer, "no_server"),
         ];
         let overloaded = [
             (Overloaded::InFlight, "in_flight"),
@@ -170,6 +196,8 @@ mod tests {
             (Overloaded::Rate, "rate"),
             (Overloaded::Memory, "memory"),
             (Overloaded::Workers, "workers"),
+            (Overloaded::Held, "held"),
+            (Overloaded::Peer, "peer"),
         ];
         failures.extend(unavailable.map(|(why, reason)| (Failure::Unavailable(why), Some(reason))));
         failures.extend(overloaded.map(|(why, reason)| (Failure::Overloaded(why), Some(reason))));
@@ -199,6 +227,7 @@ mod tests {
             StreamEndReason::Failed(String::new()),
             StreamEndReason::Cancelled,
             StreamEndReason::Drained,
+            StreamEndReason::Moved,
         ] {
             let label = format!("stream_{}", STREAM_ENDS[stream_end(&reason)]);
             assert_eq!(label, reason.label());

@@ -65,7 +65,7 @@ metrics! {
     DURATIONS = Histogram "centripeta_event_duration_seconds" ["kind", "route", "handler", "outcome"]
         "Time from the arrival of an event to its answer, of streams to their acceptance. Events that were refused on arrival took no time and are not here.";
     REFUSED = Counter "centripeta_refused_total" ["reason"]
-        "Events that were refused, whatever their kind: by a limit (`in_flight`, `in_flight_bytes`, `streams`, `lane`, `shard`, `memory`, `rate`, `workers`: a full worker pool), since nobody can run them now (`draining`, `parked`, `crashed`, `no_owner`, `worker`: its process was lost), or as no proper request (`unauthenticated`, `undecodable`).";
+        "Events that were refused, whatever their kind: by a limit (`in_flight`, `in_flight_bytes`, `streams`, `lane`, `shard`, `memory`, `rate`, `workers`: a full worker pool, `held`: too many wait for their slots, `peer`: too much waits for the node that would run them), since nobody can run them now (`draining`, `parked`, `crashed`, `no_owner`, `worker`: its process was lost, `moving`: their slot, `lapsed`: the lease of its owner, `lost_peer`: the node that had them, `isolated`: this node has no quorum in reach, `no_server`: no node in reach serves their kind), or as no proper request (`unauthenticated`, `undecodable`).";
     IN_FLIGHT = Gauge "centripeta_in_flight_events" []
         "Events being worked on.";
     IN_FLIGHT_BYTES = Gauge "centripeta_in_flight_bytes" []
@@ -136,6 +136,20 @@ metrics! {
         "Requests that a pool refused: `queue_size`, there were `max_queue_size` in it; `no_free_workers`, none became free within `allocate_timeout`.";
     WORKER_FLAWS = Counter "centripeta_worker_flawed_answers_total" ["handler"]
         "Answers that crossed as they are though Centrifugo or an SDK would mishandle them; the log tells of each kind once.";
+    FORWARD_EVENTS = Counter "centripeta_forward_events_total" ["place"]
+        "In a cluster, events by where they ran: `local` on the node that they came to, `forwarded` sent to another (once more each time that they are sent again); `received` came from another. A node alone counts none.";
+    FORWARD_BOUNCED = Counter "centripeta_forward_bounced_total" ["side", "reason"]
+        "Events that came back unstarted, and are held or sent elsewhere, by what the node that they were sent to says: `wrong_owner`, `moving`, `lapsed` (its lease), `behind` (its table), `stale` (one before it in its slot came back). Side `ingress` counts what came back here, `owner` what this node sent back to others.";
+    FORWARD_RESENT = Counter "centripeta_forward_resent_total" []
+        "Times that an event was sent again, after it came back or its node was lost.";
+    FORWARD_EXPIRED = Counter "centripeta_forward_expired_total" []
+        "Events that were held until their deadline, or given up without a quorum, and answered as unavailable.";
+    FORWARD_DROPPED = Counter "centripeta_forward_dropped_replies_total" []
+        "Answers of nodes that the table calls dead: they are dropped.";
+    FORWARD_HELD = Gauge "centripeta_forward_held_events" []
+        "Events that wait for the owner of their slot.";
+    FORWARD_HELD_BYTES = Gauge "centripeta_forward_held_bytes" []
+        "Bytes of their requests.";
     TRACE_SPANS = Counter "centripeta_trace_spans_total" ["result"]
         "Spans of traces (`log.otlp`), by what became of them: `exported`; `dropped`, since the collector is slower than they come or the node ended; `failed`, since the collector was not there or did not take them.";
 }

@@ -12,6 +12,7 @@ use crate::egress::{Publisher, tally};
 use crate::engine::Engine;
 use crate::engine::shared::Shared;
 use crate::event::EventKind;
+use crate::forward::{BOUNCES, Counts};
 use crate::worker::info::WorkerState;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub(crate) fn page(engine: &Engine) -> Option<String> {
     cores(&mut page, shared);
     publisher(&mut page, &shared.egress.publisher);
     workers(&mut page, shared);
+    forwarding(&mut page, shared);
     traces(&mut page, shared);
     let mut text = page.into_text();
     shared.collectors.write(&mut text);
@@ -309,6 +311,32 @@ fn workers(page: &mut Page, shared: &Shared) {
     for pool in &pools {
         samples.value(&[pool.name()], pool.flaws().count());
     }
+}
+
+fn forwarding(page: &mut Page, shared: &Shared) {
+    // Without a cluster everything is 0.
+    let none = Counts::default();
+    let forward = shared.forward.as_ref();
+    let counts = forward.map_or(&none, |forward| &forward.counts);
+    page.metric(&names::FORWARD_EVENTS)
+        .value(&["local"], counts.local.get())
+        .value(&["forwarded"], counts.forwarded.get())
+        .value(&["received"], counts.received.get());
+    let mut samples = page.metric(&names::FORWARD_BOUNCED);
+    for (side, cells) in [("ingress", &counts.bounced), ("owner", &counts.sent_back)] {
+        for (reason, count) in BOUNCES.iter().zip(cells) {
+            samples.value(&[side, reason], count.get());
+        }
+    }
+    page.metric(&names::FORWARD_RESENT)
+        .value(&[], counts.resent.get());
+    page.metric(&names::FORWARD_EXPIRED)
+        .value(&[], counts.expired.get());
+    page.metric(&names::FORWARD_DROPPED)
+        .value(&[], counts.dropped.get());
+    let (events, bytes) = forward.map_or((0, 0), |forward| forward.held());
+    page.metric(&names::FORWARD_HELD).value(&[], events);
+    page.metric(&names::FORWARD_HELD_BYTES).value(&[], bytes);
 }
 
 fn traces(page: &mut Page, shared: &Shared) {

@@ -2,11 +2,11 @@
 
 use crate::engine::flight::Flight;
 use crate::engine::plan::Route;
-use crate::outcome::Overloaded;
+use crate::outcome::{Overloaded, Unavailable};
 use crate::region::shard::Waiting;
 use crate::routing::key::LaneKey;
-use crate::store::MemoryStore;
 use centripeta_cluster::hold::Sender;
+use centripeta_cluster::store::MemoryStore;
 use centripeta_cluster::{OwnerEpoch, SlotId};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -76,6 +76,17 @@ impl Work {
         }
     }
 
+    /// Whether it was held at its ingress: then the limit of its lane does not count.
+    pub(crate) fn is_held(&self) -> bool {
+        match self {
+            Self::Event { flight, .. } => {
+                let lane = flight.cx().lane.as_ref();
+                lane.and_then(|lane| lane.leg).is_some_and(|leg| leg.held)
+            }
+            Self::Inbound(_) => false,
+        }
+    }
+
     /// Whether nobody waits for it any more.
     pub(crate) fn is_abandoned(&self) -> bool {
         match self {
@@ -97,13 +108,50 @@ pub(crate) struct InboundTurn {
     pub(crate) grant: oneshot::Sender<oneshot::Sender<()>>,
 }
 
-/// Ends a task when dropped.
+/// What runs in a lane; dropped, it ends, and its event is answered.
 #[derive(Debug)]
-pub(crate) struct Running(pub(crate) AbortHandle);
+pub(crate) struct Running {
+    task: Option<AbortHandle>,
+    stop: Option<oneshot::Sender<Unavailable>>,
+    told: bool,
+}
+
+impl Running {
+    /// A task, and where it hears that it is to stop; without that it is just ended.
+    pub(crate) const fn new(task: AbortHandle, stop: Option<oneshot::Sender<Unavailable>>) -> Self {
+        Self {
+            task: Some(task),
+            stop,
+            told: false,
+        }
+    }
+
+    /// Ends it; its event is answered with this.
+    fn stop(&mut self, why: Unavailable) {
+        match self.stop.take() {
+            // One that is over by now has its answer.
+            Some(stop) => drop(stop.send(why)),
+            None if self.told => {}
+            None => self.abort(),
+        }
+        self.told = true;
+    }
+
+    /// It goes on by itself, until its own end.
+    pub(crate) fn let_go(mut self) {
+        self.task = None;
+    }
+
+    fn abort(&self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.abort();
+        self.abort();
     }
 }
 
@@ -156,6 +204,13 @@ impl Lane {
                     queue: VecDeque::new(),
                 }))
             }
+        }
+    }
+
+    /// Ends what runs in the lane; the lane is busy until it is gone.
+    pub(crate) fn stop(&mut self, why: Unavailable) {
+        if let Some(busy) = &mut self.busy {
+            busy.running.stop(why);
         }
     }
 

@@ -1,36 +1,35 @@
 //! The shard actor: runs the lanes of a fixed group of slots.
 
 use crate::engine::flight::Flight;
-use crate::engine::guard::{Ended, drop_caught, guarded, panic_message, poll_caught};
 use crate::engine::plan::Route;
 use crate::engine::seat::Seat;
 use crate::engine::shared::Shared;
-use crate::handler::HandlerFuture;
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::Failure;
+use crate::region::gate::{bounce, verdict};
 use crate::region::lane::{InboundTurn, Lane, LaneState, Running, Work};
+use crate::region::slots::Memory;
+use crate::region::tenure::Order;
 use crate::routing::key::{BuildLaneHasher, LaneKey, LaneMap};
-use crate::watchdog::{Activity, Beat};
+use crate::watchdog::Beat;
+use centripeta_cluster::peer::{Reason, Verdict};
+use centripeta_cluster::{OwnerEpoch, SLOT_COUNT, SlotId};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use std::collections::HashSet;
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
-
-/// Expired events are looked for at most this often.
-const SWEEP_PAUSE: Duration = Duration::from_millis(5);
 
 /// A shard as senders see it.
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
     /// Where its actor sits.
     pub(crate) seat: Seat<ShardMessage>,
+    /// What it keeps of its slots through crashes.
+    pub(crate) memory: Memory,
+    index: u16,
     core: usize,
     events: crate::engine::shared::Gauge,
     bytes: crate::engine::shared::Gauge,
@@ -64,12 +63,20 @@ pub(crate) struct ShardLoad {
 }
 
 impl Shard {
-    /// A shard on a core, not running yet.
-    pub(crate) fn new(core: usize) -> Self {
+    /// A shard on a core, by its index, not running yet.
+    pub(crate) fn new(index: u16, core: usize) -> Self {
         Self {
+            index,
             core,
             ..Self::default()
         }
+    }
+
+    /// Its slots, in the order of their places, where there are so many shards.
+    pub(crate) fn slots(&self, shards: u16) -> impl Iterator<Item = SlotId> {
+        (self.index..SLOT_COUNT)
+            .step_by(usize::from(shards.max(1)))
+            .filter_map(SlotId::new)
     }
 
     /// The core that runs it.
@@ -153,6 +160,13 @@ pub(crate) enum ShardMessage {
     Sweep,
     /// Drop kept lanes that have been idle for long.
     Passivate,
+    /// Something is to be done with a slot.
+    Slot(SlotId, Order),
+    /// Look again at what waits for a gate or for the lease; by the shard's own timer or not.
+    Look {
+        /// Whether its timer says so.
+        timed: bool,
+    },
 }
 
 /// The actor; see the module's text.
@@ -170,28 +184,47 @@ pub(crate) struct ShardArgs {
     pub(crate) passivate_after: Duration,
 }
 
+/// A slot as its shard has it.
+#[derive(Debug)]
+pub(super) struct SlotLanes {
+    /// Which one.
+    pub(super) slot: SlotId,
+    /// Its lanes.
+    pub(super) lanes: LaneMap<Lane>,
+    /// What waits for the gate or the lease, in the order in which it came; nothing overtakes it.
+    pub(super) held: VecDeque<Work>,
+    /// The epoch that the states of its lanes are of.
+    pub(super) epoch: OwnerEpoch,
+}
+
 /// The lanes of a shard.
 #[derive(Debug)]
 pub(crate) struct ShardState {
-    shard: Arc<Shard>,
-    shared: Arc<Shared>,
-    beat: Arc<Beat>,
-    lanes: LaneMap<Lane>,
+    pub(super) shard: Arc<Shard>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) beat: Arc<Beat>,
+    /// Its slots, by their place.
+    pub(super) slots: Box<[SlotLanes]>,
+    /// Lanes in all of them.
+    pub(super) lanes: usize,
     /// Lanes in which something runs.
-    busy: usize,
-    /// Events that wait in lanes.
-    waiting_in_lanes: usize,
+    pub(super) busy: usize,
+    /// Events that wait in lanes, or in front of them.
+    pub(super) waiting_in_lanes: usize,
     /// What was last said of the three.
     told: Option<(usize, usize, usize)>,
     /// Which of the actors that have sat here this is; what another one started is none of its
     /// business.
-    life: u64,
+    pub(super) life: u64,
     /// Lanes in which something may wait.
-    queued: HashSet<LaneKey, BuildLaneHasher>,
-    next_sweep: Option<Instant>,
-    passivate_after: Duration,
-    passivation_runs: bool,
-    started: Instant,
+    pub(super) queued: HashSet<LaneKey, BuildLaneHasher>,
+    /// Places of slots in front of which something waits.
+    pub(super) holding: BTreeSet<usize>,
+    pub(super) next_sweep: Option<Instant>,
+    pub(super) passivate_after: Duration,
+    pub(super) passivation_runs: bool,
+    pub(super) looks: bool,
+    pub(super) started: Instant,
 }
 
 impl Actor for ShardActor {
@@ -211,19 +244,34 @@ impl Actor for ShardActor {
         } = args;
         let beat = Arc::clone(&shared.cores[shard.core].beat);
         let life = shard.lives.fetch_add(1, Ordering::Relaxed);
+        let lanes = |slot| {
+            shared.slots.set_lanes(slot, 0);
+            // What another actor was to say before it died is said now.
+            shared.slots.say_closed(slot);
+            SlotLanes {
+                slot,
+                lanes: LaneMap::default(),
+                held: VecDeque::new(),
+                epoch: OwnerEpoch::FIRST,
+            }
+        };
+        let slots = shard.slots(shared.layout.shards()).map(lanes).collect();
         let mut state = ShardState {
             shard,
             shared,
             beat,
-            lanes: LaneMap::default(),
+            slots,
+            lanes: 0,
             busy: 0,
             waiting_in_lanes: 0,
             told: None,
             life,
             queued: HashSet::default(),
+            holding: BTreeSet::new(),
             next_sweep: None,
             passivate_after,
             passivation_runs: false,
+            looks: false,
             started: Instant::now(),
         };
         state.tell();
@@ -284,17 +332,19 @@ impl ShardState {
                 );
             }
             ShardMessage::Inbound(turn) => self.arrive(myself, Work::Inbound(turn), cx),
-            ShardMessage::Ended(key, life) if life == self.life => self.ended(myself, key, cx),
+            ShardMessage::Ended(key, life) if life == self.life => self.ended(myself, &key, cx),
             ShardMessage::Ended(..) => {}
             ShardMessage::Sweep => self.sweep(myself),
             ShardMessage::Passivate => self.passivate(myself),
+            ShardMessage::Slot(slot, order) => self.obey(myself, slot, order, cx),
+            ShardMessage::Look { timed } => self.look(myself, timed, cx),
         }
         self.tell();
     }
 
     /// Says what the lanes hold, if that is not what was said last: most events change nothing.
     fn tell(&mut self) {
-        let now = (self.lanes.len(), self.busy, self.waiting_in_lanes);
+        let now = (self.lanes, self.busy, self.waiting_in_lanes);
         if self.told == Some(now) {
             return;
         }
@@ -306,27 +356,103 @@ impl ShardState {
         tally.queued.store(queued, Ordering::Relaxed);
     }
 
-    /// Work has come in: it runs now, or waits behind what runs in its lane.
+    /// The place of a slot among those of the shard.
+    pub(super) fn place(&self, slot: SlotId) -> usize {
+        usize::from(slot.index() / self.shared.layout.shards())
+    }
+
+    /// Says how many lanes a slot has, after some came or went.
+    pub(super) fn count_lanes(&mut self, at: usize, before: usize) {
+        let slot = &self.slots[at];
+        let now = slot.lanes.len();
+        if now != before {
+            self.lanes = self.lanes + now - before;
+            self.shared.slots.set_lanes(slot.slot, now);
+        }
+    }
+
+    /// Whether work may start, or take its place in a lane, at this moment.
+    pub(super) fn judge(&self, slot: SlotId, work: &Work) -> Verdict {
+        let leg = match work {
+            Work::Event { flight, .. } => flight.cx().lane.as_ref().and_then(|lane| lane.leg),
+            Work::Inbound(_) => None,
+        };
+        verdict(&self.shard, &self.shared, slot, leg)
+    }
+
+    /// Sends work back unstarted. A stream keeps its publication, and asks again while it is open.
+    pub(super) fn bounce(&self, work: Work, reason: Reason) {
+        match work {
+            Work::Event { flight, .. } => bounce(&self.shard, flight, reason),
+            Work::Inbound(turn) => drop(turn),
+        }
+    }
+
+    /// Work has come in: it runs now, waits behind what runs in its lane or for the gate of its
+    /// slot, or goes back.
     fn arrive(&mut self, myself: &ActorRef<ShardMessage>, work: Work, cx: &mut Context<'_>) {
-        let Some(key) = key_of(&work).cloned() else {
+        let Some((key, slot)) = place_of(&work) else {
             // What has to wait goes on by itself: no lane waits for it.
-            self.run(None, work, None, cx);
+            if let (Some(running), _) = self.run(None, work, None, cx) {
+                running.let_go();
+            }
             return;
         };
-        let kept = match self.lanes.get_mut(&key) {
-            Some(lane) if lane.is_busy() => return self.queue(myself, key, work),
+        let key = key.clone();
+        let at = self.place(slot);
+        if !self.slots[at].held.is_empty() {
+            return self.hold(myself, at, work);
+        }
+        match self.judge(slot, &work) {
+            Verdict::Run(epoch) => self.enter(myself, (at, epoch), key, work, cx),
+            Verdict::Wait => self.hold(myself, at, work),
+            Verdict::Bounce(reason) => self.bounce(work, reason),
+        }
+    }
+
+    /// Work that may start does so, or waits behind what runs in its lane.
+    pub(super) fn enter(
+        &mut self,
+        myself: &ActorRef<ShardMessage>,
+        (at, epoch): (usize, OwnerEpoch),
+        key: LaneKey,
+        work: Work,
+        cx: &mut Context<'_>,
+    ) {
+        self.set_epoch(at, epoch);
+        let kept = match self.slots[at].lanes.get_mut(&key) {
+            Some(lane) if lane.is_busy() => return self.queue(myself, at, key, work),
             Some(lane) => lane.take_state(),
             None => None,
         };
-        self.run_in_lane(myself, key, work, kept, cx);
+        self.run_in_lane(myself, (at, epoch), key, work, kept, cx);
     }
 
-    fn queue(&mut self, myself: &ActorRef<ShardMessage>, key: LaneKey, work: Work) {
-        let Some(lane) = self.lanes.get_mut(&key) else {
+    /// States of lanes are good for one epoch.
+    fn set_epoch(&mut self, at: usize, epoch: OwnerEpoch) {
+        let slot = &mut self.slots[at];
+        if slot.epoch == epoch {
+            return;
+        }
+        slot.epoch = epoch;
+        let before = slot.lanes.len();
+        slot.lanes.retain(|_, lane| {
+            drop(lane.take_state());
+            !lane.is_empty()
+        });
+        self.count_lanes(at, before);
+    }
+
+    fn queue(&mut self, myself: &ActorRef<ShardMessage>, at: usize, key: LaneKey, work: Work) {
+        let Some(lane) = self.slots[at].lanes.get_mut(&key) else {
             return;
         };
         let deadline = work.deadline();
-        match lane.wait(work, self.shared.limits.lane_queue()) {
+        let limit = match work.is_held() {
+            true => usize::MAX,
+            false => self.shared.limits.lane_queue(),
+        };
+        match lane.wait(work, limit) {
             Ok(is_first) => {
                 // Events have a deadline, publications of a stream have none.
                 self.waiting_in_lanes += usize::from(deadline.is_some());
@@ -349,20 +475,28 @@ impl ShardState {
     fn run_in_lane(
         &mut self,
         myself: &ActorRef<ShardMessage>,
+        (at, epoch): (usize, OwnerEpoch),
         key: LaneKey,
-        work: Work,
+        mut work: Work,
         kept: Option<LaneState>,
         cx: &mut Context<'_>,
     ) {
+        if let Work::Event { flight, .. } = &mut work
+            && let Some(lane) = &mut flight.cx_mut().lane
+        {
+            lane.epoch = epoch;
+        }
         let (running, state) = self.run(Some(&key), work, kept, cx);
         let used = self.second();
+        let before = self.slots[at].lanes.len();
+        let lanes = &mut self.slots[at].lanes;
         match running {
             Some(running) => {
-                let lane = self.lanes.entry(key).or_default();
+                let lane = lanes.entry(key).or_default();
                 self.busy += usize::from(!lane.is_busy());
-                lane.set_running(Running(running), state, used);
+                lane.set_running(running, state, used);
             }
-            None => match self.lanes.get_mut(&key) {
+            None => match lanes.get_mut(&key) {
                 Some(lane) => {
                     lane.rest(state, used);
                     if lane.has_waiting() {
@@ -372,37 +506,57 @@ impl ShardState {
                         self.busy -= usize::from(lane.is_busy());
                         lane.next();
                         if lane.is_empty() {
-                            self.lanes.remove(&key);
+                            lanes.remove(&key);
                         }
                     }
                 }
                 None if state.is_some() => {
-                    self.lanes.insert(key, Lane::idle(state, used));
+                    lanes.insert(key, Lane::idle(state, used));
                     self.passivate_later(myself);
                 }
                 None => {}
             },
         }
+        self.count_lanes(at, before);
     }
 
     /// What ran in a lane has ended: the next one, or the lane is idle.
-    fn ended(&mut self, myself: &ActorRef<ShardMessage>, key: LaneKey, cx: &mut Context<'_>) {
-        let Some(lane) = self.lanes.get_mut(&key) else {
-            return;
-        };
-        let was_busy = lane.is_busy();
-        let next = lane.next();
-        self.busy -= usize::from(was_busy && next.is_none());
-        match next {
-            Some(work) => {
-                self.waiting_in_lanes -= usize::from(work.deadline().is_some());
-                let kept = lane.take_state();
-                self.run_in_lane(myself, key, work, kept, cx);
+    fn ended(&mut self, myself: &ActorRef<ShardMessage>, key: &LaneKey, cx: &mut Context<'_>) {
+        let slot = key.slot();
+        let at = self.place(slot);
+        let before = self.slots[at].lanes.len();
+        loop {
+            let Some(lane) = self.slots[at].lanes.get_mut(key) else {
+                return;
+            };
+            let was_busy = lane.is_busy();
+            let next = lane.next();
+            self.busy -= usize::from(was_busy && next.is_none());
+            let Some(work) = next else {
+                if lane.is_empty() {
+                    self.slots[at].lanes.remove(key);
+                    self.count_lanes(at, before);
+                } else {
+                    self.passivate_later(myself);
+                }
+                return;
+            };
+            match self.judge(slot, &work) {
+                Verdict::Run(epoch) => {
+                    self.waiting_in_lanes -= usize::from(work.deadline().is_some());
+                    self.set_epoch(at, epoch);
+                    let lane = self.slots[at].lanes.get_mut(key);
+                    let kept = lane.and_then(Lane::take_state);
+                    return self.run_in_lane(myself, (at, epoch), key.clone(), work, kept, cx);
+                }
+                // Whatever waits in the lane came before what waits in front of the slot. The lane
+                // is free when the next look at it finds it empty.
+                Verdict::Wait => self.hold_lane(myself, at, key, work),
+                Verdict::Bounce(reason) => {
+                    self.waiting_in_lanes -= usize::from(work.deadline().is_some());
+                    self.bounce(work, reason);
+                }
             }
-            None if lane.is_empty() => {
-                self.lanes.remove(&key);
-            }
-            None => self.passivate_later(myself),
         }
     }
 
@@ -413,289 +567,29 @@ impl ShardState {
         work: Work,
         kept: Option<LaneState>,
         cx: &mut Context<'_>,
-    ) -> (Option<AbortHandle>, Option<LaneState>) {
+    ) -> (Option<Running>, Option<LaneState>) {
         match work {
             Work::Event {
                 flight,
                 route,
                 waiting,
             } => self.run_event(key, flight, route, waiting, kept, cx),
-            Work::Inbound(turn) => (self.run_turn(*turn), kept),
-        }
-    }
-
-    fn run_event(
-        &mut self,
-        key: Option<&LaneKey>,
-        mut flight: Flight,
-        route: Arc<Route>,
-        waiting: Waiting,
-        kept: Option<LaneState>,
-        cx: &mut Context<'_>,
-    ) -> (Option<AbortHandle>, Option<LaneState>) {
-        if flight.is_abandoned() {
-            flight.finish(Failure::Cancelled.into());
-            return (None, kept);
-        }
-        if flight.deadline() <= Instant::now() {
-            flight.finish(Failure::Deadline.into());
-            return (None, kept);
-        }
-        if let Some(pool) = &route.pool {
-            let ended = self.ended_message(key);
-            let on_pool = Arc::clone(&route);
-            let task = pool.spawn(run_on_pool(flight, on_pool, waiting, ended));
-            return (Some(task.abort_handle()), kept);
-        }
-        drop(waiting);
-        flight.mark_started();
-        flight.cx_mut().lane_state = kept;
-        let busy = self.beat.enter(route.activity);
-        let started = catch_unwind(AssertUnwindSafe(|| route.handler.call(flight.cx_mut())));
-        let state = flight.cx_mut().lane_state.take();
-        let mut work = match started {
-            Ok(work) => work,
-            Err(panic) => {
-                let ended = Ended::Panicked(panic_message(panic.as_ref()));
-                finish(flight, &route, ended);
-                return (None, state);
+            Work::Inbound(turn) => {
+                let ended = |key: &LaneKey| self.ended_message(Some(key));
+                let task = super::streams::run_turn(*turn, ended);
+                (task.map(|task| Running::new(task, None)), kept)
             }
-        };
-        let first = poll_caught(work.as_mut(), cx);
-        drop(busy);
-        let ended = match first {
-            Poll::Ready(Ok(outcome)) => Ended::Done(outcome),
-            Poll::Ready(Err(message)) => Ended::Panicked(message),
-            Poll::Pending => {
-                let beat = Arc::clone(&self.beat);
-                let work = Watched {
-                    work,
-                    beat,
-                    activity: route.activity,
-                };
-                let task = tokio::spawn(go_on(flight, route, work, self.ended_message(key)));
-                return (Some(task.abort_handle()), state);
-            }
-        };
-        drop_caught(|| drop(work));
-        finish(flight, &route, ended);
-        (None, state)
-    }
-
-    /// Grants a two-way stream its turn; the lane is busy until the turn is dropped.
-    fn run_turn(&self, turn: InboundTurn) -> Option<AbortHandle> {
-        let InboundTurn { key, limit, grant } = turn;
-        let (turn, over) = oneshot::channel();
-        // A stream that has ended takes no turn.
-        grant.send(turn).ok()?;
-        let ended = self.ended_message(Some(&key));
-        let task = tokio::spawn(async move {
-            if tokio::time::timeout(limit, over).await.is_err() {
-                tracing::debug!(?limit, "a stream's handler held its lane for too long");
-            }
-            drop(ended);
-        });
-        Some(task.abort_handle())
-    }
-
-    fn ended_message(&self, key: Option<&LaneKey>) -> EndedMessage {
-        EndedMessage {
-            key: key.cloned(),
-            life: self.life,
-            shard: Arc::clone(&self.shard),
-        }
-    }
-
-    fn second(&self) -> u32 {
-        u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX)
-    }
-
-    fn sweep_at(&mut self, myself: &ActorRef<ShardMessage>, deadline: Instant) {
-        if self.next_sweep.is_some_and(|next| next <= deadline) {
-            return;
-        }
-        let at = deadline.max(Instant::now() + SWEEP_PAUSE);
-        self.next_sweep = Some(at);
-        cast_at(myself, at, || ShardMessage::Sweep);
-    }
-
-    /// Answers what has waited beyond its deadline, or for a caller that went away.
-    fn sweep(&mut self, myself: &ActorRef<ShardMessage>) {
-        let now = Instant::now();
-        self.next_sweep = None;
-        let mut nearest: Option<Instant> = None;
-        let mut gone = 0;
-        let lanes = &mut self.lanes;
-        self.queued.retain(|key| {
-            let Some(queue) = lanes.get_mut(key).and_then(Lane::queue) else {
-                return false;
-            };
-            let mut kept = std::collections::VecDeque::with_capacity(queue.len());
-            for work in queue.drain(..) {
-                let expired = work.deadline().is_some_and(|deadline| deadline <= now);
-                match work {
-                    Work::Event { flight, .. } if expired => {
-                        gone += 1;
-                        flight.finish(Failure::Deadline.into());
-                    }
-                    Work::Event { flight, .. } if flight.is_abandoned() => {
-                        gone += 1;
-                        flight.finish(Failure::Cancelled.into());
-                    }
-                    work if work.is_abandoned() => drop(work),
-                    work => {
-                        nearest = match (nearest, work.deadline()) {
-                            (Some(a), Some(b)) => Some(a.min(b)),
-                            (a, b) => a.or(b),
-                        };
-                        kept.push_back(work);
-                    }
-                }
-            }
-            *queue = kept;
-            !queue.is_empty()
-        });
-        self.waiting_in_lanes -= gone;
-        if let Some(nearest) = nearest {
-            self.sweep_at(myself, nearest);
-        }
-    }
-
-    fn passivate_later(&mut self, myself: &ActorRef<ShardMessage>) {
-        if !self.passivation_runs {
-            self.passivation_runs = true;
-            let at = Instant::now() + self.passivate_after / 4;
-            cast_at(myself, at, || ShardMessage::Passivate);
-        }
-    }
-
-    /// Drops lanes that have been idle for long; their values are in the store.
-    fn passivate(&mut self, myself: &ActorRef<ShardMessage>) {
-        self.passivation_runs = false;
-        let idle_for = u32::try_from(self.passivate_after.as_secs())
-            .unwrap_or(u32::MAX)
-            .max(1);
-        if let Some(second) = self.second().checked_sub(idle_for) {
-            let before = self.lanes.len();
-            self.lanes.retain(|_, lane| !lane.is_idle_since(second + 1));
-            let dropped = before - self.lanes.len();
-            if dropped > 0 {
-                tracing::debug!(dropped, kept = self.lanes.len(), "idle lanes passivated");
-            }
-            if self.lanes.len() * 4 < self.lanes.capacity() {
-                self.lanes.shrink_to_fit();
-            }
-        }
-        if !self.lanes.is_empty() {
-            self.passivate_later(myself);
         }
     }
 }
 
-fn key_of(work: &Work) -> Option<&LaneKey> {
+/// The lane of work and its slot; none without a key.
+pub(super) fn place_of(work: &Work) -> Option<(&LaneKey, SlotId)> {
     match work {
-        Work::Event { flight, .. } => flight.cx().lane.as_ref().map(|lane| &lane.key),
-        Work::Inbound(turn) => Some(&turn.key),
-    }
-}
-
-/// Says to the shard that a lane is free, when dropped; an actor that sits there by then and did
-/// not start what ran takes no notice.
-struct EndedMessage {
-    key: Option<LaneKey>,
-    life: u64,
-    shard: Arc<Shard>,
-}
-
-impl Drop for EndedMessage {
-    fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            // A shard that is gone has no busy lane either.
-            drop(self.shard.seat.cast(ShardMessage::Ended(key, self.life)));
+        Work::Event { flight, .. } => {
+            let lane = flight.cx().lane.as_ref()?;
+            Some((&lane.key, lane.slot))
         }
+        Work::Inbound(turn) => Some((&turn.key, turn.key.slot())),
     }
-}
-
-/// A handler that had to wait, until it is done or its caller's limits are reached.
-async fn go_on(mut flight: Flight, route: Arc<Route>, work: Watched, then: EndedMessage) {
-    let (_, call) = flight.parts();
-    let ended = guarded(work, call).await;
-    finish(flight, &route, ended);
-    drop(then);
-}
-
-/// A handler on a pool of its own, from its first line on; until a thread of the pool is free it
-/// counts among the events that wait.
-async fn run_on_pool(mut flight: Flight, route: Arc<Route>, waiting: Waiting, then: EndedMessage) {
-    drop(waiting);
-    if flight.is_abandoned() {
-        return flight.finish(Failure::Cancelled.into());
-    }
-    if flight.deadline() <= Instant::now() {
-        return flight.finish(Failure::Deadline.into());
-    }
-    flight.mark_started();
-    let started = catch_unwind(AssertUnwindSafe(|| route.handler.call(flight.cx_mut())));
-    let ended = match started {
-        Ok(work) => {
-            let (_, call) = flight.parts();
-            guarded(work, call).await
-        }
-        Err(panic) => Ended::Panicked(panic_message(panic.as_ref())),
-    };
-    finish(flight, &route, ended);
-    drop(then);
-}
-
-/// The handler has ended: the outcome is checked and goes back.
-fn finish(mut flight: Flight, route: &Route, ended: Ended<Outcome>) {
-    let outcome = match ended {
-        Ended::Done(mut outcome) => {
-            let cx = flight.cx();
-            crate::answer::gate(cx.kind(), cx.is_json_client(), &mut outcome);
-            match crate::answer::fault(&outcome) {
-                Some(cause) if matches!(outcome, Outcome::Reject(_)) => Failure::Internal {
-                    place: route.place(),
-                    cause,
-                }
-                .into(),
-                _ => outcome,
-            }
-        }
-        Ended::Panicked(message) => Failure::Panic {
-            place: route.place(),
-            message,
-        }
-        .into(),
-        Ended::Deadline => Failure::Deadline.into(),
-        Ended::Cancelled => Failure::Cancelled.into(),
-    };
-    flight.cx_mut().handler_ended(&outcome);
-    flight.finish(outcome);
-}
-
-/// Says to the watchdog whose code is being polled.
-struct Watched {
-    work: HandlerFuture,
-    beat: Arc<Beat>,
-    activity: Activity,
-}
-
-impl Future for Watched {
-    type Output = Outcome;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let this = &mut *self;
-        let _busy = this.beat.enter(this.activity);
-        this.work.as_mut().poll(cx)
-    }
-}
-
-fn cast_at(myself: &ActorRef<ShardMessage>, at: Instant, message: fn() -> ShardMessage) {
-    let myself = myself.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep_until(at).await;
-        // A shard that is gone has nothing to be reminded of.
-        drop(myself.cast(message()));
-    });
 }

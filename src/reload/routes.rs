@@ -58,6 +58,7 @@ fn of_route(was: &RouteConfig, is: &RouteConfig) -> Vec<String> {
         key,
         handler,
         timeout,
+        retry_safe,
         interceptors,
         pool,
         origin: _,
@@ -69,6 +70,7 @@ fn of_route(was: &RouteConfig, is: &RouteConfig) -> Vec<String> {
     maybe(&mut found, "key", was.key.as_ref(), key.as_ref());
     let (before, now) = (shown(&was.timeout), shown(timeout));
     maybe(&mut found, "timeout", before.as_ref(), now.as_ref());
+    show(&mut found, "retry_safe", &was.retry_safe, retry_safe);
     let (before, now) = (list(&was.interceptors), list(interceptors));
     show(&mut found, "interceptors", &before, &now);
     maybe(&mut found, "pool", was.pool.as_ref(), pool.as_ref());

@@ -71,7 +71,11 @@ enum Part {
 impl Trace {
     /// Continues the caller's trace or begins one, for an event that has just come in.
     pub(crate) fn begin(tracer: &Tracer, metadata: &HeaderMap, now: Instant) -> Self {
-        let callers = TraceContext::of_headers(metadata);
+        Self::go_on(tracer, TraceContext::of_headers(metadata), now)
+    }
+
+    /// The same for a context that has come by other means.
+    pub(crate) fn go_on(tracer: &Tracer, callers: Option<TraceContext>, now: Instant) -> Self {
         if !tracer.is_on() {
             let context = callers.unwrap_or_default();
             return Self {

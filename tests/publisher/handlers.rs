@@ -8,10 +8,10 @@ use centripeta::proto::proxy::centrifugo_proxy_client::CentrifugoProxyClient;
 use centripeta::proto::{api, proxy};
 use centripeta::testing::TestRouter;
 use centripeta::{Channel, Data, Listeners, Node, PublishReply, Reject, Router, RpcReply, User};
-use centripeta_cluster::{Owner, OwnerEpoch, Ownership, SlotId};
+use centripeta_cluster::{Gate, OwnerEpoch, Standing, slot_of};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tonic::Code;
 use tonic::transport::Endpoint;
 
 fn rpc(method: &str, data: &str) -> proxy::RpcRequest {
@@ -59,26 +59,21 @@ async fn a_test_router_keeps_what_handlers_publish_and_answers_as_told() {
     assert_eq!(failed.result(), None);
 }
 
-/// Every slot is ours, under an epoch that can change.
-#[derive(Debug)]
-struct Changing(AtomicU64);
-
-impl Ownership for Changing {
-    fn owner(&self, _: SlotId) -> Owner {
-        let epoch = OwnerEpoch(self.0.load(Ordering::SeqCst));
-        Owner::Here { epoch }
-    }
+/// The slot of `chat:1` is ours under this epoch from now on.
+fn own(standing: &Standing, epoch: u64) {
+    standing.set_gate(slot_of(b"chat:1"), Gate::Open(OwnerEpoch(epoch)));
 }
 
 #[tokio::test]
 async fn a_stale_owner_can_not_publish() {
-    let ownership = Arc::new(Changing(AtomicU64::new(3)));
-    let change = Arc::clone(&ownership);
+    let standing = Arc::new(Standing::alone("a"));
+    own(&standing, 3);
+    let change = Arc::clone(&standing);
     let handler = move |Channel(channel): Channel, publisher: Publisher| {
         let change = Arc::clone(&change);
         async move {
             publisher.publish_json(&channel, &1).await?;
-            change.0.store(4, Ordering::SeqCst);
+            own(&change, 4);
             let fenced = publisher.publish_json(&channel, &2).await.unwrap_err();
             assert!(
                 matches!(
@@ -101,7 +96,7 @@ async fn a_stale_owner_can_not_publish() {
     let publisher = Publisher::recording(Arc::clone(&recorder));
     let router = Router::new().publish("chat:{room}", handler);
     let config = Config::default();
-    let router = TestRouter::with_ownership(router, &config, publisher, ownership);
+    let router = TestRouter::with_standing(router, &config, publisher, standing);
     let router = router.await.unwrap();
     let publish = || proxy::PublishRequest {
         channel: "chat:1".to_owned(),
@@ -109,18 +104,24 @@ async fn a_stale_owner_can_not_publish() {
         data: "{}".into(),
         ..Default::default()
     };
-    assert!(router.publish(publish()).await.result().is_some());
+    let late = router.publish(publish()).await;
+    assert_eq!(
+        late.status(),
+        Code::Unavailable,
+        "its answer does not leave"
+    );
     assert_eq!(recorder.publications().len(), 1);
 }
 
 #[tokio::test]
 async fn an_event_without_a_key_is_bound_to_no_owner() {
-    let ownership = Arc::new(Changing(AtomicU64::new(3)));
-    let change = Arc::clone(&ownership);
+    let standing = Arc::new(Standing::alone("a"));
+    own(&standing, 3);
+    let change = Arc::clone(&standing);
     let handler = move |publisher: Publisher| {
         let change = Arc::clone(&change);
         async move {
-            change.0.store(4, Ordering::SeqCst);
+            own(&change, 4);
             publisher.publish_json("chat:1", &1).await?;
             Ok::<_, Reject>(RpcReply::data(&1))
         }
@@ -128,7 +129,7 @@ async fn an_event_without_a_key_is_bound_to_no_owner() {
     let publisher = Publisher::recording(Arc::default());
     let router = Router::new().rpc("say", handler);
     let config = Config::default();
-    let router = TestRouter::with_ownership(router, &config, publisher, ownership);
+    let router = TestRouter::with_standing(router, &config, publisher, standing);
     assert!(
         router
             .await
@@ -212,11 +213,12 @@ async fn what_was_lost_on_its_way_is_not_sent_again_by_a_stale_owner() {
             PublishReply::allow()
         }
     };
-    let ownership = Arc::new(Changing(AtomicU64::new(3)));
-    let change = Arc::clone(&ownership);
+    let standing = Arc::new(Standing::alone("a"));
+    own(&standing, 3);
+    let change = Arc::clone(&standing);
     let router = Router::new().publish("chat:{room}", handler);
     let config = Config::default();
-    let router = TestRouter::with_ownership(router, &config, publisher, ownership);
+    let router = TestRouter::with_standing(router, &config, publisher, standing);
     let router = router.await.unwrap();
     let request = proxy::PublishRequest {
         channel: "chat:1".to_owned(),
@@ -230,7 +232,7 @@ async fn what_was_lost_on_its_way_is_not_sent_again_by_a_stale_owner() {
     };
     let trouble = async {
         eventually("it is on its way", || singles() == 1).await;
-        change.0.store(4, Ordering::SeqCst);
+        own(&change, 4);
         double.state.set(Fault::None);
         double.kill();
         double.restart();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::handoff::Source;
 use crate::hold::{Bars, Sender};
 use crate::lease::{Holder, Reading, Tenure};
-use crate::{Member, Move, OwnerEpoch, SlotId, View};
+use crate::{Gate, Member, Move, OwnerEpoch, SlotId, Table, View};
 
 /// How long an event waits for a newer table.
 pub const CATCH_UP: Duration = Duration::from_millis(200);
@@ -54,6 +54,19 @@ pub struct NotHere {
     pub version: u64,
 }
 
+impl NotHere {
+    /// The answer for an event of a slot, by this table.
+    pub fn new(reason: Reason, table: &Table, slot: SlotId) -> Self {
+        let rec = table.slot(slot);
+        Self {
+            reason,
+            owner: rec.owner,
+            epoch: rec.epoch,
+            version: table.version(),
+        }
+    }
+}
+
 /// What is to be done with an event. Events of one sender and slot keep their order: behind one that
 /// waits, for whichever reason, the next ones wait too, and are asked about in their turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +79,51 @@ pub enum Admission {
     Wait,
     /// Send it back. It is noted as bounced.
     Bounce(NotHere),
+}
+
+/// What has a say in whether an event of a slot runs here, asked in the order of [`judge`].
+pub trait Grounds {
+    /// Whether the slot admits events, the lease apart.
+    fn gate(&self) -> Gate;
+    /// The move that a slot is shut for; `None` while it is not known here yet.
+    fn shut_for(&self) -> Option<Move>;
+    /// Whether the event's generation, or a newer one, was bounced before (R11).
+    fn is_barred(&self) -> bool;
+    /// For how long the lease has been over; `None` while it is valid.
+    fn lapsed_for(&self) -> Option<Duration>;
+}
+
+/// What becomes of an event at the place where it would start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It starts, under this epoch.
+    Run(OwnerEpoch),
+    /// It waits, in order, up to its deadline.
+    Wait,
+    /// It goes back unstarted, and its generation is barred from then on.
+    Bounce(Reason),
+}
+
+/// Decides about an event whose table is known: the one statement of the order in which reasons count,
+/// for all that runs events.
+pub fn judge(on: &impl Grounds) -> Verdict {
+    let epoch = match on.gate() {
+        Gate::Foreign => return Verdict::Bounce(Reason::WrongOwner),
+        Gate::Shut(_) => {
+            let moving = on.shut_for().map(Reason::Moving);
+            return moving.map_or(Verdict::Wait, Verdict::Bounce);
+        }
+        Gate::Opening(_) => None,
+        Gate::Open(epoch) => Some(epoch),
+    };
+    if on.is_barred() {
+        return Verdict::Bounce(Reason::Stale);
+    }
+    match on.lapsed_for() {
+        None => epoch.map_or(Verdict::Wait, Verdict::Run),
+        Some(over) if over < LAPSE_WAIT => Verdict::Wait,
+        Some(_) => Verdict::Bounce(Reason::Lapsed),
+    }
 }
 
 /// The machines of a node that have a say in it.
@@ -83,41 +141,66 @@ pub struct Owned<'a> {
     pub bars: &'a mut Bars,
 }
 
+/// An event among the machines.
+struct Case<'a> {
+    owned: &'a Owned<'a>,
+    asked: Asked,
+    now: Reading,
+}
+
+impl Grounds for Case<'_> {
+    fn gate(&self) -> Gate {
+        let (owned, slot) = (self.owned, self.asked.slot);
+        let Some(epoch) = owned.view.epoch_of(slot, owned.holder.member()) else {
+            return Gate::Foreign;
+        };
+        if owned.source.shut_for(slot).is_some() {
+            return Gate::Shut(epoch);
+        }
+        let open = owned.tenure.acts_for(slot, true);
+        open.map_or(Gate::Opening(epoch), Gate::Open)
+    }
+
+    fn shut_for(&self) -> Option<Move> {
+        self.owned.source.shut_for(self.asked.slot)
+    }
+
+    fn is_barred(&self) -> bool {
+        let Asked {
+            sender,
+            slot,
+            generation,
+            ..
+        } = self.asked;
+        !self.owned.bars.admits(sender, slot, generation)
+    }
+
+    fn lapsed_for(&self) -> Option<Duration> {
+        let holder = self.owned.holder;
+        (!holder.is_valid(self.now)).then(|| holder.lapsed_for(self.now))
+    }
+}
+
 impl Owned<'_> {
     /// Decides about an event that has waited here for so long.
     pub fn admit(&mut self, asked: Asked, waited: Duration, now: Reading) -> Admission {
-        let rec = self.view.table().slot(asked.slot);
-        let me = self.holder.member();
         let reason = if self.view.table().version() < asked.version {
             if waited < CATCH_UP {
                 return Admission::CatchUp;
             }
             Reason::Behind
-        } else if self.view.epoch_of(asked.slot, me).is_none() {
-            Reason::WrongOwner
-        } else if let Some(moving) = self.source.shut_for(asked.slot) {
-            Reason::Moving(moving)
-        } else if !self.bars.admits(asked.sender, asked.slot, asked.generation) {
-            Reason::Stale
-        } else if self.holder.is_valid(now) {
-            return self
-                .tenure
-                .acts_for(asked.slot, true)
-                .map_or(Admission::Wait, Admission::Run);
-        } else if self.holder.lapsed_for(now) < LAPSE_WAIT {
-            return Admission::Wait;
         } else {
-            Reason::Lapsed
+            let owned = &*self;
+            match judge(&Case { owned, asked, now }) {
+                Verdict::Run(epoch) => return Admission::Run(epoch),
+                Verdict::Wait => return Admission::Wait,
+                Verdict::Bounce(reason) => reason,
+            }
         };
         self.bars
             .bounced(asked.sender, asked.slot, asked.generation);
-        let version = self.view.table().version();
-        Admission::Bounce(NotHere {
-            reason,
-            owner: rec.owner,
-            epoch: rec.epoch,
-            version,
-        })
+        let table = self.view.table();
+        Admission::Bounce(NotHere::new(reason, table, asked.slot))
     }
 }
 

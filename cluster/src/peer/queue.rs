@@ -1,5 +1,8 @@
 //! What waits to be written on a link, and the loop that writes it: full frames under load, at once
 //! when there is little, a sign of life when there is nothing.
+//!
+//! What flows in streams has a lane of its own. While both lanes have something their frames take
+//! turns, so that however many streams are full, an answer waits behind one frame of theirs.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,6 +21,9 @@ pub(crate) const PING: Duration = Duration::from_millis(200);
 #[derive(Debug, Default)]
 struct Items {
     items: VecDeque<Envelope>,
+    flowing: VecDeque<Envelope>,
+    /// The last frame was one of the first lane.
+    turn: bool,
     bytes: usize,
     closed: bool,
 }
@@ -37,7 +43,11 @@ impl Queue {
     pub(crate) fn push(&self, envelope: Envelope) {
         let mut items = self.lock();
         items.bytes += envelope.weight();
-        items.items.push_back(envelope);
+        if envelope.flows() {
+            items.flowing.push_back(envelope);
+        } else {
+            items.items.push_back(envelope);
+        }
         drop(items);
         self.wake.notify_one();
     }
@@ -45,7 +55,7 @@ impl Queue {
     /// How many envelopes and bytes wait.
     pub(crate) fn waiting(&self) -> (usize, usize) {
         let items = self.lock();
-        (items.items.len(), items.bytes)
+        (items.items.len() + items.flowing.len(), items.bytes)
     }
 
     /// What is there is still written, then the loop ends.
@@ -56,7 +66,13 @@ impl Queue {
 
     fn take(&self) -> (Vec<Envelope>, bool) {
         let mut items = self.lock();
-        let batch = next_batch(&mut items.items);
+        let flows = !items.flowing.is_empty() && (items.turn || items.items.is_empty());
+        items.turn = !flows;
+        let batch = next_batch(if flows {
+            &mut items.flowing
+        } else {
+            &mut items.items
+        });
         items.bytes -= batch.iter().map(Envelope::weight).sum::<usize>();
         (batch, items.closed)
     }
@@ -86,5 +102,31 @@ impl Queue {
                 () = sleep_until(last + PING) => self.push(idle()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_waits_behind_one_frame_of_streams_however_many_are_full() {
+        let queue = Queue::default();
+        let message = |id| Envelope::StreamData {
+            id,
+            payload: Bytes::from(vec![0; 32 * 1024]),
+        };
+        (0..1000).for_each(|id| queue.push(message(id)));
+        assert!(queue.take().0.iter().all(Envelope::flows));
+        queue.push(Envelope::Accepted { id: 1 });
+        assert_eq!(queue.take().0, [Envelope::Accepted { id: 1 }]);
+        // And streams go on however many answers there are.
+        (0..1000).for_each(|id| queue.push(Envelope::Accepted { id }));
+        let flows: Vec<bool> = (0..8).map(|_| queue.take().0[0].flows()).collect();
+        assert_eq!(flows.iter().filter(|flows| **flows).count(), 4, "{flows:?}");
+        while !queue.take().0.is_empty() {}
+        assert_eq!(queue.waiting(), (0, 0));
     }
 }

@@ -23,7 +23,14 @@ fn next_failure(after: Option<&Failure>) -> Option<Failure> {
         Some(Failure::Unavailable(Unavailable::Parked)) => unavailable(Unavailable::Crashed),
         Some(Failure::Unavailable(Unavailable::Crashed)) => unavailable(Unavailable::NoOwner),
         Some(Failure::Unavailable(Unavailable::NoOwner)) => unavailable(Unavailable::Worker),
-        Some(Failure::Unavailable(Unavailable::Worker)) => overloaded(Overloaded::InFlight),
+        Some(Failure::Unavailable(Unavailable::Worker)) => unavailable(Unavailable::Moving),
+        Some(Failure::Unavailable(Unavailable::Moving)) => unavailable(Unavailable::Lapsed),
+        Some(Failure::Unavailable(Unavailable::Lapsed)) => unavailable(Unavailable::Lost),
+        Some(Failure::Unavailable(Unavailable::Lost)) => unavailable(Unavailable::Cut),
+        Some(Failure::Unavailable(Unavailable::Cut)) => unavailable(Unavailable::LostPeer),
+        Some(Failure::Unavailable(Unavailable::LostPeer)) => unavailable(Unavailable::Isolated),
+        Some(Failure::Unavailable(Unavailable::Isolated)) => unavailable(Unavailable::NoServer),
+        Some(Failure::Unavailable(Unavailable::NoServer)) => overloaded(Overloaded::InFlight),
         Some(Failure::Overloaded(Overloaded::InFlight)) => overloaded(Overloaded::InFlightBytes),
         Some(Failure::Overloaded(Overloaded::InFlightBytes)) => overloaded(Overloaded::Streams),
         Some(Failure::Overloaded(Overloaded::Streams)) => overloaded(Overloaded::Lane),
@@ -31,7 +38,9 @@ fn next_failure(after: Option<&Failure>) -> Option<Failure> {
         Some(Failure::Overloaded(Overloaded::Shard)) => overloaded(Overloaded::Memory),
         Some(Failure::Overloaded(Overloaded::Memory)) => overloaded(Overloaded::Rate),
         Some(Failure::Overloaded(Overloaded::Rate)) => overloaded(Overloaded::Workers),
-        Some(Failure::Overloaded(Overloaded::Workers)) => Some(Failure::Undecodable(secret())),
+        Some(Failure::Overloaded(Overloaded::Workers)) => overloaded(Overloaded::Held),
+        Some(Failure::Overloaded(Overloaded::Held)) => overloaded(Overloaded::Peer),
+        Some(Failure::Overloaded(Overloaded::Peer)) => Some(Failure::Undecodable(secret())),
         Some(Failure::Undecodable(_)) => Some(Failure::BadData(secret())),
         Some(Failure::BadData(_)) => Some(Failure::NoRoute),
         Some(Failure::NoRoute) => Some(Failure::Unauthenticated),
@@ -56,7 +65,14 @@ fn failure_row(failure: &Failure) -> Row {
             | Unavailable::Parked
             | Unavailable::Crashed
             | Unavailable::NoOwner
-            | Unavailable::Worker,
+            | Unavailable::Worker
+            | Unavailable::Moving
+            | Unavailable::Lapsed
+            | Unavailable::Lost
+            | Unavailable::Cut
+            | Unavailable::LostPeer
+            | Unavailable::Isolated
+            | Unavailable::NoServer,
         ) => Row::all("Unavailable"),
         Failure::Overloaded(
             Overloaded::InFlight
@@ -66,7 +82,9 @@ fn failure_row(failure: &Failure) -> Row {
             | Overloaded::Shard
             | Overloaded::Memory
             | Overloaded::Rate
-            | Overloaded::Workers,
+            | Overloaded::Workers
+            | Overloaded::Held
+            | Overloaded::Peer,
         ) => Row {
             refresh: "Unavailable",
             stream: "Unavailable",
@@ -137,7 +155,7 @@ impl Row {
 #[test]
 fn every_failure_of_every_kind_has_its_answer_of_the_table() {
     let failures = failures();
-    assert_eq!(failures.len(), 22);
+    assert_eq!(failures.len(), 25);
     for failure in failures {
         let row = failure_row(&failure);
         for kind in EventKind::ALL {
@@ -403,6 +421,7 @@ fn streams_end_cleanly_only_when_their_handler_is_done() {
         (StreamEndReason::Failed("x".into()), Some(Code::Internal)),
         (StreamEndReason::Cancelled, Some(Code::Cancelled)),
         (StreamEndReason::Drained, Some(Code::Unavailable)),
+        (StreamEndReason::Moved, Some(Code::Unavailable)),
     ];
     for (reason, expected) in ends {
         assert_eq!(stream_status(&reason).map(|(code, _)| code), expected);

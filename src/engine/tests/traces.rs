@@ -6,14 +6,13 @@ use crate::egress::Publisher;
 use crate::node::engine_config;
 use crate::trace::span::{Span, What};
 use crate::trace::{Outlet, Tracer};
-use centripeta_cluster::{LocalOwnership, Owner, OwnerEpoch, Ownership, SlotId};
-use std::sync::atomic::{AtomicU64, Ordering};
+use centripeta_cluster::{Gate, OwnerEpoch, Standing, slot_of};
 
 async fn traced(router: Router) -> (TestRouter, Outlet) {
-    traced_with(router, Arc::new(LocalOwnership)).await
+    traced_with(router, Arc::new(Standing::alone("a"))).await
 }
 
-async fn traced_with(router: Router, ownership: Arc<dyn Ownership>) -> (TestRouter, Outlet) {
+async fn traced_with(router: Router, standing: Arc<Standing>) -> (TestRouter, Outlet) {
     let (tracer, outlet) = Tracer::new(1.0);
     let config = Config::default();
     let settings = crate::EngineConfig {
@@ -21,7 +20,7 @@ async fn traced_with(router: Router, ownership: Arc<dyn Ownership>) -> (TestRout
         ..engine_config(&config)
     };
     let publisher = Publisher::closed();
-    let router = TestRouter::with_settings(router, settings, publisher, ownership);
+    let router = TestRouter::with_settings(router, settings, publisher, standing);
     (router.await.unwrap(), outlet)
 }
 
@@ -136,31 +135,31 @@ async fn a_stage_that_answers_or_panics_has_a_span_that_says_so() {
     }
 }
 
-/// Every slot is ours, under an epoch that grows with each question.
-#[derive(Debug, Default)]
-struct Growing(AtomicU64);
-
-impl Ownership for Growing {
-    fn owner(&self, _: SlotId) -> Owner {
-        let epoch = OwnerEpoch(self.0.fetch_add(1, Ordering::SeqCst));
-        Owner::Here { epoch }
-    }
-}
-
 #[tokio::test]
 async fn a_publication_of_a_stale_owner_has_a_span_that_says_fenced() {
-    let handler = async |publisher: Publisher| {
-        assert!(publisher.publish_json("chat:1", &1).await.is_err());
-        crate::PublishReply::allow()
+    let standing = Arc::new(Standing::alone("a"));
+    let change = Arc::clone(&standing);
+    let handler = move |publisher: Publisher| {
+        let change = Arc::clone(&change);
+        async move {
+            change.set_gate(slot_of(b"chat:1"), Gate::Open(OwnerEpoch(2)));
+            assert!(publisher.publish_json("chat:1", &1).await.is_err());
+            crate::PublishReply::allow()
+        }
     };
     let router = Router::new().publish("chat:*", handler);
-    let (router, mut outlet) = traced_with(router, Arc::<Growing>::default()).await;
+    let (router, mut outlet) = traced_with(router, standing).await;
     let request = crate::proto::proxy::PublishRequest {
         channel: "chat:1".to_owned(),
         data: "1".into(),
         ..Default::default()
     };
-    assert!(router.publish(request).await.result().is_some());
+    let late = router.publish(request).await;
+    assert_eq!(
+        late.status(),
+        Code::Unavailable,
+        "nor does its answer leave"
+    );
     let spans = outlet.take();
     let (handler, publish) = (&spans[1], &spans[0]);
     assert_eq!(told(&spans)[0], ("Publish".to_owned(), Some("fenced")));

@@ -1,0 +1,691 @@
+//! Events with a key at their ingress: sent to the owner of their slot, or held until it takes them.
+//!
+//! One hold per core, the machine of the cluster crate; here its effects are performed, in their
+//! order, by whoever brings one about first. A flight that this node runs itself is in its shard
+//! meanwhile; one that another node runs waits here.
+
+use crate::dispatch::{Place, run_here};
+use crate::engine::flight::Flight;
+use crate::engine::plan::Route;
+use crate::forward::wire::Pending;
+use crate::forward::{Forward, cannot_cross, counts, lock, message, outcome, stream};
+use crate::outcome::{Failure, Outcome, Overloaded, Unavailable};
+use crate::region::Leg;
+use crate::routing::key::LaneKey;
+use bytes::Bytes;
+use centripeta_cluster::hold::{Bounce, Fate, Hold, HoldEffect, HoldLimits, Offer, Sender, Ticket};
+use centripeta_cluster::peer::{
+    Answered, CATCH_UP, NotHere, Outcome as LinkOutcome, Reason, Reply, RequestError,
+};
+use centripeta_cluster::{Member, SlotId};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::BuildHasher;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How often deadlines of held events are looked at.
+const TICK: Duration = Duration::from_millis(5);
+/// An owner that said it is moving a slot, or has no lease, is asked again after so long without a
+/// word: the word may have come before what it sent back.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// The links have so long to say what a node that died had not started.
+const LAST_WORD: Duration = Duration::from_millis(50);
+
+/// An event of the hold.
+#[derive(Debug)]
+struct Event {
+    /// The flight, unless its shard has it or it is answered.
+    flight: Option<Flight>,
+    route: Arc<Route>,
+    key: LaneKey,
+    slot: SlotId,
+    /// How often it has been sent; an answer to an earlier time does not count.
+    attempt: u32,
+    to: Option<Member>,
+    /// Whether this node runs it.
+    is_here: bool,
+    /// Why it would be unavailable.
+    why: Unavailable,
+}
+
+#[derive(Debug)]
+struct State {
+    hold: Hold,
+    events: HashMap<Ticket, Event>,
+    tickets: u64,
+    effects: VecDeque<HoldEffect>,
+    /// Someone performs effects.
+    busy: bool,
+    /// Slots to ask about again.
+    again: BTreeMap<SlotId, Duration>,
+}
+
+/// The hold of a core.
+#[derive(Debug)]
+pub(super) struct HoldCore {
+    state: Mutex<State>,
+    ticker: Arc<Notify>,
+    ticking: AtomicBool,
+}
+
+impl Default for HoldCore {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(State {
+                hold: Hold::new(HoldLimits::default()),
+                events: HashMap::new(),
+                tickets: 0,
+                effects: VecDeque::new(),
+                busy: false,
+                again: BTreeMap::new(),
+            }),
+            ticker: Arc::default(),
+            ticking: AtomicBool::new(false),
+        }
+    }
+}
+
+impl HoldCore {
+    pub(super) fn held(&self) -> (usize, usize) {
+        lock(&self.state).hold.held()
+    }
+
+    pub(super) fn ticker(&self) -> Arc<Notify> {
+        Arc::clone(&self.ticker)
+    }
+}
+
+/// What an effect comes to.
+enum Step {
+    Nothing,
+    /// Nobody waits for it, or it is answered: the hold forgets it.
+    Forget(Ticket, Option<Flight>),
+    Here(Box<Flight>, Arc<Route>, Place, Ticket),
+    There(Sending),
+    Answer(Flight, Failure),
+}
+
+struct Sending {
+    ticket: Ticket,
+    attempt: u32,
+    to: Member,
+    payload: Result<Bytes, String>,
+    deadline: Instant,
+    is_stream: bool,
+}
+
+/// Looks at deadlines while something is held.
+pub(super) async fn tick_while_needed(forward: Weak<Forward>, core: usize, wake: Arc<Notify>) {
+    loop {
+        wake.notified().await;
+        loop {
+            tokio::time::sleep(TICK).await;
+            let Some(forward) = forward.upgrade() else {
+                return;
+            };
+            if !forward.tick(core) {
+                break;
+            }
+        }
+    }
+}
+
+fn failure_of(fate: Fate, why: Unavailable) -> Failure {
+    match fate {
+        Fate::Overloaded => Failure::Overloaded(Overloaded::Held),
+        Fate::Unavailable => Failure::Unavailable(why),
+        Fate::Ambiguous => Failure::Unavailable(Unavailable::LostPeer),
+    }
+}
+
+fn bounce_of(reason: Reason, asked: Member) -> (Bounce, Unavailable) {
+    match reason {
+        Reason::WrongOwner => (Bounce::WrongOwner { owner: asked }, Unavailable::NoOwner),
+        Reason::Moving(_) => (Bounce::Moving, Unavailable::Moving),
+        Reason::Lapsed => (Bounce::Lapsed, Unavailable::Lapsed),
+        Reason::Behind => (Bounce::Behind, Unavailable::NoOwner),
+        Reason::Stale => (Bounce::Stale, Unavailable::Moving),
+    }
+}
+
+impl Forward {
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Changes the hold of a core, and performs what comes of it. Effects are performed one after
+    /// the other, outside of the lock, by whoever came first: what they bring about themselves comes
+    /// behind them.
+    fn act(self: &Arc<Self>, core: usize, change: impl FnOnce(&mut State) -> Vec<HoldEffect>) {
+        let Some(hold) = self.holds.get(core) else {
+            return;
+        };
+        let mut state = lock(&hold.state);
+        let effects = change(&mut state);
+        state.effects.extend(effects);
+        if state.busy {
+            return;
+        }
+        state.busy = true;
+        while let Some(effect) = state.effects.pop_front() {
+            let step = self.prepare(&mut state, effect);
+            drop(state);
+            self.perform(core, step);
+            state = lock(&hold.state);
+        }
+        state.busy = false;
+        let needs_ticks = state.hold.held().0 > 0 || !state.again.is_empty();
+        drop(state);
+        if needs_ticks && !hold.ticking.swap(true, Ordering::AcqRel) {
+            hold.ticker.notify_one();
+        }
+    }
+
+    /// Takes out of the hold what an effect needs.
+    fn prepare(&self, state: &mut State, effect: HoldEffect) -> Step {
+        match effect {
+            HoldEffect::Answer { ticket, fate } => {
+                let Some(event) = state.events.remove(&ticket) else {
+                    return Step::Nothing;
+                };
+                let failure = failure_of(fate, event.why);
+                event
+                    .flight
+                    .map_or(Step::Nothing, |flight| Step::Answer(flight, failure))
+            }
+            HoldEffect::Send {
+                ticket,
+                to,
+                generation,
+                held,
+            } => {
+                let Some(event) = state.events.get_mut(&ticket) else {
+                    return Step::Forget(ticket, None);
+                };
+                let Some(mut flight) = event.flight.take() else {
+                    return Step::Forget(ticket, None);
+                };
+                if flight.is_abandoned() {
+                    return Step::Forget(ticket, Some(flight));
+                }
+                // Where it was before, it has not run, or may run twice.
+                flight.come_back();
+                event.attempt += 1;
+                event.to = Some(to);
+                if event.attempt > 1 {
+                    self.counts.resent.add_one();
+                }
+                let me = self.standing().me();
+                event.is_here = to.id == me.id;
+                if event.is_here {
+                    let leg = Leg {
+                        sender: Sender {
+                            boot: self.standing().shown().boot,
+                            core: u16::try_from(flight.core().0).unwrap_or(u16::MAX),
+                        },
+                        generation,
+                        held,
+                    };
+                    let place = Place {
+                        key: event.key.clone(),
+                        slot: event.slot,
+                        leg: Some(leg),
+                    };
+                    let route = Arc::clone(&event.route);
+                    return Step::Here(Box::new(flight), route, place, ticket);
+                }
+                let payload = self.encode(&flight, Some((event.slot, generation, held)));
+                let deadline = flight.deadline();
+                let is_stream = flight.cx().kind().is_stream();
+                flight.send_away();
+                event.flight = Some(flight);
+                Step::There(Sending {
+                    ticket,
+                    attempt: event.attempt,
+                    to,
+                    payload,
+                    deadline,
+                    is_stream,
+                })
+            }
+        }
+    }
+
+    fn perform(self: &Arc<Self>, core: usize, step: Step) {
+        match step {
+            Step::Nothing => {}
+            Step::Forget(ticket, flight) => {
+                self.act(core, |state| {
+                    state.events.remove(&ticket);
+                    state.hold.answered(ticket)
+                });
+                if let Some(flight) = flight {
+                    flight.finish(Failure::Cancelled.into());
+                }
+            }
+            Step::Here(mut flight, route, place, ticket) => {
+                self.counts.local.add_one();
+                flight.hold_as(ticket);
+                run_here(*flight, route, Some(place));
+            }
+            Step::There(sending) => self.send(core, sending),
+            Step::Answer(flight, failure) => {
+                if !matches!(failure, Failure::Overloaded(_)) {
+                    self.counts.expired.add_one();
+                }
+                flight.finish(failure.into());
+            }
+        }
+    }
+
+    fn send(self: &Arc<Self>, core: usize, sending: Sending) {
+        let Sending {
+            ticket,
+            attempt,
+            to,
+            payload,
+            deadline,
+            is_stream,
+        } = sending;
+        let payload = match payload {
+            Ok(payload) => payload,
+            Err(cause) => {
+                return self.answered(core, ticket, attempt, |_| cannot_cross(cause).into());
+            }
+        };
+        match self.wire_request(to.id, payload, deadline, is_stream) {
+            Ok(answer) => {
+                self.counts.forwarded.add_one();
+                let this = Arc::clone(self);
+                let task = async move {
+                    this.follow(core, ticket, attempt, to, answer, deadline)
+                        .await;
+                };
+                if let Some(handle) = self.handles.get(core) {
+                    handle.spawn(task);
+                }
+            }
+            Err(RequestError::Overloaded) => {
+                let outcome = |_: &mut Flight| Failure::Overloaded(Overloaded::Peer).into();
+                self.answered(core, ticket, attempt, outcome);
+            }
+            Err(why @ RequestError::TooLarge { .. }) => {
+                let outcome = |_: &mut Flight| cannot_cross(why.to_string()).into();
+                self.answered(core, ticket, attempt, outcome);
+            }
+            Err(RequestError::Gone { may_have_started }) => {
+                self.lost(core, ticket, attempt, may_have_started);
+            }
+            // The links do not know the node yet, which the table has just named.
+            Err(RequestError::UnknownPeer(_) | RequestError::Deadline | RequestError::Link(_)) => {
+                let why = self.not_here(Reason::Behind);
+                self.bounced(core, ticket, attempt, to, &why);
+            }
+        }
+    }
+
+    /// What this node would say of an event that it does not run.
+    fn not_here(&self, reason: Reason) -> NotHere {
+        NotHere {
+            reason,
+            owner: None,
+            epoch: centripeta_cluster::OwnerEpoch(0),
+            version: 0,
+        }
+    }
+
+    /// Waits for the answer of the node that has the event. At the deadline its caller is answered;
+    /// in the hold it counts as unanswered for as long as it may still run.
+    async fn follow(
+        self: Arc<Self>,
+        core: usize,
+        ticket: Ticket,
+        attempt: u32,
+        to: Member,
+        answer: Pending,
+        deadline: Instant,
+    ) {
+        let mut answer = pin!(answer.wait());
+        let early = tokio::select! {
+            biased;
+            answer = &mut answer => Some(answer),
+            () = tokio::time::sleep_until(deadline) => None,
+        };
+        let answer = match early {
+            Some(answer) => answer,
+            None => {
+                self.late(core, ticket, attempt);
+                answer.await
+            }
+        };
+        match answer {
+            Ok(Answered::Reply(reply)) => self.replied(core, ticket, attempt, to, reply).await,
+            Ok(Answered::Stream(open)) => {
+                self.heard_load(to.id, open.load);
+                if !self.is_heeded(to) {
+                    return self.lost(core, ticket, attempt, true);
+                }
+                let runtime = self.handles[core].clone();
+                self.answered(core, ticket, attempt, |flight| {
+                    stream::accepted(open, flight.cx_mut().inbound.take(), &runtime)
+                });
+            }
+            Err(RequestError::Gone { may_have_started }) => {
+                self.lost(core, ticket, attempt, may_have_started);
+            }
+            Err(_) => self.answered(core, ticket, attempt, |_| Failure::Deadline.into()),
+        }
+    }
+
+    async fn replied(
+        self: &Arc<Self>,
+        core: usize,
+        ticket: Ticket,
+        attempt: u32,
+        to: Member,
+        reply: Reply,
+    ) {
+        let Reply {
+            outcome,
+            load,
+            payload,
+        } = reply;
+        self.heard_load(to.id, load);
+        if !self.is_heeded(to) {
+            let started = matches!(outcome, LinkOutcome::Answered | LinkOutcome::Dropped);
+            return self.lost(core, ticket, attempt, started);
+        }
+        match outcome {
+            LinkOutcome::Answered => {
+                self.answered(core, ticket, attempt, |flight| {
+                    outcome::decode(flight.cx().kind(), payload)
+                });
+            }
+            LinkOutcome::Expired => {
+                self.answered(core, ticket, attempt, |_| Failure::Deadline.into());
+            }
+            LinkOutcome::Dropped => {
+                let lost = |_: &mut Flight| Failure::Unavailable(Unavailable::LostPeer).into();
+                self.answered(core, ticket, attempt, lost);
+            }
+            LinkOutcome::NotStarted => {
+                let unsaid = || self.not_here(Reason::Behind);
+                let why = message::decode_not_here(payload).unwrap_or_else(unsaid);
+                if why.reason == Reason::WrongOwner {
+                    // Late or not, the hold waits for the table from then on.
+                    let caught_up = self.standing().reached(why.version);
+                    drop(tokio::time::timeout(CATCH_UP, caught_up).await);
+                }
+                self.bounced(core, ticket, attempt, to, &why);
+            }
+        }
+    }
+
+    /// An event of this node, with a key.
+    pub(super) fn hold_offer(self: &Arc<Self>, flight: Flight, route: Arc<Route>, key: LaneKey) {
+        let core = flight.core().0;
+        let slot = key.slot();
+        let owner = self.standing().owner_of(slot);
+        let deadline = flight.deadline().saturating_duration_since(self.started);
+        let channel = crate::routing::key::BuildLaneHasher::default().hash_one(&key);
+        let bytes = flight.cx().raw().len();
+        let retry_safe = route.info.retry_safe;
+        self.act(core, |state| {
+            state.tickets += 1;
+            let ticket = Ticket(state.tickets);
+            let event = Event {
+                flight: Some(flight),
+                route,
+                key,
+                slot,
+                attempt: 0,
+                to: None,
+                is_here: false,
+                why: Unavailable::NoOwner,
+            };
+            state.events.insert(ticket, event);
+            let offer = Offer {
+                ticket,
+                slot,
+                channel,
+                bytes,
+                deadline,
+                retry_safe,
+            };
+            state.hold.offer(offer, owner)
+        });
+    }
+
+    /// The node that had an event has answered it.
+    fn answered(
+        self: &Arc<Self>,
+        core: usize,
+        ticket: Ticket,
+        attempt: u32,
+        outcome: impl FnOnce(&mut Flight) -> Outcome,
+    ) {
+        let mut answered = None;
+        self.act(core, |state| {
+            match state.events.get(&ticket) {
+                Some(event) if event.attempt == attempt => {}
+                _ => return Vec::new(),
+            }
+            answered = state.events.remove(&ticket).and_then(|event| event.flight);
+            state.hold.answered(ticket)
+        });
+        if let Some(mut flight) = answered {
+            let outcome = outcome(&mut flight);
+            flight.finish(outcome);
+        }
+    }
+
+    /// The deadline of an event has passed at its ingress.
+    fn late(self: &Arc<Self>, core: usize, ticket: Ticket, attempt: u32) {
+        let mut late = None;
+        self.act(core, |state| {
+            if let Some(event) = state.events.get_mut(&ticket)
+                && event.attempt == attempt
+            {
+                late = event.flight.take();
+            }
+            Vec::new()
+        });
+        if let Some(flight) = late {
+            flight.finish(Failure::Deadline.into());
+        }
+    }
+
+    /// An event came back unstarted from `from`.
+    fn bounced(
+        self: &Arc<Self>,
+        core: usize,
+        ticket: Ticket,
+        attempt: u32,
+        from: Member,
+        why: &NotHere,
+    ) {
+        self.counts.bounced[counts::bounce(why.reason)].add_one();
+        let now = self.now();
+        let (bounce, unavailable) = bounce_of(why.reason, from);
+        self.act(core, |state| {
+            let Some(event) = state.events.get_mut(&ticket) else {
+                return Vec::new();
+            };
+            if event.attempt != attempt {
+                return Vec::new();
+            }
+            event.why = unavailable;
+            if let Some(flight) = &mut event.flight {
+                flight.come_back();
+            }
+            let slot = event.slot;
+            let mut effects = state.hold.bounced(ticket, bounce, now);
+            let waits_for_word = matches!(
+                why.reason,
+                Reason::Moving(_) | Reason::Lapsed | Reason::WrongOwner
+            );
+            if waits_for_word {
+                if self.is_over(slot, from, why) {
+                    let owner = self.standing().owner_of(slot);
+                    effects.extend(state.hold.wake(slot, owner));
+                } else {
+                    state.again.entry(slot).or_insert(now + ASK_AGAIN);
+                }
+            }
+            effects
+        });
+    }
+
+    /// Whether what made an owner send an event back is over by the table: the change may have come
+    /// here before what was sent back.
+    fn is_over(&self, slot: SlotId, from: Member, why: &NotHere) -> bool {
+        let shown = self.standing().shown();
+        let rec = shown.table.slot(slot);
+        if rec.owner != Some(from) {
+            return true;
+        }
+        match why.reason {
+            Reason::Moving(moving) => {
+                shown.table.version() >= why.version
+                    && rec.moving.is_none_or(|now| now.id != moving.id)
+            }
+            _ => false,
+        }
+    }
+
+    /// The life of a node that had an event is over.
+    fn lost(self: &Arc<Self>, core: usize, ticket: Ticket, attempt: u32, started: bool) {
+        self.act(core, |state| {
+            let Some(event) = state.events.get_mut(&ticket) else {
+                return Vec::new();
+            };
+            if event.attempt != attempt || event.is_here {
+                return Vec::new();
+            }
+            event.why = Unavailable::LostPeer;
+            if !started && let Some(flight) = &mut event.flight {
+                flight.come_back();
+            }
+            // What follows of it on the old way counts no more.
+            event.attempt += 1;
+            state.hold.lost(ticket, started)
+        });
+    }
+
+    /// This node's own shard has answered an event of its hold.
+    pub(crate) fn answered_here(self: &Arc<Self>, core: usize, ticket: Ticket) {
+        self.act(core, |state| {
+            state.events.remove(&ticket);
+            state.hold.answered(ticket)
+        });
+    }
+
+    /// This node's own shard gives an event of its hold back, unstarted.
+    pub(crate) fn bounced_here(self: &Arc<Self>, flight: Flight, ticket: Ticket, why: &NotHere) {
+        let core = flight.core().0;
+        let mut back = Some(flight);
+        let mut attempt = 0;
+        let mut from = self.standing().me();
+        self.act(core, |state| {
+            if let Some(event) = state.events.get_mut(&ticket) {
+                event.flight = back.take();
+                (attempt, from) = (event.attempt, event.to.unwrap_or(from));
+            }
+            Vec::new()
+        });
+        match back {
+            None => self.bounced(core, ticket, attempt, from, why),
+            // The hold has forgotten it.
+            Some(flight) => {
+                flight.finish(Failure::Unavailable(Unavailable::NoOwner).into());
+            }
+        }
+    }
+
+    /// A shard of this node has crashed with an event of its hold that had not started.
+    pub(crate) fn crashed_here(self: &Arc<Self>, flight: Flight, ticket: Ticket) {
+        let why = self.not_here(Reason::Stale);
+        self.bounced_here(flight, ticket, &why);
+    }
+
+    /// The owners of these slots may take what is held.
+    pub(super) fn wake(self: &Arc<Self>, slots: &[SlotId]) {
+        for core in 0..self.holds.len() {
+            self.act(core, |state| {
+                let wake = |slot: &SlotId| {
+                    state.again.remove(slot);
+                    state.hold.wake(*slot, self.standing().owner_of(*slot))
+                };
+                slots.iter().flat_map(wake).collect()
+            });
+        }
+    }
+
+    /// Nobody serves anything with a key for long: what is held is answered.
+    pub(super) fn give_up_all(self: &Arc<Self>) {
+        for core in 0..self.holds.len() {
+            self.act(core, |state| {
+                for event in state.events.values_mut() {
+                    event.why = Unavailable::Isolated;
+                }
+                let give_up = |slot| state.hold.give_up(slot);
+                SlotId::all().flat_map(give_up).collect()
+            });
+        }
+    }
+
+    /// A life of a node is over. The links say of most events whether they had started; of what
+    /// they say nothing soon, it is assumed.
+    pub(super) fn lose_soon(self: &Arc<Self>, member: Member) {
+        let this = Arc::downgrade(self);
+        let Some(handle) = self.handles.first() else {
+            return;
+        };
+        handle.spawn(async move {
+            tokio::time::sleep(LAST_WORD).await;
+            let Some(this) = this.upgrade() else { return };
+            for core in 0..this.holds.len() {
+                let mut lost = Vec::new();
+                this.act(core, |state| {
+                    let events = &state.events;
+                    let of = |ticket: Ticket| Some((ticket, events.get(&ticket)?.attempt));
+                    lost.extend(state.hold.sent_to(member).into_iter().filter_map(of));
+                    Vec::new()
+                });
+                for (ticket, attempt) in lost {
+                    this.lost(core, ticket, attempt, true);
+                }
+            }
+        });
+    }
+
+    /// Looks at deadlines; answers whether it has to be done again.
+    fn tick(self: &Arc<Self>, core: usize) -> bool {
+        let Some(hold) = self.holds.get(core) else {
+            return false;
+        };
+        let now = self.now();
+        self.act(core, |state| {
+            let mut effects = state.hold.tick(now);
+            let due = |(slot, at): (&SlotId, &Duration)| (*at <= now).then_some(*slot);
+            let due: Vec<SlotId> = state.again.iter().filter_map(due).collect();
+            for slot in due {
+                state.again.remove(&slot);
+                let owner = self.standing().owner_of(slot);
+                effects.extend(state.hold.wake(slot, owner));
+            }
+            effects
+        });
+        let state = lock(&hold.state);
+        let needed = state.hold.held().0 > 0 || !state.again.is_empty();
+        if !needed {
+            // Under the lock, so that nothing comes to be held in between without a word.
+            hold.ticking.store(false, Ordering::Release);
+        }
+        needed
+    }
+}

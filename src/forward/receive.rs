@@ -1,0 +1,381 @@
+//! Events of other nodes: checked, in order behind those that wait for a newer table, run in the
+//! shards of this node and answered on the link. They pass no stage and are never sent on.
+
+use crate::cx::Cx;
+use crate::engine::flight::Flight;
+use crate::engine::shared::{CoreId, Permit, Shared};
+use crate::envelope::Envelope;
+use crate::event::EventKind;
+use crate::forward::message::{self, EVENT, EventMessage};
+use crate::forward::stream::Opening;
+use crate::forward::{Forward, counts, lock, outcome, stream, unkeyed};
+use crate::inbound::{self, InboundItem};
+use crate::outcome::{Failure, Outcome};
+use crate::region::Leg;
+use crate::reply::StreamOpen;
+use crate::trace::{Trace, TraceContext};
+use bytes::Bytes;
+use centripeta_cluster::hold::{Bars, Sender};
+use centripeta_cluster::peer::{CATCH_UP, NotHere, Reason, Remote, Request};
+use centripeta_cluster::{SlotId, Standing};
+use http::uri::Authority;
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+use prost::Message;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// What waits for a newer table, in order per ingress core and slot, and what was sent back of it.
+#[derive(Debug, Default)]
+pub(super) struct Reception {
+    waiting: Mutex<HashMap<(Sender, SlotId), VecDeque<Received>>>,
+    bars: Mutex<Bars>,
+}
+
+/// An event of another node that is not under way yet.
+#[derive(Debug)]
+struct Received {
+    request: Request,
+    message: EventMessage,
+    kind: EventKind,
+    slot: Option<SlotId>,
+    sender: Sender,
+    since: Instant,
+}
+
+impl Received {
+    fn leg(&self) -> Leg {
+        Leg {
+            sender: self.sender,
+            generation: self.message.generation,
+            held: self.message.held,
+        }
+    }
+
+    /// When its answer is due here.
+    fn deadline(&self) -> Instant {
+        let way_home = Duration::from_millis(u64::from(self.message.way_home_ms));
+        let due = self.request.deadline();
+        due.checked_sub(way_home).unwrap_or(due)
+    }
+}
+
+/// The call of another node, while its event is under way here. Dropped unanswered it says to the
+/// other node whether the event had started.
+#[derive(Debug)]
+pub(crate) struct PeerCall {
+    request: Request,
+    asked: Option<(SlotId, Leg)>,
+    forward: Arc<Forward>,
+    /// Where the client's publications go, on a two-way stream.
+    inbound: Option<mpsc::Sender<InboundItem>>,
+    limit: Duration,
+    permit: Permit,
+}
+
+impl PeerCall {
+    /// For an event with a key, the slot that it was sent for, and how.
+    pub(crate) const fn asked(&self) -> Option<(SlotId, Leg)> {
+        self.asked
+    }
+
+    /// Whether it may run: asked right before it does.
+    pub(crate) fn start(&mut self) -> bool {
+        self.request.start()
+    }
+
+    /// Answers.
+    pub(crate) fn answer(self: Box<Self>, outcome: &Outcome) {
+        let Self { request, .. } = *self;
+        request.reply(outcome::encode(outcome));
+    }
+
+    /// Says that it has not started, and why.
+    pub(crate) fn bounce(self: Box<Self>, why: &NotHere) {
+        let Self {
+            request, forward, ..
+        } = *self;
+        forward.counts.sent_back[counts::bounce(why.reason)].add_one();
+        request.bounce(message::encode_not_here(why));
+    }
+
+    /// Its handler has accepted a stream.
+    pub(crate) fn open(self: Box<Self>, open: StreamOpen, flight: Flight) {
+        let Self {
+            request,
+            inbound,
+            limit,
+            permit,
+            ..
+        } = *self;
+        let opening = Opening {
+            request,
+            inbound,
+            limit,
+            permit,
+        };
+        let shared = Arc::clone(flight.shared());
+        stream::open(&shared, opening, open, flight);
+    }
+}
+
+/// Answers an event that can't be run as it came.
+fn refuse(request: Request, cause: String) {
+    tracing::warn!(
+        from = request.from().name,
+        cause,
+        "an event of another node can't be run"
+    );
+    let place = "the node that should run the event".to_owned();
+    let failure = Failure::Internal { place, cause };
+    request.reply(outcome::encode(&failure.into()));
+}
+
+/// The event of a request, or what is wrong with it.
+fn read(
+    from: &Remote,
+    payload: Bytes,
+) -> Result<(EventMessage, EventKind, Option<SlotId>, Sender), String> {
+    let message = EventMessage::decode(payload).map_err(|why| format!("it is malformed: {why}"))?;
+    let kind = message::kind_of(message.kind)
+        .ok_or_else(|| format!("its kind {} is not known to this version", message.kind))?;
+    if message.hop != 1 {
+        return Err(format!("it has been sent on {} times", message.hop));
+    }
+    let slot = match message.slot {
+        None => None,
+        Some(index) => {
+            let slot = u16::try_from(index).ok().and_then(SlotId::new);
+            Some(slot.ok_or_else(|| format!("there is no slot {index}"))?)
+        }
+    };
+    let core = u16::try_from(message.core).map_err(|_| format!("its core is {}", message.core))?;
+    let sender = Sender {
+        boot: from.boot,
+        core,
+    };
+    Ok((message, kind, slot, sender))
+}
+
+fn version(standing: &Standing) -> u64 {
+    standing.shown().table.version()
+}
+
+impl Forward {
+    /// Another node has sent something.
+    pub(super) fn receive(self: &Arc<Self>, shared: &Arc<Shared>, from: &Remote, request: Request) {
+        if request.kind() != EVENT {
+            return request.bounce(Bytes::new());
+        }
+        self.counts.received.add_one();
+        let (message, kind, slot, sender) = match read(from, request.payload().clone()) {
+            Ok(read) => read,
+            Err(cause) => return refuse(request, cause),
+        };
+        let received = Received {
+            request,
+            message,
+            kind,
+            slot,
+            sender,
+            since: Instant::now(),
+        };
+        let Some(slot) = slot else {
+            return self.admit(shared, received);
+        };
+        let place = (sender, slot);
+        let mut waiting = lock(&self.reception.waiting);
+        if let Some(queue) = waiting.get_mut(&place) {
+            queue.push_back(received);
+        } else if version(self.standing()) >= received.message.version {
+            drop(waiting);
+            self.admit(shared, received);
+        } else {
+            waiting.insert(place, VecDeque::from([received]));
+            drop(waiting);
+            let this = Arc::clone(self);
+            let shared = Arc::clone(shared);
+            if let Some(handle) = self.handles.first() {
+                handle.spawn(async move { this.catch_up(&shared, place).await });
+            }
+        }
+    }
+
+    /// Lets events in that wait for a newer table, each in its turn.
+    async fn catch_up(self: Arc<Self>, shared: &Arc<Shared>, place: (Sender, SlotId)) {
+        loop {
+            let next = {
+                let mut waiting = lock(&self.reception.waiting);
+                let next = waiting.get_mut(&place).and_then(VecDeque::pop_front);
+                if next.is_none() {
+                    waiting.remove(&place);
+                }
+                next
+            };
+            let Some(received) = next else {
+                return;
+            };
+            let wanted = received.message.version;
+            let until = received.since + CATCH_UP;
+            // Whether it came in time is asked below.
+            drop(tokio::time::timeout_at(until, self.standing().reached(wanted)).await);
+            self.admit(shared, received);
+        }
+    }
+
+    /// Runs an event of another node, or says that it may not run here.
+    fn admit(self: &Arc<Self>, shared: &Arc<Shared>, received: Received) {
+        let leg = received.leg();
+        if let Some(slot) = received.slot {
+            let behind = version(self.standing()) < received.message.version;
+            let mut bars = lock(&self.reception.bars);
+            let reason = if behind {
+                Some(Reason::Behind)
+            } else if bars.admits(leg.sender, slot, leg.generation) {
+                None
+            } else {
+                Some(Reason::Stale)
+            };
+            if let Some(reason) = reason {
+                bars.bounced(leg.sender, slot, leg.generation);
+                drop(bars);
+                return self.send_back(received.request, slot, reason);
+            }
+        }
+        let deadline = received.deadline();
+        if deadline <= Instant::now() {
+            let late = Failure::Deadline.into();
+            return received.request.reply(outcome::encode(&late));
+        }
+        if received.slot.is_none() && !self.serves(&received) {
+            self.counts.sent_back[counts::bounce(Reason::WrongOwner)].add_one();
+            return received.request.bounce(Bytes::new());
+        }
+        let permit = match Permit::acquire(shared, received.message.raw.len()) {
+            Ok(permit) => permit,
+            // Another server may have room.
+            Err(_) if received.slot.is_none() => return received.request.bounce(Bytes::new()),
+            Err(which) => {
+                let full = Failure::Overloaded(which).into();
+                return received.request.reply(outcome::encode(&full));
+            }
+        };
+        self.launch(shared, received, (deadline, leg), permit);
+    }
+
+    /// Whether this node serves an event without a key, by the table.
+    fn serves(&self, received: &Received) -> bool {
+        let shown = self.standing().shown();
+        let method = match received.kind {
+            EventKind::Rpc => {
+                let envelope = Envelope::try_new(
+                    received.kind,
+                    received.message.raw.clone(),
+                    HeaderMap::new(),
+                    received.since,
+                );
+                envelope.map_or_else(|_| String::new(), |envelope| envelope.method().to_owned())
+            }
+            _ => String::new(),
+        };
+        let kind = unkeyed::group(received.kind, &method);
+        let node = shown.table.node(shown.me.id);
+        node.is_some_and(|node| node.serves.covers(kind))
+    }
+
+    /// Says that an event has not started here.
+    fn send_back(&self, request: Request, slot: SlotId, reason: Reason) {
+        let shown = self.standing().shown();
+        let rec = shown.table.slot(slot);
+        let why = NotHere {
+            reason,
+            owner: rec.owner,
+            epoch: rec.epoch,
+            version: shown.table.version(),
+        };
+        self.counts.sent_back[counts::bounce(reason)].add_one();
+        request.bounce(message::encode_not_here(&why));
+    }
+
+    fn launch(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        received: Received,
+        (deadline, leg): (Instant, Leg),
+        permit: Permit,
+    ) {
+        let Received {
+            request,
+            message,
+            kind,
+            slot,
+            since,
+            ..
+        } = received;
+        let mut metadata = HeaderMap::with_capacity(message.metadata.len());
+        for entry in message.metadata {
+            let name = HeaderName::from_bytes(entry.name.as_bytes());
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(entry.value)) {
+                metadata.append(name, value);
+            }
+        }
+        let raw = message.raw;
+        let (envelope, failure) = if kind == EventKind::Raw {
+            let envelope = Envelope::unknown_method(&message.method, raw, metadata, deadline);
+            (envelope, None)
+        } else {
+            match Envelope::try_new(kind, raw.clone(), metadata, deadline) {
+                Ok(envelope) => (envelope, None),
+                Err(why) => {
+                    let envelope = Envelope::undecodable(kind, raw, HeaderMap::new(), deadline);
+                    (envelope, Some(Failure::Undecodable(why.to_string())))
+                }
+            }
+        };
+        let plan = shared.plan.load();
+        let mut attributes = Extensions::new();
+        let mut types = Vec::with_capacity(message.attributes.len());
+        for entry in message.attributes {
+            match plan
+                .attributes
+                .decode(&entry.name, &entry.value, &mut attributes)
+            {
+                Ok(of) => types.push(of),
+                Err(cause) => return refuse(request, cause),
+            }
+        }
+        let found = match failure {
+            None => plan.find(kind, envelope.subject()),
+            Some(_) => None,
+        };
+        drop(plan);
+        let failure = failure.or_else(|| found.is_none().then_some(Failure::NoRoute));
+        let mut cx = Cx::new(envelope, found);
+        cx.set_attributes(types, attributes);
+        let mut to_handler = None;
+        if kind == EventKind::StreamBidirectional {
+            let (to, source) = inbound::channel();
+            (to_handler, cx.inbound) = (Some(to), Some(source));
+        }
+        let state = Some(message.tracestate.as_str()).filter(|state| !state.is_empty());
+        let context = TraceContext::parse(&message.traceparent, state);
+        cx.trace = Trace::go_on(&shared.tracer, context, since);
+        cx.authority = message.authority.parse::<Authority>().ok();
+        let core = match slot {
+            Some(slot) => shared.shards[usize::from(shared.layout.shard_of(slot).index())].core(),
+            None => fastrand::usize(..shared.cores.len()),
+        };
+        let call = Box::new(PeerCall {
+            request,
+            asked: slot.map(|slot| (slot, leg)),
+            forward: Arc::clone(self),
+            inbound: to_handler,
+            limit: deadline.saturating_duration_since(since),
+            permit,
+        });
+        let chain = Arc::clone(&self.no_stages);
+        Flight::arrive(cx, failure, chain, CoreId(core), Arc::clone(shared), call);
+    }
+}

@@ -1,0 +1,145 @@
+//! Events that another node runs end as they would have ended here.
+
+use super::net::rpc;
+use super::{Net, ms, net};
+use crate::cx::Cx;
+use crate::event::PublishReply;
+use crate::extract::{Attribute, Headers, Raw};
+use crate::interceptor::{Flow, Interceptor};
+use crate::outcome::Outcome;
+use crate::router::{Route, Router};
+use crate::{EventKind, Reject, Reply, RpcReply};
+use net::publish;
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex};
+use tokio::time::sleep;
+
+/// Notes what the `after` half sees.
+#[derive(Debug, Clone, Default)]
+struct Spy(Arc<Mutex<Vec<String>>>);
+
+impl Spy {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Interceptor for Spy {
+    async fn after(&self, _: &Cx, outcome: &mut Outcome) {
+        self.0.lock().unwrap().push(format!("{outcome:?}"));
+    }
+}
+
+/// Does what the data says.
+async fn obey(Raw(raw): Raw) -> Result<Outcome, Reject> {
+    let request = <crate::proto::proxy::PublishRequest as prost::Message>::decode(raw).unwrap();
+    let data = String::from_utf8(request.data.to_vec()).unwrap();
+    let reply = match data.trim_matches('"') {
+        "allow" => PublishReply::allow().into(),
+        "empty" => Reply::empty(),
+        "raw" => Reply::raw(bytes::Bytes::from_static(&[0x0a, 0x00, 0xa2, 0x06, 0x00])),
+        "error" => return Err(Reject::error(1409, "taken")),
+        "temporary" => return Err(Reject::error(1409, "taken").temporary()),
+        "disconnect" => return Err(Reject::disconnect(4403, "go")),
+        "internal" => return Err(Reject::internal("broken")),
+        "panic" => panic!("boom"),
+        "sleep" => {
+            sleep(ms(60_000)).await;
+            Reply::empty()
+        }
+        "bad" => Reply::raw(bytes::Bytes::from_static(&[0xff])),
+        other => panic!("{other}"),
+    };
+    Ok(Outcome::Reply(reply))
+}
+
+#[tokio::test]
+async fn an_event_that_another_node_runs_ends_as_it_would_have_ended_here() {
+    let spies = [Spy::default(), Spy::default()];
+    let router = |at: usize| {
+        Router::new()
+            .intercept_all("spy", spies[at].clone())
+            .publish("*", obey)
+    };
+    let net = Net::of(2, router).await;
+    let channel = net.channel(1);
+    for data in [
+        "allow",
+        "empty",
+        "raw",
+        "error",
+        "temporary",
+        "disconnect",
+        "internal",
+        "panic",
+        "sleep",
+        "bad",
+    ] {
+        let data = format!("\"{data}\"");
+        let mut answers = Vec::new();
+        for at in [0, 1] {
+            let call = net.nodes[at].router.publish(publish(&channel, &data));
+            let answer = call.timeout(ms(400)).await;
+            answers.push(format!("{answer:?}"));
+        }
+        assert_eq!(answers[0], answers[1], "{data}");
+        let (there, here) = (spies[0].take(), spies[1].take());
+        assert_eq!(there, here, "{data}");
+        assert_eq!(
+            there.len(),
+            1,
+            "{data}: the stages of the ingress, and only they"
+        );
+    }
+    let unrouted = net.nodes[0].router.raw("None", "x").await;
+    assert_eq!(format!("{:?}", unrouted.status()), "Unimplemented");
+    assert_eq!(net.nodes[0].counts().forwarded.get(), 10);
+    assert_eq!(net.nodes[1].counts().received.get(), 10);
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+struct Tenant(String);
+
+#[derive(Debug, Clone)]
+struct Secret;
+
+struct Sets;
+
+impl Interceptor for Sets {
+    async fn before(&self, cx: &mut Cx) -> Flow {
+        cx.set_attribute(Tenant("acme".to_owned()));
+        if cx.header("x-secret").is_some() {
+            cx.set_attribute(Secret);
+        }
+        Flow::Next
+    }
+}
+
+#[tokio::test]
+async fn metadata_and_registered_attributes_cross_and_others_stop_the_event_that_has_to() {
+    let router = |at: usize| {
+        let handler = move |Attribute(tenant): Attribute<Tenant>, Headers(headers): Headers| async move {
+            let trace = headers.get_all("x-many").iter().count();
+            RpcReply::data(&(at, tenant.0, trace))
+        };
+        Router::new()
+            .attribute::<Tenant>("tenant")
+            .intercept_all("sets", Sets)
+            .route(Route::of::<crate::event::Rpc, _, _>(handler).key("{method}"))
+    };
+    let net = Net::of(2, router).await;
+    let method = net.channel(1);
+    let call = net.nodes[0].router.rpc(rpc(&method, "1"));
+    let answer = call.metadata("x-many", "a").metadata("x-many", "b").await;
+    let data = answer.result().unwrap().data.clone();
+    assert_eq!(data, r#"[1,"acme",2]"#.as_bytes());
+    let secret = net.nodes[0].router.rpc(rpc(&method, "1"));
+    let answer = secret.metadata("x-secret", "1").await;
+    assert_eq!(answer.status(), tonic::Code::Internal);
+    let here = net.nodes[1].router.rpc(rpc(&method, "1"));
+    assert_eq!(
+        here.metadata("x-secret", "1").await.status(),
+        tonic::Code::Ok
+    );
+    assert_eq!(EventKind::Rpc.name(), "rpc");
+}

@@ -1,0 +1,128 @@
+//! Streams of a slot: the turns of what clients publish into them, and their end when the slot goes.
+
+use crate::engine::shared::Shared;
+use crate::outcome::StreamEndReason;
+use crate::proto::proxy::Publication;
+use crate::region::gate::{Leave, clear, may_leave};
+use crate::region::lane::{InboundTurn, LaneView};
+use crate::region::run::EndedMessage;
+use crate::region::slots::StreamsEnd;
+use crate::reject::BoxError;
+use crate::reply::{PublicationStream, StreamOpen};
+use crate::routing::key::LaneKey;
+use centripeta_cluster::{OwnerEpoch, SlotId};
+use futures_util::Stream;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::sync::{oneshot, watch};
+use tokio::task::AbortHandle;
+
+/// Grants a two-way stream its turn; the lane is busy until the turn is dropped.
+pub(super) fn run_turn(
+    turn: InboundTurn,
+    ended: impl FnOnce(&LaneKey) -> EndedMessage,
+) -> Option<AbortHandle> {
+    let InboundTurn { key, limit, grant } = turn;
+    let (turn, over) = oneshot::channel();
+    // A stream that has ended takes no turn.
+    grant.send(turn).ok()?;
+    let ended = ended(&key);
+    let task = tokio::spawn(async move {
+        if tokio::time::timeout(limit, over).await.is_err() {
+            tracing::debug!(?limit, "a stream's handler held its lane for too long");
+        }
+        drop(ended);
+    });
+    Some(task.abort_handle())
+}
+
+/// The slot of a stream is not served here any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the slot of the stream is not served here any more")]
+struct SlotGone(StreamEndReason);
+
+/// How a stream ends whose source gave this error.
+pub(crate) fn stream_end(cause: &BoxError) -> StreamEndReason {
+    match cause.downcast_ref::<SlotGone>() {
+        Some(SlotGone(reason)) => reason.clone(),
+        None => StreamEndReason::Failed(cause.to_string()),
+    }
+}
+
+/// Ties an accepted stream to its slot: it publishes nothing while the node may not act for it, and
+/// ends when the slot is closed or lost. On a node alone it is left as it is.
+pub(super) fn tie(open: StreamOpen, lane: &LaneView, shared: &Arc<Shared>) -> StreamOpen {
+    let (slot, epoch) = (lane.slot, lane.epoch);
+    let Some(end) = shared.slots.stream_opened(slot) else {
+        return open;
+    };
+    let publications = Box::pin(Owned {
+        source: open.publications,
+        end: Box::pin(told(end)),
+        shared: Arc::clone(shared),
+        slot,
+        epoch,
+        held: None,
+    });
+    StreamOpen {
+        publications,
+        ..open
+    }
+}
+
+/// Ready when this stream's turn to end has come.
+async fn told(mut end: watch::Receiver<Option<StreamsEnd>>) -> StreamEndReason {
+    let told = end.wait_for(Option::is_some).await;
+    let Some(end) = told.ok().and_then(|end| end.clone()) else {
+        return StreamEndReason::Moved;
+    };
+    tokio::time::sleep(end.spread.mul_f64(fastrand::f64())).await;
+    end.reason
+}
+
+type Waiting = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+struct Owned {
+    source: PublicationStream,
+    end: Pin<Box<dyn Future<Output = StreamEndReason> + Send>>,
+    shared: Arc<Shared>,
+    slot: SlotId,
+    epoch: OwnerEpoch,
+    /// What the source gave while the lease was over, and the wait for it.
+    held: Option<(Option<Result<Publication, BoxError>>, Waiting)>,
+}
+
+fn gone(reason: StreamEndReason) -> Poll<Option<Result<Publication, BoxError>>> {
+    Poll::Ready(Some(Err(Box::new(SlotGone(reason)))))
+}
+
+impl Stream for Owned {
+    type Item = Result<Publication, BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if let Poll::Ready(reason) = this.end.as_mut().poll(cx) {
+            return gone(reason);
+        }
+        if this.held.is_none() {
+            let item = ready!(this.source.as_mut().poll_next(cx));
+            match may_leave(&this.shared, this.slot, this.epoch) {
+                Leave::Now => return Poll::Ready(item),
+                Leave::Never => return gone(StreamEndReason::Moved),
+                Leave::Later => {
+                    let wait = clear(Arc::clone(&this.shared), this.slot, this.epoch);
+                    this.held = Some((item, Box::pin(wait)));
+                }
+            }
+        }
+        let Some((_, wait)) = &mut this.held else {
+            return Poll::Pending;
+        };
+        let clear = ready!(wait.as_mut().poll(cx));
+        match this.held.take().filter(|_| clear) {
+            Some((item, _)) => Poll::Ready(item),
+            None => gone(StreamEndReason::Moved),
+        }
+    }
+}
