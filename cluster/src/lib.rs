@@ -28,6 +28,7 @@
 //! | which node gets which slot, and what holds moves back | `allocation.rs`, `allocation/` |
 //! | who may act, for how long (R1 to R7) | `lease.rs`, `lease/` |
 //! | planned moves (R8) | `handoff.rs`, `handoff/` |
+//! | what the leader does, and when: grants, deaths, moves, drains, proposals under way | `lead.rs`, `lead/` |
 //! | events held at the ingress, and their order across a bounce (R11) | `hold.rs`, `hold/` |
 //! | order across a reconnect (R12), whether a peer's event may run, credit, control messages | `peer.rs`, `peer/` |
 //! | links: handshake, secret, TLS, frames, who is who (R10), silence, reconnect | `peer/links.rs` and beside it |
@@ -57,6 +58,7 @@ mod codec;
 pub mod fuzzing;
 pub mod handoff;
 pub mod hold;
+pub mod lead;
 pub mod lease;
 mod owner;
 pub mod peer;
