@@ -4,8 +4,8 @@
 //! | File | Holds | Made by |
 //! |---|---|---|
 //! | `LOCK` | nothing; locked by the process that uses the directory | whoever comes first |
-//! | `identity` | data id, incarnation, cluster, recovery, node id, whether there is a `meta.redb` | [`init`], or a first [`DataDir::open`] |
-//! | `meta.redb` | vote, log, snapshot, and the same identity once more ([`Store`](crate::raft::Store)) | [`init`] and [`DataDir::keep_log`], nothing else |
+//! | `identity` | data id, incarnation, cluster, recovery, node id, whether there is a `meta.redb` | [`init()`], or a first [`DataDir::open`] |
+//! | `meta.redb` | vote, log, snapshot, and the same identity once more ([`Store`](crate::raft::Store)) | [`init()`] and [`DataDir::keep_log`], nothing else |
 //!
 //! Promises: every start and every [`DataDir::raise`] has an incarnation of its own, on disk before
 //! it is told to anyone; one process at a time uses a directory; a directory founds one cluster at

@@ -223,7 +223,8 @@ impl DataDir {
     }
 
     /// Whether the log of the cluster has yet to begin, here: this node is its founder and starts for
-    /// the first time. It then calls [`Raft::found`](raft::Raft::found).
+    /// the first time. It then calls [`Raft::found`](raft::Raft::found), unless a seed answers with the
+    /// cluster: then this directory is a backup from before its first start, and must not be used.
     ///
     /// # Errors
     /// If the log is damaged.

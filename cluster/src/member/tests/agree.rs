@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::super::agree::{Discord, LogFacts, Verdict, judge};
 use super::super::{Identity, Joined};
 use super::SEVEN;
-use crate::raft;
-use crate::{DataId, Incarnation};
+use crate::raft::{self, FOUNDER};
+use crate::{DataId, Incarnation, NodeId};
 
 /// What lies on the disk.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -77,6 +77,45 @@ impl Disk {
         if whole {
             self.identity.joined = Some(Joined { recovery, ..joined });
         }
+    }
+}
+
+#[test]
+fn only_a_founding_before_its_first_life_leaves_a_log_without_a_cluster() {
+    let identity = |life| Identity {
+        incarnation: Incarnation(life),
+        joined: None,
+        ..Disk::joined().identity
+    };
+    let log = |is_new, node, life| LogFacts {
+        identity: raft::Identity {
+            cluster: SEVEN.cluster,
+            node: NodeId(node),
+            data: DataId(3),
+            incarnation: Incarnation(life),
+        },
+        is_new,
+        recovery: None,
+    };
+    let verdict = judge(Some(identity(0)), Some(log(true, 1, 0)));
+    let Ok(Verdict::HalfFounded(founded)) = verdict else {
+        panic!("{verdict:?}")
+    };
+    assert_eq!(founded.joined.unwrap().node, FOUNDER);
+    assert!(founded.keeps_log);
+    let others = [
+        (0, log(false, 1, 0)),
+        (0, log(true, 2, 0)),
+        (0, log(true, 1, 1)),
+        (1, log(true, 1, 0)),
+        (1, log(true, 1, 1)),
+    ];
+    for (life, log) in others {
+        let verdict = judge(Some(identity(life)), Some(log));
+        assert!(
+            matches!(verdict, Err(Discord::IdentityOlder { .. })),
+            "{life} {log:?}: {verdict:?}"
+        );
     }
 }
 
