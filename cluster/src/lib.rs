@@ -8,7 +8,7 @@
 //! it.
 //!
 //! This crate knows nothing of Centrifugo: no event, no wire contract. What is here is pure, but for
-//! the links ([`peer::Links`]) and [`raft`]: each machine is (state, event, now) → effects, with no
+//! the links ([`peer::Links`]), [`raft`], [`member`] and [`lease::Clock`]: each machine is (state, event, now) → effects, with no
 //! I/O, no clock, no randomness of its own. Whoever drives it reads the clocks, performs the effects,
 //! and reports back.
 //!
@@ -36,6 +36,7 @@
 //! | what the data path asks on every event: table, gates of slots, lease | `standing.rs` |
 //! | what the shell drives of the node around it | `plane.rs` |
 //! | where values of slots live, R7's fence | `store.rs` |
+//! | a node's data directory: founding, starting, identity, what is refused, recovery | `member.rs`, `member/` |
 //! | the log behind the table, on disk and among voters; the only user of openraft | `raft.rs`, `raft/` |
 //! | bytes; the only user of bincode | `codec.rs`, `codec/` |
 //! | which rules a test may switch off | `rules.rs` |
@@ -60,6 +61,7 @@ pub mod handoff;
 pub mod hold;
 pub mod lead;
 pub mod lease;
+pub mod member;
 mod owner;
 pub mod peer;
 mod plane;

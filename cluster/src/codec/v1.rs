@@ -5,6 +5,7 @@
 mod command;
 mod control;
 mod link;
+mod member;
 mod raft;
 
 pub(super) use control::{control, read_control};
