@@ -34,6 +34,7 @@
 //! | links: handshake, secret, TLS, frames, who is who (R10), silence, reconnect | `peer/links.rs` and beside it |
 //! | where an event runs | `route.rs` |
 //! | what the data path asks on every event: table, gates of slots, lease | `standing.rs` |
+//! | what performs it all on a node; the handle `Cluster` | `shell.rs`, `shell/` |
 //! | what the shell drives of the node around it | `plane.rs` |
 //! | where values of slots live, R7's fence | `store.rs` |
 //! | a node's data directory: founding, starting, identity, what is refused, recovery | `member.rs`, `member/` |
@@ -70,6 +71,7 @@ pub mod route;
 mod rules;
 #[cfg(test)]
 mod sim;
+mod shell;
 mod slot;
 mod standing;
 pub mod store;
@@ -81,6 +83,9 @@ pub use codec::{DECODE_LIMIT, DecodeError};
 pub use owner::{LocalOwnership, NodeId, Owner, OwnerEpoch, Ownership};
 pub use plane::{FIRST_KIND, Ingress, Region, Report, Reports};
 pub use rules::{Rule, Rules};
+pub use shell::{
+    Cluster, ClusterConfig, Door, Home, HomeError, MemoryHome, StartError, Status,
+};
 pub use slot::{HASH_ID, LayoutError, SLOT_COUNT, ShardId, ShardLayout, SlotId, slot_of, tag_of};
 pub use standing::{Gate, Now, Shown, Standing};
 pub use table::{
