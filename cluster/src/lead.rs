@@ -68,6 +68,8 @@ pub struct Lead {
     /// When the barrier was applied, and when to tell next who leads.
     announce: Option<(Duration, Duration)>,
     tend_at: Duration,
+    /// The version of the table that all of it knows.
+    version: u64,
 }
 
 impl Lead {
@@ -96,6 +98,7 @@ impl Lead {
             barrier: None,
             announce: None,
             tend_at: now.raw,
+            version: table.version(),
         };
         let mut effects = Vec::new();
         lead.roster.table(table, now.raw, &mut effects);
@@ -136,7 +139,7 @@ impl Lead {
 
     /// Time has passed: to be told every tick of the lease.
     pub fn tick(&mut self, table: &Table, now: Reading) -> Vec<LeadEffect> {
-        let mut effects = Vec::new();
+        let mut effects = self.catch_up(table, now);
         if let Some(nonce) = self.barrier.take() {
             let command = Command::Barrier { nonce };
             self.flights.start(Purpose::Barrier, command, &mut effects);
@@ -168,6 +171,7 @@ impl Lead {
     ) -> Vec<LeadEffect> {
         let mut effects = Vec::new();
         let changed: Vec<_> = changed.into_iter().collect();
+        self.version = table.version();
         self.grantor.table(table, now);
         self.parked.table(table);
         let news = self.roster.table(table, now.raw, &mut effects);
@@ -197,7 +201,7 @@ impl Lead {
         control: Control,
         now: Reading,
     ) -> Vec<LeadEffect> {
-        let mut effects = Vec::new();
+        let mut effects = self.catch_up(table, now);
         match control {
             Control::Heartbeat(heartbeat, via) if via.unwrap_or(heartbeat.member.id) == from => {
                 let granted = self.grantor.heartbeat(heartbeat, via, now);
@@ -249,7 +253,7 @@ impl Lead {
         answer: Result<Outcome, String>,
         now: Reading,
     ) -> Vec<LeadEffect> {
-        let mut effects = Vec::new();
+        let mut effects = self.catch_up(table, now);
         let Some(flight) = self.flights.end(id) else {
             return effects;
         };
@@ -372,6 +376,14 @@ impl Lead {
             self.tend_at = now + TEND;
             effects.push(LeadEffect::TendVoters);
         }
+    }
+
+    /// A table came that nobody told of: all of it may have changed.
+    fn catch_up(&mut self, table: &Table, now: Reading) -> Vec<LeadEffect> {
+        if self.version == table.version() {
+            return Vec::new();
+        }
+        self.table_changed(table, SlotId::all(), now)
     }
 
     /// Proposes whatever is due by now.

@@ -265,7 +265,7 @@ fn a_newcomer_is_registered_once_and_told_so() {
         incarnation: Incarnation(1),
     };
     let told = (boot, Control::Registered(member));
-    assert_eq!(world.answers(), [told.clone()]);
+    assert_eq!(world.answers(), std::slice::from_ref(&told));
     // Asked again, since the answer was lost.
     world.tell(0, Control::Register(node));
     world.commit();

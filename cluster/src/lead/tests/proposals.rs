@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::world::{Mood, World, millis};
+use crate::lead::LeadEffect;
+use crate::peer::Control;
 use crate::testing::{Log, slot};
 use crate::*;
 
@@ -151,4 +153,29 @@ fn a_slot_released_by_a_node_that_then_dies_is_served_after_all() {
     assert_eq!((world.vacant(), world.owned(3)), (0, 0));
     assert!(world.owned(1).abs_diff(world.owned(2)) <= 1);
     assert!(!world.log.table.is_orphan(slot(0)));
+}
+
+#[test]
+fn a_table_that_nobody_told_of_is_noticed_with_whatever_comes_next() {
+    let mut world = World::settled(2);
+    // A newcomer's first heartbeat is here before the word of its registration.
+    let member = world.log.join("n3", 3);
+    while world.now.as_millis() % 200 != 100 {
+        world.tick();
+    }
+    world.effects.clear();
+    world.beat();
+    let dead = |effect: &&LeadEffect| {
+        matches!(
+            effect,
+            LeadEffect::Send {
+                control: Control::Dead(_),
+                ..
+            }
+        )
+    };
+    assert_eq!(world.effects.iter().filter(dead).count(), 0);
+    world.run(millis(3000));
+    assert!(world.acks().iter().any(|(_, ack)| ack.member == member));
+    assert_eq!(world.owned(3), 4096 / 3);
 }
