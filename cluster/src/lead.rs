@@ -11,11 +11,13 @@
 //! | what it is told and how it answers | `lead.rs` |
 //! | what it wants done | `lead/effect.rs` |
 //! | when orphans are granted, when and how many slots move | `lead/placing.rs` |
+//! | what it does with the wants of its machines | `lead/carrying.rs` |
 //! | what is under way | `lead/flights.rs` |
 //! | how releases and aborts are gathered | `lead/steps.rs` |
 //! | what is remembered of nodes | `lead/roster.rs` |
 //! | parked shards | `lead/parked.rs` |
 
+mod carrying;
 mod effect;
 mod flights;
 mod parked;
@@ -31,12 +33,10 @@ use std::time::Duration;
 pub use effect::{LeadConfig, LeadEffect, Note, ProposalId};
 
 use crate::allocation::{Rests, Wait};
-use crate::handoff::{Coordinator, CoordinatorEffect};
-use crate::lease::{Grantor, GrantorEffect, Reading};
+use crate::handoff::Coordinator;
+use crate::lease::{Grantor, Reading};
 use crate::peer::Control;
-use crate::{
-    Command, LeaderId, Member, NodeChange, NodeId, Outcome, Refusal, Registration, SlotId, Table,
-};
+use crate::{Command, LeaderId, Member, NodeId, Outcome, SlotId, Table};
 use flights::{Flights, Purpose, slots_of};
 use parked::Parked;
 use placing::Placing;
@@ -48,10 +48,6 @@ const ANNOUNCE_FIRST: Duration = Duration::from_millis(100);
 const ANNOUNCE: Duration = Duration::from_secs(1);
 /// Voters are tended so often.
 const TEND: Duration = Duration::from_secs(1);
-/// So many registrations may be under way; who is left out asks again.
-const REGISTERING: usize = 64;
-/// So many changes that nodes make of themselves.
-const CHANGING: usize = 512;
 
 /// The leader's part, in one leadership.
 #[derive(Debug, Clone)]
@@ -72,6 +68,8 @@ pub struct Lead {
     /// When the barrier was applied, and when to tell next who leads.
     announce: Option<(Duration, Duration)>,
     tend_at: Duration,
+    /// The version of the table that all of it knows.
+    version: u64,
 }
 
 impl Lead {
@@ -100,6 +98,7 @@ impl Lead {
             barrier: None,
             announce: None,
             tend_at: now.raw,
+            version: table.version(),
         };
         let mut effects = Vec::new();
         lead.roster.table(table, now.raw, &mut effects);
@@ -140,7 +139,7 @@ impl Lead {
 
     /// Time has passed: to be told every tick of the lease.
     pub fn tick(&mut self, table: &Table, now: Reading) -> Vec<LeadEffect> {
-        let mut effects = Vec::new();
+        let mut effects = self.catch_up(table, now);
         if let Some(nonce) = self.barrier.take() {
             let command = Command::Barrier { nonce };
             self.flights.start(Purpose::Barrier, command, &mut effects);
@@ -172,6 +171,7 @@ impl Lead {
     ) -> Vec<LeadEffect> {
         let mut effects = Vec::new();
         let changed: Vec<_> = changed.into_iter().collect();
+        self.version = table.version();
         self.grantor.table(table, now);
         self.parked.table(table);
         let news = self.roster.table(table, now.raw, &mut effects);
@@ -201,7 +201,7 @@ impl Lead {
         control: Control,
         now: Reading,
     ) -> Vec<LeadEffect> {
-        let mut effects = Vec::new();
+        let mut effects = self.catch_up(table, now);
         match control {
             Control::Heartbeat(heartbeat, via) if via.unwrap_or(heartbeat.member.id) == from => {
                 let granted = self.grantor.heartbeat(heartbeat, via, now);
@@ -253,7 +253,7 @@ impl Lead {
         answer: Result<Outcome, String>,
         now: Reading,
     ) -> Vec<LeadEffect> {
-        let mut effects = Vec::new();
+        let mut effects = self.catch_up(table, now);
         let Some(flight) = self.flights.end(id) else {
             return effects;
         };
@@ -273,7 +273,7 @@ impl Lead {
             }
             (Purpose::Register, Ok(outcome)) => {
                 if let Command::Register { node, .. } = flight.command {
-                    registered(table, node, outcome, &mut effects);
+                    carrying::registered(table, node, outcome, &mut effects);
                 }
             }
             (Purpose::Death(member), Err(_)) => {
@@ -362,104 +362,6 @@ impl Lead {
         self.placing.rebalance(across_builds, now.raw);
     }
 
-    /// What a node asks to be proposed: only about itself.
-    fn propose_for(&mut self, from: NodeId, command: Command, effects: &mut Vec<LeadEffect>) {
-        let Command::SetNode { member, change, .. } = &command else {
-            return;
-        };
-        // A death is proposed by the leader alone.
-        let fair = !matches!(change, NodeChange::State(state) if !state.is_living());
-        let room = self.flights.count(Purpose::Change) < CHANGING;
-        if member.id == from && fair && room && !self.flights.has(&command) {
-            self.flights.start(Purpose::Change, command, effects);
-        }
-    }
-
-    fn granted(
-        &mut self,
-        granted: Vec<GrantorEffect>,
-        table: &Table,
-        now: Reading,
-        effects: &mut Vec<LeadEffect>,
-    ) {
-        let mut coming = Vec::new();
-        for effect in granted {
-            match effect {
-                GrantorEffect::Barrier { nonce } => {
-                    let command = Command::Barrier { nonce };
-                    self.flights.start(Purpose::Barrier, command, effects);
-                }
-                GrantorEffect::Round { id } => effects.push(LeadEffect::Round { id }),
-                GrantorEffect::Ack { via, ack } => effects.push(LeadEffect::Send {
-                    to: via.unwrap_or(ack.member.id),
-                    control: Control::Ack(ack),
-                }),
-                GrantorEffect::TellDead { member } => effects.push(LeadEffect::Send {
-                    to: member.id,
-                    control: Control::Dead(member),
-                }),
-                GrantorEffect::RefuseProcess { member, boot } => {
-                    let control = Control::SecondProcess(member, boot);
-                    effects.push(LeadEffect::Answer { boot, control });
-                    effects.push(LeadEffect::Note(Note::SecondProcess(member)));
-                }
-                GrantorEffect::DeclareDead { member, why } => {
-                    if !self.flights.any(Purpose::Death(member)) {
-                        self.roster
-                            .condemn(member, why, self.grantor.has_left(member));
-                    }
-                }
-                GrantorEffect::Register { node, replaces } => {
-                    if let Some(old) = replaces {
-                        self.roster.replace(old, self.grantor.has_left(old));
-                    }
-                    coming.push((node, replaces));
-                }
-                GrantorEffect::RefuseRegister { boot, why, .. } => {
-                    let why = why.to_string();
-                    let control = Control::NotRegistered(boot, why.clone());
-                    effects.push(LeadEffect::Answer { boot, control });
-                    let name = format!("process {:032x}", boot.0);
-                    effects.push(LeadEffect::Note(Note::NotRegistered { name, why }));
-                }
-            }
-        }
-        for (node, replaces) in coming {
-            let room = self.flights.count(Purpose::Register) < REGISTERING;
-            if !room || self.flights.registers(&node) {
-                continue;
-            }
-            let grants = replaces.map_or_else(Vec::new, |old| self.grants_for(&[old], table, now));
-            let leader = self.leader();
-            let command = Command::Register {
-                node,
-                leader,
-                grants,
-            };
-            self.flights.start(Purpose::Register, command, effects);
-        }
-    }
-
-    fn coordinated(
-        &mut self,
-        coordinated: Vec<CoordinatorEffect>,
-        now: Reading,
-        effects: &mut Vec<LeadEffect>,
-    ) {
-        for effect in coordinated {
-            match effect {
-                CoordinatorEffect::Propose(command) => self.steps.take(command, &self.flights),
-                CoordinatorEffect::Failed { from, to } => {
-                    if !self.rests.rests(from, to, now.raw) {
-                        self.rests.failed(from, to, now.raw);
-                        effects.push(LeadEffect::Note(Note::Rests(from, to)));
-                    }
-                }
-                CoordinatorEffect::Completed { from, to } => self.rests.completed(from, to),
-            }
-        }
-    }
-
     /// Tells again who leads and has voters tended, if it is time.
     fn repeat(&mut self, now: Duration, effects: &mut Vec<LeadEffect>) {
         let Some((since, next)) = &mut self.announce else {
@@ -474,6 +376,14 @@ impl Lead {
             self.tend_at = now + TEND;
             effects.push(LeadEffect::TendVoters);
         }
+    }
+
+    /// A table came that nobody told of: all of it may have changed.
+    fn catch_up(&mut self, table: &Table, now: Reading) -> Vec<LeadEffect> {
+        if self.version == table.version() {
+            return Vec::new();
+        }
+        self.table_changed(table, SlotId::all(), now)
     }
 
     /// Proposes whatever is due by now.
@@ -497,34 +407,4 @@ impl Lead {
         self.asked = later;
         self.place(table, now, effects);
     }
-}
-
-/// Answers a process that wanted to be registered.
-fn registered(table: &Table, node: Registration, outcome: Outcome, effects: &mut Vec<LeadEffect>) {
-    let boot = node.boot;
-    let known = || {
-        let same = table.nodes().iter().find(|(_, known)| known.boot == boot);
-        same.and_then(|(id, _)| table.member(*id))
-    };
-    let control = match outcome {
-        Outcome::Registered(member) => Control::Registered(member),
-        Outcome::Repeat => match known() {
-            Some(member) => Control::Registered(member),
-            None => return,
-        },
-        // Another leadership's: it asks again.
-        Outcome::Refused(Refusal::Leader { .. }) => return,
-        // It needs a higher incarnation.
-        Outcome::Refused(Refusal::NotLiving(member)) => Control::Dead(member),
-        Outcome::Refused(why) => {
-            let why = why.to_string();
-            effects.push(LeadEffect::Note(Note::NotRegistered {
-                name: node.name,
-                why: why.clone(),
-            }));
-            Control::NotRegistered(boot, why)
-        }
-        Outcome::Done { .. } | Outcome::Barrier(_) => return,
-    };
-    effects.push(LeadEffect::Answer { boot, control });
 }

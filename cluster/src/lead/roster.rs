@@ -6,22 +6,29 @@ use std::time::Duration;
 
 use super::{LeadEffect, Note};
 use crate::allocation::Deaths;
-use crate::{Incarnation, Member, NodeId, NodeState, Table};
+use crate::{Incarnation, Member, NodeId, NodeRec, NodeState, Table};
 
-/// What of a node matters to the plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Traits {
+/// What of a node matters to the plan, as it was last seen.
+#[derive(Debug, Clone)]
+struct Seen {
     incarnation: Incarnation,
     state: NodeState,
     owns: bool,
     build: String,
-}
-
-#[derive(Debug, Clone)]
-struct Seen {
-    traits: Traits,
     /// Since when it is in this state, as far as this leadership has seen.
     since: Duration,
+}
+
+impl Seen {
+    fn is_still(&self, node: &NodeRec) -> bool {
+        self.is_same_state(node)
+            && self.owns == (node.roles.region && node.serves.channel)
+            && self.build == node.build
+    }
+
+    fn is_same_state(&self, node: &NodeRec) -> bool {
+        self.incarnation == node.incarnation && self.state == node.state
+    }
 }
 
 /// A life whose death was proposed, by itself or by the registration of its successor.
@@ -63,24 +70,22 @@ impl Roster {
     ) -> News {
         let mut news = News::default();
         for (id, node) in table.nodes() {
-            let traits = Traits {
-                incarnation: node.incarnation,
-                state: node.state,
-                owns: node.roles.region && node.serves.channel,
-                build: node.build.clone(),
-            };
             let known = self.seen.get(id);
-            if known.is_some_and(|seen| seen.traits == traits) {
+            if known.is_some_and(|seen| seen.is_still(node)) {
                 continue;
             }
             news.changed = true;
             news.born |= node.state.is_living()
-                && known.is_none_or(|seen| seen.traits.incarnation != node.incarnation);
-            let same = |seen: &&Seen| {
-                (seen.traits.incarnation, seen.traits.state) == (node.incarnation, node.state)
+                && known.is_none_or(|seen| seen.incarnation != node.incarnation);
+            let same = known.filter(|seen| seen.is_same_state(node));
+            let seen = Seen {
+                incarnation: node.incarnation,
+                state: node.state,
+                owns: node.roles.region && node.serves.channel,
+                build: node.build.clone(),
+                since: same.map_or(now, |seen| seen.since),
             };
-            let since = known.filter(same).map_or(now, |seen| seen.since);
-            self.seen.insert(*id, Seen { traits, since });
+            self.seen.insert(*id, seen);
         }
         let over: Vec<_> = self
             .dying
@@ -151,10 +156,7 @@ impl Roster {
 
     /// How long nodes have been in this state.
     pub(super) fn been(&self, state: NodeState, now: Duration) -> BTreeMap<NodeId, Duration> {
-        let are = self
-            .seen
-            .iter()
-            .filter(|(_, seen)| seen.traits.state == state);
+        let are = self.seen.iter().filter(|(_, seen)| seen.state == state);
         are.map(|(id, seen)| (*id, now.saturating_sub(seen.since)))
             .collect()
     }

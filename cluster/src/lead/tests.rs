@@ -1,1 +1,7 @@
-//! tests
+#![allow(clippy::unwrap_used)]
+
+mod leases;
+mod model;
+mod moves;
+mod proposals;
+mod world;
