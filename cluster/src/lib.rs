@@ -69,9 +69,9 @@ mod plane;
 pub mod raft;
 pub mod route;
 mod rules;
+mod shell;
 #[cfg(test)]
 mod sim;
-mod shell;
 mod slot;
 mod standing;
 pub mod store;
@@ -83,9 +83,7 @@ pub use codec::{DECODE_LIMIT, DecodeError};
 pub use owner::{LocalOwnership, NodeId, Owner, OwnerEpoch, Ownership};
 pub use plane::{FIRST_KIND, Ingress, Region, Report, Reports};
 pub use rules::{Rule, Rules};
-pub use shell::{
-    Cluster, ClusterConfig, Door, Home, HomeError, MemoryHome, StartError, Status,
-};
+pub use shell::{Cluster, ClusterConfig, Door, Home, HomeError, MemoryHome, StartError, Status};
 pub use slot::{HASH_ID, LayoutError, SLOT_COUNT, ShardId, ShardLayout, SlotId, slot_of, tag_of};
 pub use standing::{Gate, Now, Shown, Standing};
 pub use table::{

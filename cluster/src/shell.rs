@@ -231,7 +231,8 @@ impl Cluster {
         payload: Bytes,
         deadline: Instant,
     ) -> Result<Answer, RequestError> {
-        self.links.request(node, Class::Data, kind, payload, deadline)
+        self.links
+            .request(node, Class::Data, kind, payload, deadline)
     }
 
     /// The links of this node.

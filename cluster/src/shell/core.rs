@@ -141,16 +141,16 @@ impl Core {
                 },
                 event = events.recv() => {
                     let mut next = event;
-                    for _ in 0..BATCH {
-                        match next {
-                            Some(Event::Order(Order::Stop(done))) => {
-                                stopped = Some(done);
-                                break;
-                            }
-                            Some(event) => self.happened(event),
-                            None => break,
+                    let mut room = BATCH;
+                    while let Some(event) = next {
+                        if let Event::Order(Order::Stop(done)) = event {
+                            stopped = Some(done);
+                            break;
                         }
-                        next = events.try_recv().ok();
+                        self.happened(event);
+                        room -= 1;
+                        // What is taken out is handled: nothing is left in hand.
+                        next = if room > 0 { events.try_recv().ok() } else { None };
                     }
                 }
                 Some(report) = reports.recv() => self.reported(report),
@@ -165,7 +165,10 @@ impl Core {
     /// Ends what runs beside the loop.
     async fn stop(&mut self) {
         self.standing.end_lease();
-        for task in [self.joining.take(), self.learning.take()].into_iter().flatten() {
+        for task in [self.joining.take(), self.learning.take()]
+            .into_iter()
+            .flatten()
+        {
             task.abort();
         }
         self.raft_slot.store(None);
@@ -179,7 +182,7 @@ impl Core {
             Event::Control(from, control) => self.deliver(from, control),
             Event::Request(request) => self.requested(request),
             Event::WantedAsMember(from) => self.learn(from),
-            Event::Part(from, part) => self.part(from, part),
+            Event::Part(from, part) => self.part(from, &part),
             Event::Link(event) => self.link(event),
             Event::Fenced(me, slot, epoch, answer) => {
                 if let Some(life) = self.life.as_mut().filter(|life| life.me == me) {

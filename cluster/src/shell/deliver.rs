@@ -181,7 +181,9 @@ impl Core {
         };
         let deadline = Instant::now() + PASSED_ON;
         let payload = request.payload().clone();
-        let asked = self.links.request(leader, Class::Control, REGISTER, payload, deadline);
+        let asked = self
+            .links
+            .request(leader, Class::Control, REGISTER, payload, deadline);
         let Ok(answer) = asked else {
             request.bounce("the leader is not in reach".into());
             return;

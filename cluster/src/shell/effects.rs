@@ -63,9 +63,14 @@ impl Core {
                     self.fence(slot, epoch);
                 }
                 TenureEffect::Open { slot, epoch, via } => {
-                    let kept = self.life.as_mut().is_some_and(|life| life.target.take(slot, via));
+                    let kept = self
+                        .life
+                        .as_mut()
+                        .is_some_and(|life| life.target.take(slot, via));
                     let values = self.arrived.remove(&slot).filter(|_| kept);
-                    let values = values.filter(|(id, _)| Some(*id) == via).map(|(_, values)| values);
+                    let values = values
+                        .filter(|(id, _)| Some(*id) == via)
+                        .map(|(_, values)| values);
                     self.install(slot, epoch, values);
                 }
                 TenureEffect::Suspend => self.region.suspend(),
@@ -191,7 +196,10 @@ impl Core {
         let Some(life) = &mut self.life else { return };
         let effects = life.tenure.take_back(slot, epoch);
         self.tenured(effects);
-        let open = self.life.as_ref().and_then(|life| life.tenure.acts_for(slot, true));
+        let open = self
+            .life
+            .as_ref()
+            .and_then(|life| life.tenure.acts_for(slot, true));
         if open == Some(epoch) {
             self.standing.set_gate(slot, Gate::Open(epoch));
             self.region.reopen(slot, epoch);
@@ -227,9 +235,7 @@ impl Core {
         let ingresses: Vec<_> = table
             .nodes()
             .iter()
-            .filter(|(id, node)| {
-                **id != self.me.id && node.roles.ingress && node.state.is_living()
-            })
+            .filter(|(id, node)| **id != self.me.id && node.roles.ingress && node.state.is_living())
             .map(|(id, _)| *id)
             .collect();
         let count = self.resumed.len().min(RESUMED);

@@ -140,11 +140,17 @@ impl Core {
             if !done.insert(node) {
                 continue;
             }
-            let before = self.feed.fed.get(&node).map_or(version.saturating_sub(1), |fed| fed.version);
+            let before = self
+                .feed
+                .fed
+                .get(&node)
+                .map_or_else(|| version.saturating_sub(1), |fed| fed.version);
             if before >= version {
                 continue;
             }
-            let bytes = encoded.entry(before).or_insert_with(|| self.feed.since(before, table));
+            let bytes = encoded
+                .entry(before)
+                .or_insert_with(|| self.feed.since(before, table));
             let bytes = bytes.clone();
             self.send_bytes(node, bytes);
             if let Some(fed) = self.feed.fed.get_mut(&node) {
@@ -206,7 +212,11 @@ impl Core {
             .follow
             .behind
             .is_some_and(|(_, since)| now.saturating_sub(since) >= BEHIND);
-        let living = view.table().nodes().values().filter(|node| node.state.is_living());
+        let living = view
+            .table()
+            .nodes()
+            .values()
+            .filter(|node| node.state.is_living());
         let large = living.count() > SMALL;
         // In a small cluster the leader feeds everyone, once there is one.
         let quiet = self.quorum && !large && !behind;
@@ -230,7 +240,11 @@ impl Core {
 
     /// Asks the one whose turn it is.
     fn ask_for_table(&self, version: u64) {
-        let voters: Vec<_> = self.voters().into_iter().filter(|id| *id != self.me.id).collect();
+        let voters: Vec<_> = self
+            .voters()
+            .into_iter()
+            .filter(|id| *id != self.me.id)
+            .collect();
         if voters.is_empty() {
             return;
         }

@@ -47,7 +47,6 @@ pub trait Home: Send + fmt::Debug {
     fn keep_log(&mut self, genesis: &Table) -> Result<Store, HomeError>;
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn words(error: impl fmt::Display) -> HomeError {
     HomeError(error.to_string())
 }

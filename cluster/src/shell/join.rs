@@ -38,7 +38,11 @@ impl Core {
             self.lead_message(self.me.id, Control::Register(wanted));
             return;
         }
-        if self.joining.as_ref().is_some_and(|task| !task.is_finished()) {
+        if self
+            .joining
+            .as_ref()
+            .is_some_and(|task| !task.is_finished())
+        {
             return;
         }
         self.join_again = now + PAUSE;
@@ -228,7 +232,10 @@ async fn ask(links: Links, addr: String, wanted: Registration) -> Option<Event> 
 async fn fetch(links: &Links, addr: &str, member: Member) -> Option<Table> {
     let end = Instant::now() + REGISTERED;
     while Instant::now() < end {
-        let reply = links.ask(addr, TABLE, bytes::Bytes::new(), end).await.ok()?;
+        let reply = links
+            .ask(addr, TABLE, bytes::Bytes::new(), end)
+            .await
+            .ok()?;
         if let Ok(Control::Table(table)) = Control::decode(&reply.payload)
             && table.is_living(member)
             && member.id != NodeId(0)

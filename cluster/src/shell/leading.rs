@@ -97,7 +97,10 @@ impl Core {
                     for node in self.others() {
                         self.send_bytes(node, bytes.clone());
                     }
-                    drop(self.events.send(Event::Control(self.me.id, Control::Leading(leader))));
+                    drop(
+                        self.events
+                            .send(Event::Control(self.me.id, Control::Leading(leader))),
+                    );
                 }
                 LeadEffect::Note(note) => tracing::info!("{note}"),
             }

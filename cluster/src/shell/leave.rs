@@ -91,7 +91,9 @@ impl Core {
         let deadline = Instant::now() + within;
         let mut asks = JoinSet::new();
         for node in self.others() {
-            let asked = self.links.request(node, Class::Data, LEAVE, Bytes::new(), deadline);
+            let asked = self
+                .links
+                .request(node, Class::Data, LEAVE, Bytes::new(), deadline);
             if let Ok(answer) = asked {
                 asks.spawn(answer.wait());
             }
@@ -131,7 +133,9 @@ impl Core {
             self.lead_message(self.me.id, leaving);
             let (mut status, me) = (self.status.subscribe(), self.me);
             tokio::spawn(async move {
-                let gone = status.wait_for(|status| status.me != Some(me) || status.state == Some(NodeState::Dead));
+                let gone = status.wait_for(|status| {
+                    status.me != Some(me) || status.state == Some(NodeState::Dead)
+                });
                 drop(tokio::time::timeout(LEADER, gone).await);
                 drop(events.send(Event::Left));
             });
@@ -142,7 +146,8 @@ impl Core {
         tokio::spawn(async move {
             let end = Instant::now() + LEADER;
             while let Some(leader) = leader.filter(|_| Instant::now() < end) {
-                let told = match links.request(leader, Class::Control, LEAVE, payload.clone(), end) {
+                let told = match links.request(leader, Class::Control, LEAVE, payload.clone(), end)
+                {
                     Ok(answer) => answer.wait().await.ok(),
                     Err(_) => None,
                 };

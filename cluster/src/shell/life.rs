@@ -52,16 +52,16 @@ impl Core {
         let Some(view) = &mut self.view else {
             self.view = Some(View::new(table));
             self.feed.replaced();
-            self.changed(SlotId::all().collect());
+            self.changed(&SlotId::all().collect::<Vec<_>>());
             return;
         };
         let before = self.standing.shown().table.clone();
         if view.install(table) == Install::Installed {
             let after = view.table();
             let slots = SlotId::all().filter(|slot| before.slot(*slot) != after.slot(*slot));
-            let slots = slots.collect();
+            let slots: Vec<_> = slots.collect();
             self.feed.replaced();
-            self.changed(slots);
+            self.changed(&slots);
         }
     }
 
@@ -73,7 +73,8 @@ impl Core {
         match view.advance(delta) {
             Advance::Advanced => {
                 self.feed.advanced(delta);
-                self.changed(delta.slots.iter().map(|(slot, _)| *slot).collect());
+                let slots: Vec<_> = delta.slots.iter().map(|(slot, _)| *slot).collect();
+                self.changed(&slots);
                 false
             }
             Advance::NotNewer => false,
@@ -82,7 +83,7 @@ impl Core {
     }
 
     /// The table has changed in these slots, and in who lives.
-    fn changed(&mut self, slots: Vec<SlotId>) {
+    fn changed(&mut self, slots: &[SlotId]) {
         let (now, clock) = (self.reading(), self.clock());
         let Some(view) = &self.view else { return };
         let before = Arc::clone(&self.standing.shown().table);
@@ -106,7 +107,7 @@ impl Core {
             let effects = lead.table_changed(&table, slots.iter().copied(), now);
             self.led(effects);
         }
-        self.push(&table, &slots);
+        self.push(&table, slots);
         let died = self.peers_changed(&before, &table);
         if over {
             self.die();
@@ -115,7 +116,7 @@ impl Core {
             self.tenured(tenure);
             self.sourced(source);
         }
-        self.ingress.table_changed(&slots);
+        self.ingress.table_changed(slots);
         for member in died {
             self.ingress.died(member);
         }
@@ -173,7 +174,11 @@ impl Core {
         self.raft.as_ref().map_or_else(Vec::new, |raft| {
             let status = raft.status.borrow();
             let members = &status.members;
-            members.voters().into_iter().chain(members.learners.iter().copied()).collect()
+            members
+                .voters()
+                .into_iter()
+                .chain(members.learners.iter().copied())
+                .collect()
         })
     }
 
@@ -276,10 +281,12 @@ impl Core {
             lease,
             degraded: None,
         };
-        let held = life.holder.leader(self.leader.map(|leader| leader.node), now);
+        let held = life
+            .holder
+            .leader(self.leader.map(|leader| leader.node), now);
         self.life = Some(life);
         self.held(held);
-        self.changed(SlotId::all().collect());
+        self.changed(&SlotId::all().collect::<Vec<_>>());
         self.follow.hasten();
     }
 

@@ -64,7 +64,10 @@ impl Core {
                 status.slots = owned.count();
                 let vacant = table.slots().filter(|(slot, _)| table.is_orphan(*slot));
                 status.vacant = vacant.count();
-                status.moves = table.slots().filter(|(_, rec)| rec.moving.is_some()).count();
+                status.moves = table
+                    .slots()
+                    .filter(|(_, rec)| rec.moving.is_some())
+                    .count();
             }
             status.me = Some(self.me);
             status.boot = Some(self.boot);
@@ -74,7 +77,10 @@ impl Core {
             status.leader = self.leader;
             status.leads = self.lead.is_some();
             status.quorum = self.quorum;
-            status.closed = self.life.as_ref().map_or(0, |life| life.source.closed_count());
+            status.closed = self
+                .life
+                .as_ref()
+                .map_or(0, |life| life.source.closed_count());
             status.degraded = self.life.as_ref().and_then(|life| life.degraded);
             status.raft = self.raft.as_ref().map(|raft| raft.status.borrow().clone());
             status.refused.clone_from(&self.refused);

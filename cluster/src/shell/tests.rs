@@ -5,5 +5,6 @@
 mod faults;
 mod forming;
 mod leaving;
+mod net;
 mod nodes;
 mod parts;

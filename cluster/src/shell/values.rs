@@ -94,7 +94,7 @@ impl Core {
     }
 
     /// A part of the values of a slot has come.
-    pub(super) fn part(&mut self, from: Member, part: Part) {
+    pub(super) fn part(&mut self, from: Member, part: &Part) {
         let Some(view) = &self.view else { return };
         let rec = view.table().slot(part.slot);
         let wanted = rec.owner == Some(from)
@@ -111,7 +111,7 @@ impl Core {
         if (arriving.id, arriving.attempt) != (part.id, part.attempt) {
             *arriving = Arriving::new(part.id, part.attempt);
         }
-        if arriving.take(&part)
+        if arriving.take(part)
             && let Some(life) = &mut self.life
         {
             let effects = life.target.values(from, part.slot, part.id);
@@ -195,7 +195,11 @@ mod tests {
         for pieces in [
             vec![],
             vec![Bytes::new()],
-            vec![Bytes::from_static(b"a"), long.clone(), Bytes::from_static(b"b")],
+            vec![
+                Bytes::from_static(b"a"),
+                long.clone(),
+                Bytes::from_static(b"b"),
+            ],
             vec![long.slice(..10), long.slice(..20)],
         ] {
             let parts = parts(slot(3), MoveId(4), 1, &pieces, 10);

@@ -84,7 +84,10 @@ impl Core {
     /// A leader takes this node for a member: it gets a log, once someone has said what it begins
     /// with.
     pub(super) fn learn(&mut self, from: NodeId) {
-        let busy = self.learning.as_ref().is_some_and(|task| !task.is_finished());
+        let busy = self
+            .learning
+            .as_ref()
+            .is_some_and(|task| !task.is_finished());
         if busy || self.raft.is_some() || self.me.id == NodeId(0) || !self.setup.roles.voter {
             return;
         }

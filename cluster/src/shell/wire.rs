@@ -29,8 +29,6 @@ pub(super) const GENESIS: u8 = 4;
 pub(super) const LEAVE: u8 = 5;
 /// Nothing but the greeting matters: where the asking node is reached.
 pub(super) const GREET: u8 = 6;
-/// A question of an operator, sent on.
-pub(super) const ADMIN: u8 = 7;
 
 /// On data links: a part of the values of a slot that moves.
 pub(super) const VALUES: u8 = 1;
@@ -83,7 +81,9 @@ impl Handler for Door {
         }
         match Control::decode(&payload) {
             Ok(control) => drop(self.events.send(Event::Control(from.member.id, control))),
-            Err(why) => tracing::warn!(node = %from.member.id, %why, "a control message is malformed"),
+            Err(why) => {
+                tracing::warn!(node = %from.member.id, %why, "a control message is malformed")
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::net::Net;
 use super::parts::Around;
 use crate::lease::Clock;
 use crate::member::{DataDir, Founding};
@@ -29,6 +30,26 @@ pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     assert!(waited.await.is_ok(), "{what}: not within {LONG:?}");
 }
 
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Some(cluster) = &self.cluster else {
+            return write!(f, "\n{} is stopped", self.name);
+        };
+        let status = cluster.status();
+        let nodes = self.table().nodes().clone();
+        let nodes: Vec<_> = nodes
+            .iter()
+            .map(|(id, node)| format!("{id}.{} {:?}", node.incarnation, node.state))
+            .collect();
+        write!(
+            f,
+            "\n{} acts for {}, {nodes:?}: {status:?}",
+            self.name,
+            self.acting()
+        )
+    }
+}
+
 /// A node, or one that was stopped.
 pub(super) struct Node {
     pub(super) name: String,
@@ -38,6 +59,7 @@ pub(super) struct Node {
     pub(super) standing: Arc<Standing>,
     pub(super) cluster: Option<Cluster>,
     change: fn(&mut ClusterConfig),
+    net: Option<Arc<Net>>,
 }
 
 /// What a node keeps while it is stopped.
@@ -75,7 +97,9 @@ impl Node {
     /// How many slots it may act for now.
     pub(super) fn acting(&self) -> usize {
         let alive = self.cluster.is_some();
-        SlotId::all().filter(|slot| alive && self.standing.acts_for(*slot).is_some()).count()
+        SlotId::all()
+            .filter(|slot| alive && self.standing.acts_for(*slot).is_some())
+            .count()
     }
 
     pub(super) fn acts_for(&self, slot: SlotId) -> bool {
@@ -95,19 +119,25 @@ impl Node {
 
     /// Starts it, or starts it again.
     pub(super) async fn start(&mut self, seeds: &[String]) {
-        let mut listener = TcpListener::bind(&self.addr);
-        until("its port is free", || {
-            if listener.is_err() {
-                listener = TcpListener::bind(&self.addr);
+        let door = match &self.net {
+            Some(net) => Door::Over(net.open(&self.addr)),
+            None => {
+                let mut listener = TcpListener::bind(&self.addr);
+                until("its port is free", || {
+                    if listener.is_err() {
+                        listener = TcpListener::bind(&self.addr);
+                    }
+                    listener.is_ok()
+                })
+                .await;
+                Door::Tcp(listener.unwrap())
             }
-            listener.is_ok()
-        })
-        .await;
+        };
         let now: Now = Arc::new(Clock::read);
         let mut config = ClusterConfig::new(
             self.home.open(),
             &self.name,
-            Door::Tcp(listener.unwrap()),
+            door,
             vec![self.addr.clone()],
             Arc::clone(&now),
         );
@@ -134,9 +164,14 @@ fn free() -> String {
     listener.local_addr().unwrap().to_string()
 }
 
+fn addr_of(net: Option<&Arc<Net>>, index: usize) -> String {
+    net.map_or_else(free, |_| format!("net-{index}"))
+}
+
 /// Nodes named a, b, c and so on; a founds the cluster and is the seed of the others.
 pub(super) struct Nodes {
     pub(super) all: Vec<Node>,
+    net: Option<Arc<Net>>,
 }
 
 impl Nodes {
@@ -154,12 +189,17 @@ impl Nodes {
             standing: Arc::new(Standing::new(Arc::new(Clock::read))),
             cluster: None,
             change,
+            net: self.net.clone(),
         }
     }
 
     /// The founder alone, in memory.
-    pub(super) async fn found(voters: u8, change: fn(&mut ClusterConfig)) -> Self {
-        let addr = free();
+    pub(super) async fn found(
+        voters: u8,
+        net: Option<Arc<Net>>,
+        change: fn(&mut ClusterConfig),
+    ) -> Self {
+        let addr = addr_of(net.as_ref(), 0);
         let mut founder = registration("a", 1, 1);
         founder.addrs = vec![addr.clone()];
         let settings = Settings {
@@ -168,7 +208,10 @@ impl Nodes {
         };
         let genesis = genesis(ClusterInfo::new(ClusterId(0xc1)), settings, &founder);
         let home = Kept::Memory(MemoryHome::founder(DataId(1), &genesis));
-        let mut nodes = Self { all: Vec::new() };
+        let mut nodes = Self {
+            all: Vec::new(),
+            net,
+        };
         let node = nodes.node(home, addr, change);
         nodes.all.push(node);
         nodes.all[0].start(&[]).await;
@@ -180,7 +223,10 @@ impl Nodes {
         let (addr, dir) = (free(), tempfile::tempdir().unwrap());
         let founding = Founding::new("a", vec![addr.clone()]);
         crate::member::init(dir.path(), &founding).unwrap();
-        let mut nodes = Self { all: Vec::new() };
+        let mut nodes = Self {
+            all: Vec::new(),
+            net: None,
+        };
         let node = nodes.node(Kept::Dir(dir), addr, |_| {});
         nodes.all.push(node);
         nodes.all[0].start(&[]).await;
@@ -196,18 +242,20 @@ impl Nodes {
 
     /// One more node, on a disk.
     pub(super) async fn join_on_disk(&mut self) {
-        self.join_with(Kept::Dir(tempfile::tempdir().unwrap()), |_| {}).await;
+        self.join_with(Kept::Dir(tempfile::tempdir().unwrap()), |_| {})
+            .await;
     }
 
     async fn join_with(&mut self, home: Kept, change: fn(&mut ClusterConfig)) {
-        let mut node = self.node(home, free(), change);
+        let addr = addr_of(self.net.as_ref(), self.all.len());
+        let mut node = self.node(home, addr, change);
         node.start(&self.seeds()).await;
         self.all.push(node);
     }
 
     /// So many nodes, up and with even slots.
     pub(super) async fn of(count: usize, voters: u8, change: fn(&mut ClusterConfig)) -> Self {
-        let mut nodes = Self::found(voters, change).await;
+        let mut nodes = Self::found(voters, None, change).await;
         while nodes.all.len() < count {
             nodes.join(change).await;
         }
@@ -215,25 +263,60 @@ impl Nodes {
         nodes
     }
 
+    /// The same over a network that can be cut.
+    pub(super) async fn over(net: &Arc<Net>, count: usize, voters: u8) -> Self {
+        let mut nodes = Self::found(voters, Some(Arc::clone(net)), |_| {}).await;
+        while nodes.all.len() < count {
+            nodes.join(|_| {}).await;
+        }
+        nodes.even().await;
+        nodes.voting(usize::from(voters)).await;
+        nodes
+    }
+
+    /// Waits until so many nodes vote.
+    pub(super) async fn voting(&self, count: usize) {
+        self.until("nodes vote", || {
+            self.running().any(|node| {
+                let raft = node.cluster().status().raft;
+                raft.is_some_and(|raft| {
+                    let members = raft.members;
+                    raft.leads && !members.is_joint() && members.voters().len() == count
+                })
+            })
+        })
+        .await;
+    }
+
     /// The nodes that run.
     pub(super) fn running(&self) -> impl Iterator<Item = &Node> {
         self.all.iter().filter(|node| node.cluster.is_some())
+    }
+
+    /// Waits until something holds; else says how things stand.
+    pub(super) async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let end = tokio::time::Instant::now() + LONG;
+        while !holds() {
+            assert!(tokio::time::Instant::now() < end, "{what}: {:?}", self.all);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Waits until every slot is served by exactly one node and each has its share.
     pub(super) async fn even(&self) {
         let count = self.running().count();
         let share = usize::from(crate::SLOT_COUNT) / count;
-        until("slots are spread evenly", || {
+        self.until("slots are spread evenly", || {
             self.one_owner();
-            self.running().all(|node| (share..=share + 1).contains(&node.acting()))
+            self.running()
+                .all(|node| (share..=share + 1).contains(&node.acting()))
         })
         .await;
     }
 
     /// Waits until every slot is served.
     pub(super) async fn served(&self) {
-        until("every slot is served", || {
+        self.until("every slot is served", || {
             self.one_owner();
             let acting: usize = self.running().map(Node::acting).sum();
             acting == usize::from(crate::SLOT_COUNT)
@@ -245,7 +328,11 @@ impl Nodes {
     /// slot must be the only one, when looked at again.
     pub(super) fn one_owner(&self) {
         for slot in SlotId::all() {
-            let acts = || self.running().filter(|node| node.acts_for(slot)).map(|node| node.me());
+            let acts = || {
+                self.running()
+                    .filter(|node| node.acts_for(slot))
+                    .map(|node| node.me())
+            };
             let seen: Vec<_> = acts().collect();
             if seen.len() > 1 {
                 let again: Vec<_> = acts().collect();
@@ -257,7 +344,7 @@ impl Nodes {
     /// The node that leads.
     pub(super) async fn leader(&self) -> usize {
         let mut found = None;
-        until("a node leads", || {
+        self.until("a node leads", || {
             let leads = |node: &Node| {
                 node.cluster.as_ref().is_some_and(|cluster| {
                     let status = cluster.status();

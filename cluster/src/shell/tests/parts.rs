@@ -21,12 +21,20 @@ pub(super) struct Values {
 
 impl Values {
     pub(super) fn put(&self, slot: SlotId, values: Vec<Bytes>) {
-        self.slots.lock().unwrap().entry(slot).or_insert((OwnerEpoch(0), Vec::new())).1 = values;
+        self.slots
+            .lock()
+            .unwrap()
+            .entry(slot)
+            .or_insert((OwnerEpoch(0), Vec::new()))
+            .1 = values;
     }
 
     pub(super) fn get(&self, slot: SlotId) -> Vec<Bytes> {
         let slots = self.slots.lock().unwrap();
-        slots.get(&slot).map(|(_, values)| values.clone()).unwrap_or_default()
+        slots
+            .get(&slot)
+            .map(|(_, values)| values.clone())
+            .unwrap_or_default()
     }
 
     fn checked<T>(
@@ -120,11 +128,21 @@ pub(super) struct Lanes {
 
 impl Lanes {
     pub(super) fn told(&self, slot: SlotId) -> Vec<Told> {
-        self.told.lock().unwrap().get(&slot).cloned().unwrap_or_default()
+        self.told
+            .lock()
+            .unwrap()
+            .get(&slot)
+            .cloned()
+            .unwrap_or_default()
     }
 
     fn note(&self, slot: SlotId, told: Told) {
-        self.told.lock().unwrap().entry(slot).or_default().push(told);
+        self.told
+            .lock()
+            .unwrap()
+            .entry(slot)
+            .or_default()
+            .push(told);
     }
 
     fn report(&self, report: Report) {
@@ -216,7 +234,12 @@ impl Ingress for Front {
     fn table_changed(&self, _: &[SlotId]) {}
 
     fn resumed(&self, owner: Member, slot: SlotId) {
-        self.resumed.lock().unwrap().entry(slot).or_default().push(owner);
+        self.resumed
+            .lock()
+            .unwrap()
+            .entry(slot)
+            .or_default()
+            .push(owner);
     }
 
     fn died(&self, member: Member) {
