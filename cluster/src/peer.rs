@@ -15,10 +15,16 @@ mod inbound;
 mod links;
 mod order;
 mod outbound;
+mod pipe;
 mod queue;
+mod request;
 mod secret;
+mod stream;
+mod streams;
 mod tls;
 mod transport;
+mod view;
+mod window;
 
 pub use admit::{Admission, Asked, CATCH_UP, LAPSE_WAIT, NotHere, Owned, Reason};
 pub use control::Control;
@@ -26,15 +32,18 @@ pub use credit::{Credit, CreditLimits, Credited};
 pub use frame::{Envelope, Outcome};
 pub use handshake::{HANDSHAKE_TIMEOUT, SecurityConfig, SecurityError};
 pub use hello::{Class, Hello, Identity, LinkError, PROTOCOLS};
-pub use inbound::Request;
 pub use links::{
     HANDSHAKES, Handler, LinkConfig, LinkEvent, LinkState, Links, PAYLOAD_MAX, Remote, SILENCE,
 };
 pub use order::{Arrived, Inbox, Opened, Outbox, StaleLink};
-pub use outbound::{Answer, Reply, RequestError};
+pub use outbound::{Answer, Answered, Reply, RequestError, StreamAnswer};
+pub use request::{NotAccepted, Request};
 pub use secret::{SECRET_MIN, SECRETS_MAX, SecretError, SecretSource};
+pub use stream::{FINAL_MAX, OpenStream, StreamError, StreamItem, StreamRx, StreamTx};
 pub use tls::{TlsError, TlsFiles};
 pub use transport::{BoxStream, Connection, Opening, Stream, Tcp, Transport};
+pub use view::{Direction, PeerView};
+pub use window::{STREAM_BYTES, STREAM_MESSAGES};
 
 pub(crate) mod fuzz {
     //! What the fuzz bodies reach into.

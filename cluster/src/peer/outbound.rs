@@ -1,41 +1,36 @@
 //! The sending side of the links to one peer of one class: requests keep their order and their
 //! tickets across links (R12), wait for credit, and are answered once.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncRead;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::credit::{CreditLimits, Credited};
+use super::credit::Credited;
 use super::frame::{Envelope, FrameReader, Outcome};
 use super::handshake::{self, HANDSHAKE_TIMEOUT, Shaken};
 use super::hello::{Class, Hello, LinkError};
-use super::links::{LinkEvent, LinkState, Remote, SILENCE, Shared};
+use super::links::{Limits, LinkEvent, LinkState, Remote, SILENCE, Shared};
 use super::queue::Queue;
+use super::stream::{OpenStream, StreamError};
+use super::streams::{EndWith, Streams};
+use super::view::{Direction, PeerView};
 use crate::NodeId;
 
+mod answer;
 mod state;
 
-use state::{Outcomes, State, Waiting};
+pub use answer::{Answer, Answered, Reply, StreamAnswer};
+use state::{State, Waiting};
 
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 const DATA_IDLE: Duration = Duration::from_secs(300);
 const CASTS: usize = 1024;
 const CAST_BYTES: usize = 16 * 1024 * 1024;
-
-/// An answer of a peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// What it says.
-    pub outcome: Outcome,
-    /// How much the peer has in flight.
-    pub load: u32,
-    /// The answer itself.
-    pub payload: Bytes,
-}
 
 /// Why a message was not sent, or not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,9 +68,12 @@ pub enum RequestError {
 pub(crate) struct Outbound {
     peer: Option<NodeId>,
     class: Class,
-    payload_limit: usize,
+    limits: Limits,
+    streams: Arc<AtomicUsize>,
     state: Mutex<State>,
     work: Notify,
+    /// Nothing is unanswered any more.
+    settled: Notify,
 }
 
 impl Outbound {
@@ -83,15 +81,16 @@ impl Outbound {
         peer: Option<NodeId>,
         class: Class,
         addrs: Vec<String>,
-        limits: CreditLimits,
-        payload_limit: usize,
+        limits: Limits,
     ) -> Self {
         Self {
             peer,
             class,
-            payload_limit,
-            state: Mutex::new(State::new(addrs, limits)),
+            limits,
+            streams: Arc::default(),
+            state: Mutex::new(State::new(addrs, limits.credit)),
             work: Notify::new(),
+            settled: Notify::new(),
         }
     }
 
@@ -112,19 +111,83 @@ impl Outbound {
     }
 
     fn fits(&self, payload: &Bytes) -> Result<(), RequestError> {
-        if payload.len() > self.payload_limit {
+        if payload.len() > self.limits.payload {
             return Err(RequestError::TooLarge {
                 length: payload.len(),
-                limit: self.payload_limit,
+                limit: self.limits.payload,
             });
         }
         Ok(())
+    }
+
+    /// Ends when nothing is unanswered.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            if self.unanswered() == 0 {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    fn wake_drained(&self, state: &State) {
+        if state.waiting.is_empty() {
+            self.settled.notify_waiters();
+        }
+    }
+
+    /// For operators.
+    pub(crate) fn view(&self) -> Option<PeerView> {
+        let state = self.lock();
+        let (credit_envelopes, waiting) = state.credit.in_flight();
+        Some(PeerView {
+            peer: self.peer?,
+            class: self.class,
+            direction: Direction::Out,
+            state: state.link,
+            since: state.since.elapsed(),
+            heard: state.heard.map(|heard| heard.elapsed()),
+            unanswered: state.waiting.len(),
+            credit_envelopes,
+            credit_bytes: state.credit.bytes(),
+            waiting,
+            streams: self.streams.load(Ordering::Relaxed),
+            reconnects: state.reconnects,
+            reason: state.reason.clone(),
+        })
+    }
+
+    /// Sends a request that may be answered with a stream.
+    pub(crate) fn request_stream(
+        self: &Arc<Self>,
+        kind: u8,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<StreamAnswer, RequestError> {
+        if self.streams.load(Ordering::Relaxed) >= self.limits.streams {
+            return Err(RequestError::Overloaded);
+        }
+        self.offer(kind, true, payload, deadline)
+            .map(StreamAnswer::new)
     }
 
     /// Sends a request, or lets it wait for credit or a link.
     pub(crate) fn request(
         self: &Arc<Self>,
         kind: u8,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Answer, RequestError> {
+        self.offer(kind, false, payload, deadline)
+    }
+
+    fn offer(
+        self: &Arc<Self>,
+        kind: u8,
+        stream: bool,
         payload: Bytes,
         deadline: Instant,
     ) -> Result<Answer, RequestError> {
@@ -147,6 +210,7 @@ impl Outbound {
             ticket,
             Waiting {
                 kind,
+                stream,
                 payload,
                 deadline,
                 answer,
@@ -159,12 +223,7 @@ impl Outbound {
         }
         drop(state);
         self.work.notify_one();
-        Ok(Answer {
-            outbound: Arc::clone(self),
-            ticket,
-            deadline,
-            receive,
-        })
+        Ok(Answer::new(Arc::clone(self), ticket, deadline, receive))
     }
 
     /// Sends a message that wants no answer. It is lost with its link.
@@ -204,11 +263,15 @@ impl Outbound {
         let mut state = self.lock();
         state.gone = true;
         state.queue = None;
+        if let Some(streams) = state.streams.take() {
+            streams.end(&StreamError::Gone);
+        }
         for (_, waiting) in std::mem::take(&mut state.waiting) {
             let _ = waiting.answer.send(Err(RequestError::Gone {
                 may_have_started: waiting.sent,
             }));
         }
+        self.wake_drained(&state);
         drop(state);
         self.work.notify_one();
     }
@@ -229,6 +292,7 @@ impl Outbound {
                 state.credit_back(bytes);
             }
         }
+        self.wake_drained(&state);
         // One that was sent is answered some time; until then it holds its credit.
     }
 
@@ -258,7 +322,7 @@ impl Outbound {
             if self.lock().gone {
                 return;
             }
-            self.lock().link = LinkState::Dialling;
+            self.lock().stands(LinkState::Dialling);
             let (was_up, ended) = self.link(&shared).await;
             self.lost(&ended);
             if let (Err(why), Some(peer)) = (ended, self.peer) {
@@ -287,12 +351,17 @@ impl Outbound {
     fn lost(&self, ended: &Result<(), LinkError>) {
         let mut state = self.lock();
         state.queue = None;
+        state.streams = None;
         state.confirm.clear();
-        state.link = match ended {
+        state.stands(match ended {
             Ok(()) => LinkState::Idle,
             Err(LinkError::Silent(_)) => LinkState::Silent,
             Err(_) => LinkState::Down,
-        };
+        });
+        state.failed |= ended.is_err();
+        if let Err(why) = ended {
+            state.reason = Some(why.to_string());
+        }
     }
 
     /// One link, from dialling to its end: whether it was up, and why it ended.
@@ -347,7 +416,8 @@ impl Outbound {
             Some(Envelope::Refused { why }) => return (false, Err(LinkError::Refused(why))),
             _ => return (false, Err(LinkError::Broken("it does not say welcome"))),
         };
-        let queue = self.opened(&shaken.hello, number, &started);
+        let (queue, streams) = self.opened(&shaken.hello, number, &started);
+        let _end = EndWith(Arc::clone(&streams));
         if let Some(peer) = self.peer {
             shared.handler.event(LinkEvent::Up {
                 peer,
@@ -355,21 +425,27 @@ impl Outbound {
                 remote: Box::new(Remote::of(&shaken.hello, shaken.protocol)),
             });
         }
-        for envelope in batch {
-            if let Err(error) = self.take(envelope) {
-                return (true, Err(error));
+        let serve = async {
+            for envelope in batch {
+                self.take(&streams, envelope)?;
             }
-        }
-        let ended = tokio::select! {
-            ended = queue.write_to(&mut write, || self.sign_of_life()) => ended,
-            ended = self.read(&mut reader, &queue) => ended,
+            tokio::select! {
+                ended = queue.write_to(&mut write, || self.sign_of_life()) => ended,
+                ended = self.read(&mut reader, &queue, &streams) => ended,
+            }
         };
+        let ended = serve.await;
+        if let Err(why) = &ended {
+            streams.lost(&why.to_string());
+        }
         (true, ended)
     }
 
     /// The link is open: what did not start goes again, in order, before anything new.
-    fn opened(&self, hello: &Hello, number: u64, started: &[u64]) -> Arc<Queue> {
+    fn opened(&self, hello: &Hello, number: u64, started: &[u64]) -> (Arc<Queue>, Arc<Streams>) {
         let queue = Arc::new(Queue::default());
+        let count = Arc::clone(&self.streams);
+        let streams = Streams::new(Arc::clone(&queue), count, self.limits.payload);
         let mut state = self.lock();
         if state
             .far
@@ -381,8 +457,13 @@ impl Outbound {
         let again = state.outbox.named(number, started);
         let ready = std::mem::take(&mut state.ready);
         state.queue = Some(Arc::clone(&queue));
-        state.link = LinkState::Up;
+        state.streams = Some(Arc::clone(&streams));
+        state.stands(LinkState::Up);
         state.used = Instant::now();
+        state.heard = Some(state.used);
+        if std::mem::take(&mut state.failed) {
+            state.reconnects += 1;
+        }
         for cast in std::mem::take(&mut state.casts) {
             queue.push(cast);
         }
@@ -390,22 +471,27 @@ impl Outbound {
             state.send(ticket);
         }
         if state.gone {
+            streams.end(&StreamError::Gone);
             queue.close();
         }
-        queue
+        self.wake_drained(&state);
+        (queue, streams)
     }
 
     async fn read<R: AsyncRead + Unpin>(
         &self,
         reader: &mut FrameReader<R>,
         queue: &Queue,
+        streams: &Arc<Streams>,
     ) -> Result<(), LinkError> {
         loop {
             let before = reader.heard();
             match timeout(SILENCE, reader.next()).await {
                 Ok(batch) => {
-                    for envelope in batch? {
-                        self.take(envelope)?;
+                    let batch = batch?;
+                    self.lock().heard = Some(Instant::now());
+                    for envelope in batch {
+                        self.take(streams, envelope)?;
                     }
                 }
                 Err(_) if reader.heard() == before => {
@@ -413,7 +499,10 @@ impl Outbound {
                 }
                 Err(_) => {}
             }
-            let state = self.lock();
+            let mut state = self.lock();
+            if !streams.is_empty() {
+                state.used = Instant::now();
+            }
             let idle = state.waiting.is_empty() && state.used.elapsed() >= DATA_IDLE;
             if state.gone || (idle && self.class == Class::Data) {
                 queue.push(Envelope::Bye);
@@ -422,7 +511,10 @@ impl Outbound {
         }
     }
 
-    fn take(&self, envelope: Envelope) -> Result<(), LinkError> {
+    fn take(&self, streams: &Arc<Streams>, envelope: Envelope) -> Result<(), LinkError> {
+        let Some(envelope) = streams.take(envelope)? else {
+            return Ok(());
+        };
         let mut state = self.lock();
         match envelope {
             Envelope::Reply {
@@ -451,41 +543,30 @@ impl Outbound {
                     state.credit_back(bytes);
                 }
             }
+            Envelope::StreamOpened { id, load, payload } => {
+                let ticket = state.outbox.answered(id);
+                let waiting = ticket.and_then(|ticket| state.waiting.remove(&ticket));
+                match waiting {
+                    Some(waiting) if waiting.stream => {
+                        state.confirm(id);
+                        let (tx, rx) = streams.open(id);
+                        let stream = OpenStream {
+                            first: payload,
+                            load,
+                            tx,
+                            rx,
+                        };
+                        state.settle(waiting, Answered::Stream(stream));
+                    }
+                    // This life of the peer was given up meanwhile.
+                    None if ticket.is_some() => {}
+                    _ => return Err(LinkError::Broken("a stream that nobody asked for")),
+                }
+            }
             Envelope::Ping => {}
-            _ => return Err(LinkError::Broken("a listener sends answers")),
+            _ => return Err(LinkError::Broken("a listener sends answers and streams")),
         }
+        self.wake_drained(&state);
         Ok(())
-    }
-}
-
-/// The answer to come. Dropped, the request goes on where it has been sent, and is taken back where
-/// it has not.
-#[derive(Debug)]
-pub struct Answer {
-    outbound: Arc<Outbound>,
-    ticket: u64,
-    deadline: Instant,
-    receive: oneshot::Receiver<Outcomes>,
-}
-
-impl Answer {
-    /// Waits for it, up to the deadline.
-    ///
-    /// # Errors
-    /// If it does not come in time, or the peer's life is over.
-    pub async fn wait(mut self) -> Result<Reply, RequestError> {
-        match timeout_at(self.deadline, &mut self.receive).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(RequestError::Gone {
-                may_have_started: true,
-            }),
-            Err(_) => Err(RequestError::Deadline),
-        }
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        self.outbound.give_up(self.ticket);
     }
 }

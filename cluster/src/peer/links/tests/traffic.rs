@@ -210,7 +210,7 @@ async fn a_long_request_gives_its_credit_back_when_it_is_accepted() {
     for event in 0..20u8 {
         answers.push(one.send(2, Class::Data, &[event]).unwrap());
         let mut request = two.requests.recv().await.unwrap();
-        request.accept();
+        request.release_credit();
         long.push(request);
     }
     for request in long {
