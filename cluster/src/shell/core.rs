@@ -223,6 +223,7 @@ impl Core {
             }
             Event::RaftRuns(raft) => self.raft_runs(*raft),
             Event::Fatal(why) => self.fatal(&why),
+            Event::Buried(member) => self.buried(member),
             Event::NotJoined => self.joining = None,
             Event::Parted => self.parted(),
             Event::Left => self.left(),

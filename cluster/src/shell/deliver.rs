@@ -47,6 +47,8 @@ impl Core {
             Control::Dead(member) => {
                 if member == self.me && self.life.is_some() {
                     self.die();
+                } else if member.id == self.me.id {
+                    self.buried(member);
                 }
             }
             Control::SecondProcess(member, boot) => {
@@ -218,6 +220,9 @@ impl Core {
             }
             LinkEvent::Accepted(remote) => {
                 let id = remote.member.id;
+                if id != NodeId(0) && id != self.me.id {
+                    self.links.hasten(id);
+                }
                 if id != NodeId(0) && id != self.me.id && !remote.addrs.is_empty() {
                     self.greeted.insert(id, remote.addrs.clone());
                     let view = self.view.as_ref();

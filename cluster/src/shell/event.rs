@@ -50,6 +50,8 @@ pub(super) enum Event {
     Fatal(String),
     /// Raft has stopped here.
     RaftStopped(Stopped),
+    /// That life, of this process, is over.
+    Buried(Member),
     /// Nobody answered to a registration.
     NotJoined,
     /// Peers have confirmed that nothing of theirs is under way here any more, or the time for it is

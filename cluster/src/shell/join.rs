@@ -10,7 +10,7 @@ use super::core::Core;
 use super::event::Event;
 use super::wire::{REGISTER, TABLE};
 use crate::peer::{Control, Links, Outcome, PROTOCOLS};
-use crate::{Command, Member, NodeChange, NodeId, NodeState, Registration, Table};
+use crate::{Command, Member, NodeChange, NodeId, NodeState, Registration, View};
 
 /// How long an answer to a registration is waited for: an older life is waited out meanwhile.
 const REGISTERED: Duration = Duration::from_millis(2500);
@@ -219,17 +219,15 @@ async fn ask(links: Links, addr: String, wanted: Registration) -> Option<Event> 
         }
     };
     match Control::decode(&reply.payload) {
-        Ok(Control::Registered(member)) => {
-            let table = fetch(&links, &addr, member).await?;
-            Some(Event::Joined(Box::new(table)))
-        }
+        Ok(Control::Registered(member)) => fetch(&links, &addr, member).await,
+        Ok(Control::Dead(member)) => Some(Event::Buried(member)),
         Ok(Control::NotRegistered(of, why)) if of == boot => Some(Event::NotRegistered(why)),
         _ => None,
     }
 }
 
 /// The table, once it names this life.
-async fn fetch(links: &Links, addr: &str, member: Member) -> Option<Table> {
+async fn fetch(links: &Links, addr: &str, member: Member) -> Option<Event> {
     let end = Instant::now() + REGISTERED;
     while Instant::now() < end {
         let reply = links
@@ -237,10 +235,15 @@ async fn fetch(links: &Links, addr: &str, member: Member) -> Option<Table> {
             .await
             .ok()?;
         if let Ok(Control::Table(table)) = Control::decode(&reply.payload)
-            && table.is_living(member)
             && member.id != NodeId(0)
         {
-            return Some(table);
+            let over = View::new(table.clone()).is_over(member);
+            if over {
+                return Some(Event::Buried(member));
+            }
+            if table.is_living(member) {
+                return Some(Event::Joined(Box::new(table)));
+            }
         }
         sleep(TABLE_AGAIN).await;
     }

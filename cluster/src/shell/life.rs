@@ -137,7 +137,6 @@ impl Core {
     /// Links follow the table: where nodes are, which lives are over. Returns those lives.
     fn peers_changed(&self, before: &Table, after: &Table) -> Vec<Member> {
         let mut died = Vec::new();
-        let members = self.members();
         for (id, node) in after.nodes() {
             let old = before.node(*id);
             if *id == self.me.id || old == Some(node) {
@@ -152,7 +151,8 @@ impl Core {
                 });
                 self.links.forget_peer(*id);
             }
-            if lives || (members.contains(id) && node.state != NodeState::Removed) {
+            // One that is dead has to be told so, and may be a member of Raft.
+            if node.state != NodeState::Removed {
                 let moved = old.is_none_or(|old| old.addrs != node.addrs);
                 if moved || lived.is_none_or(|old| !lives || old.incarnation != node.incarnation) {
                     self.links.set_peer(*id, node.addrs.clone());
@@ -169,19 +169,6 @@ impl Core {
         died
     }
 
-    /// The members of Raft, as far as is known here.
-    pub(super) fn members(&self) -> Vec<NodeId> {
-        self.raft.as_ref().map_or_else(Vec::new, |raft| {
-            let status = raft.status.borrow();
-            let members = &status.members;
-            members
-                .voters()
-                .into_iter()
-                .chain(members.learners.iter().copied())
-                .collect()
-        })
-    }
-
     /// This life is over; the process goes on under the next.
     pub(super) fn die(&mut self) {
         self.standing.end_lease();
@@ -196,6 +183,11 @@ impl Core {
             }
             self.tenured(dropped);
         }
+        self.next_life();
+    }
+
+    /// Another life begins, unless the node leaves.
+    fn next_life(&mut self) {
         self.arriving.clear();
         self.arrived.clear();
         for (_, (_, task)) in std::mem::take(&mut self.sending) {
@@ -213,6 +205,14 @@ impl Core {
                 self.show(&table);
             }
             Err(why) => self.fatal(&why.to_string()),
+        }
+    }
+
+    /// A life has ended before the node heard that it had begun.
+    pub(super) fn buried(&mut self, member: Member) {
+        self.joining = None;
+        if self.life.is_none() && self.home.incarnation() <= member.incarnation {
+            self.next_life();
         }
     }
 
