@@ -13,19 +13,30 @@
 //! | what is refused to an operator | `admin/request.rs` |
 //! | what a question to the leader carries | `admin/ask.rs`, `codec/v1/admin.rs` |
 
+mod ages;
 mod ask;
+mod events;
+mod health;
+mod request;
+#[cfg(test)]
+mod tests;
 mod types;
+mod view;
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
+pub use ages::{MoveAges, STUCK};
 pub use ask::{Ask, Told};
+pub use events::{EVENTS_KEPT, Events};
+pub use request::Undrain;
 pub use types::{
     DrainView, Event, EventKind, EventsView, Health, MoveStep, MoveView, MovesView, Named,
     NodeView, PeerLink, PeerRow, PlannedMoves, Problem, RebalanceView, SlotView, Status, Vote,
     VotersView, Where,
 };
+pub use view::{Known, find_node, name, state_word};
 
 /// The longest that an operation may take before its answer is [`Refused::Unavailable`], in seconds.
 pub const OPERATION_SECONDS: u64 = 10;

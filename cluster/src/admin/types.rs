@@ -366,3 +366,42 @@ pub struct VotersView {
     /// How many more nodes of role `voter` are needed for the number wanted.
     pub missing: usize,
 }
+
+impl fmt::Display for Roles {
+    /// `voter, ingress`, or `none`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [
+            (self.voter, "voter"),
+            (self.ingress, "ingress"),
+            (self.region, "region"),
+        ];
+        let held = all.iter().filter(|(has, _)| *has).map(|(_, role)| *role);
+        write_list(f, held)
+    }
+}
+
+impl fmt::Display for Serves {
+    /// `connect, rpc, channel`, each `rpc` with its pattern unless that is `*`; or `none`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rpc = self.rpc.iter().map(|pattern| match pattern.as_str() {
+            "*" => "rpc".to_owned(),
+            pattern => format!("rpc:{pattern}"),
+        });
+        let connect = self.connect.then(|| "connect".to_owned());
+        let channel = self.channel.then(|| "channel".to_owned());
+        write_list(f, connect.into_iter().chain(rpc).chain(channel))
+    }
+}
+
+fn write_list(
+    f: &mut fmt::Formatter<'_>,
+    items: impl Iterator<Item = impl fmt::Display>,
+) -> fmt::Result {
+    let mut any = false;
+    for item in items {
+        let before = if any { ", " } else { "" };
+        write!(f, "{before}{item}")?;
+        any = true;
+    }
+    if any { Ok(()) } else { f.write_str("none") }
+}
