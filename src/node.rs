@@ -351,6 +351,7 @@ impl Node {
             &config.listen,
             addresses.clone(),
             control,
+            admin::Operators::Alone(config.node.name.clone()),
         );
         background.push(tokio::spawn(admin::serve(listeners.admin, admin)));
         let doors = doors(config, &engine, &cores, &health);
