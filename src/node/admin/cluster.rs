@@ -13,39 +13,61 @@ use tonic::{Code, Response, Status};
 /// The metadata in which a refusal says what to do about it.
 pub(crate) const HELP: &str = "centripeta-help";
 
-/// Who carries out what an operator asks of the cluster.
+/// Who carries out what an operator asks of the cluster. Clones share it.
 #[derive(Debug, Clone)]
-pub(crate) enum Operators {
-    /// Nobody: this node, of this name, runs alone.
-    Alone(String),
-    /// The node's part in the cluster, once it has one.
-    Member(Arc<OnceLock<Arc<dyn Operations>>>),
+pub(crate) struct Operators {
+    /// `node.name`
+    name: String,
+    /// Whether the node is to take part in a cluster.
+    member: bool,
+    operations: Arc<OnceLock<Arc<dyn Operations>>>,
 }
 
 /// The answer to a request.
 type Answer<T> = Result<Response<T>, Status>;
 
 impl Operators {
+    /// Nobody yet: a node of this name, which takes part in a cluster or runs alone.
+    pub(crate) fn new(name: &str, member: bool) -> Self {
+        Self {
+            name: name.to_owned(),
+            member,
+            operations: Arc::default(),
+        }
+    }
+
+    /// From now on these; those that were there already stay.
+    pub(crate) fn set(&self, operations: Arc<dyn Operations>) {
+        drop(self.operations.set(operations));
+    }
+
     /// The node's part in the cluster.
     fn operations(&self) -> Result<&dyn Operations, Status> {
-        let refused = match self {
-            Self::Alone(_) => Refused::no(
+        if let Some(operations) = self.operations.get() {
+            return Ok(&**operations);
+        }
+        let refused = if self.member {
+            Refused::Unavailable("this node does not take part in its cluster yet".to_owned())
+        } else {
+            Refused::no(
                 "this node runs alone",
                 "for a cluster write [cluster] into its configuration, run `cluster init` on the \
                  first node, and restart it",
-            ),
-            Self::Member(operations) => match operations.get() {
-                Some(operations) => return Ok(&**operations),
-                None => Refused::Unavailable("this node has not joined its cluster yet".to_owned()),
-            },
+            )
         };
         Err(status(&refused))
     }
 
+    /// The name of a node that runs alone.
+    fn alone(&self) -> Option<&str> {
+        let alone = !self.member && self.operations.get().is_none();
+        alone.then_some(&self.name)
+    }
+
     pub(super) async fn status(&self) -> Answer<proto::ClusterStatus> {
-        match self {
-            Self::Alone(name) => Ok(Response::new(alone::status(name))),
-            Self::Member(_) => answer(self.operations()?.status().await),
+        match self.alone() {
+            Some(name) => Ok(Response::new(alone::status(name))),
+            None => answer(self.operations()?.status().await),
         }
     }
 
@@ -66,11 +88,11 @@ impl Operators {
         request: proto::ListSlotsRequest,
     ) -> Answer<proto::ListSlotsResponse> {
         let node = Some(request.node).filter(|node| !node.is_empty());
-        match self {
-            Self::Alone(name) => alone::slots(name, node.as_deref())
+        match self.alone() {
+            Some(name) => alone::slots(name, node.as_deref())
                 .map(Response::new)
                 .map_err(|refused| status(&refused)),
-            Self::Member(_) => answer(self.operations()?.slots(node).await),
+            None => answer(self.operations()?.slots(node).await),
         }
     }
 
@@ -78,9 +100,9 @@ impl Operators {
         &self,
         request: proto::LocateRequest,
     ) -> Answer<proto::LocateResponse> {
-        match self {
-            Self::Alone(name) => Ok(Response::new(alone::locate(name, &request.name))),
-            Self::Member(_) => answer(self.operations()?.locate(request.name).await),
+        match self.alone() {
+            Some(name) => Ok(Response::new(alone::locate(name, &request.name))),
+            None => answer(self.operations()?.locate(request.name).await),
         }
     }
 
