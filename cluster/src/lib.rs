@@ -8,7 +8,7 @@
 //! it.
 //!
 //! This crate knows nothing of Centrifugo: no event, no wire contract. What is here is pure, but for
-//! the links ([`peer::Links`]) and [`raft`]: each machine is (state, event, now) → effects, with no
+//! the links ([`peer::Links`]), [`raft`], [`member`] and [`lease::Clock`]: each machine is (state, event, now) → effects, with no
 //! I/O, no clock, no randomness of its own. Whoever drives it reads the clocks, performs the effects,
 //! and reports back.
 //!
@@ -32,6 +32,7 @@
 //! | order across a reconnect (R12), whether a peer's event may run, credit, control messages | `peer.rs`, `peer/` |
 //! | links: handshake, secret, TLS, frames, who is who (R10), silence, reconnect | `peer/links.rs` and beside it |
 //! | where an event runs | `route.rs` |
+//! | a node's data directory: founding, starting, identity, what is refused, recovery | `member.rs`, `member/` |
 //! | the log behind the table, on disk and among voters; the only user of openraft | `raft.rs`, `raft/` |
 //! | bytes; the only user of bincode | `codec.rs`, `codec/` |
 //! | what operators see and may ask | `admin.rs`, `admin/` |
@@ -57,6 +58,7 @@ pub mod fuzzing;
 pub mod handoff;
 pub mod hold;
 pub mod lease;
+pub mod member;
 mod owner;
 pub mod peer;
 pub mod raft;

@@ -6,6 +6,7 @@ mod admin;
 mod command;
 mod control;
 mod link;
+mod member;
 mod raft;
 
 pub(super) use admin::{ask, read_ask, read_told, told};
