@@ -15,6 +15,7 @@ mod inbound;
 mod links;
 mod order;
 mod outbound;
+mod probe;
 mod queue;
 mod secret;
 mod tls;
@@ -32,6 +33,7 @@ pub use links::{
 };
 pub use order::{Arrived, Inbox, Opened, Outbox, StaleLink};
 pub use outbound::{Answer, Reply, RequestError};
+pub use probe::{Met, ProbeError, probe};
 pub use secret::{SECRET_MIN, SECRETS_MAX, SecretError, SecretSource};
 pub use tls::{TlsError, TlsFiles};
 pub use transport::{BoxStream, Connection, Opening, Stream, Tcp, Transport};

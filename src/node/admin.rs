@@ -4,7 +4,7 @@
 //! HTTP/1 and HTTP/2 are spoken on one port, the latter without TLS and by prior knowledge, as gRPC
 //! clients do; gRPC itself needs HTTP/2.
 
-pub(crate) mod cluster;
+mod cluster;
 mod listener;
 mod service;
 #[cfg(test)]

@@ -4,14 +4,12 @@
 mod alone;
 mod wire;
 
+use crate::control::HELP_METADATA;
 use crate::proto::admin as proto;
 use centripeta_cluster::admin::{Operations, Refused};
 use std::sync::{Arc, OnceLock};
 use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
 use tonic::{Code, Response, Status};
-
-/// The metadata in which a refusal says what to do about it.
-pub(crate) const HELP: &str = "centripeta-help";
 
 /// Who carries out what an operator asks of the cluster. Clones share it.
 #[derive(Debug, Clone)]
@@ -192,7 +190,7 @@ fn status(refused: &Refused) -> Status {
         Refused::Unavailable(_) => Code::Unavailable,
     };
     let mut status = Status::new(code, refused.to_string());
-    let key: MetadataKey<Ascii> = MetadataKey::from_static(HELP);
+    let key: MetadataKey<Ascii> = MetadataKey::from_static(HELP_METADATA);
     if let Ok(help) = MetadataValue::try_from(refused.cure()) {
         status.metadata_mut().insert(key, help);
     }
