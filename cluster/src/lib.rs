@@ -40,6 +40,7 @@
 //! | a node's data directory: founding, starting, identity, what is refused, recovery | `member.rs`, `member/` |
 //! | the log behind the table, on disk and among voters; the only user of openraft | `raft.rs`, `raft/` |
 //! | bytes; the only user of bincode | `codec.rs`, `codec/` |
+//! | what operators see and may ask | `admin.rs`, `admin/` |
 //! | which rules a test may switch off | `rules.rs` |
 //! | the simulation: faults, checker, mutants | `sim.rs`, `sim/` |
 //!
@@ -54,6 +55,7 @@
 //! - A life that is over is over: every machine of it is dropped, and the process registers with a
 //!   new incarnation and its old boot id.
 
+pub mod admin;
 pub mod allocation;
 mod codec;
 #[doc(hidden)]

@@ -25,6 +25,7 @@
 //! | start, registration, first join | `member/data_dir.rs` |
 //! | founding a cluster | `member/init.rs` |
 //! | majority lost for good | `member/recover.rs` |
+//! | what is told while the node runs | `member/peek.rs` |
 
 mod agree;
 mod data_dir;
@@ -33,6 +34,7 @@ mod files;
 mod identity;
 mod init;
 mod lock;
+mod peek;
 mod recover;
 #[cfg(test)]
 mod tests;
@@ -42,4 +44,5 @@ pub use error::Error;
 pub(crate) use identity::Identity;
 pub use identity::Joined;
 pub use init::{Founding, InitOutcome, init};
+pub use peek::peek;
 pub use recover::{RecoverOutcome, Survey, recover, survey};
