@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Whoever serves the proxy serves all of it; who stands in for the API serves what is asked of it.
     compile("proto/proxy.proto", with_json, false)?;
     compile("proto/api.proto", with_json, true)?;
-    compile("proto/admin.proto", |_, _| {}, false)?;
+    compile("proto/admin.proto", serialized, true)?;
     println!("cargo::rerun-if-changed=proto");
     Ok(())
 }
@@ -31,6 +31,11 @@ fn compile(
         .generate_default_stubs(default_stubs)
         .compile_fds_with_config(files, config)?;
     Ok(())
+}
+
+/// As commands print them.
+fn serialized(config: &mut Config, _: &FileDescriptorSet) {
+    config.type_attribute(".", "#[derive(serde::Serialize)]");
 }
 
 /// Payloads as shared bytes, and the JSON form.

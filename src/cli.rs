@@ -6,6 +6,7 @@
 mod admin;
 mod centrifugo_config;
 mod check_config;
+mod cluster;
 mod completion;
 mod descriptors;
 mod dev_cluster;
@@ -99,6 +100,8 @@ enum Command {
     Health(health::HealthArgs),
     /// Has a running node read its configuration again
     Reload(reload::ReloadArgs),
+    /// Founds a cluster, shows how it is, drains, moves, removes
+    Cluster(cluster::ClusterArgs),
     /// Prints or changes what a running node logs
     LogLevel(log_level::LogLevelArgs),
     /// Prints what a shell needs to complete this command line
@@ -190,6 +193,7 @@ fn dispatch(session: Session, command: Command) -> Result<(), CliError> {
         Command::Import(args) => import::run(&session, &args),
         Command::Health(args) => health::run(&session, &args),
         Command::Reload(args) => reload::run(&session, &args),
+        Command::Cluster(args) => cluster::run(&session, &args),
         Command::LogLevel(args) => log_level::run(&session, &args),
         Command::Completion(args) => completion::run(&session, &args),
     }

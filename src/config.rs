@@ -20,6 +20,7 @@
 
 mod build;
 mod check;
+mod cluster;
 mod layers;
 mod names;
 mod print;
@@ -42,6 +43,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub(crate) use build::{AdminAccess, Partial};
+pub use cluster::{
+    ClusterConfig, ClusterLeaseConfig, ClusterMovesConfig, ClusterRaftConfig, ClusterSecret,
+    ClusterTlsConfig,
+};
 pub use print::{EXAMPLE_MARK, effective_json, print_defaults, print_effective};
 pub use problem::{ConfigError, Origin, Problem};
 pub use reference::{keys, print_docs};

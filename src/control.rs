@@ -4,6 +4,9 @@
 use std::fmt;
 use tokio::sync::{mpsc, oneshot};
 
+/// The metadata in which the Admin service says what to do about a refusal.
+pub(crate) const HELP_METADATA: &str = "centripeta-help";
+
 /// Requests that may wait for the loop.
 const WAITING: usize = 16;
 

@@ -255,9 +255,16 @@ pub struct Node {
     health: HealthReporter,
     cores: Cores,
     limits: Arc<ArcSwap<ConnectionLimits>>,
+    operators: admin::Operators,
 }
 
 impl Node {
+    /// Who carries out what operators ask of the cluster on the admin listener, from now on: the
+    /// node's part in it. Only the first one counts.
+    pub fn set_operations(&self, operations: Arc<dyn centripeta_cluster::admin::Operations>) {
+        self.operators.set(operations);
+    }
+
     /// Starts everything on bound addresses. The caller's runtime runs what must never wait behind
     /// events: accepting, admin.
     ///
@@ -345,12 +352,14 @@ impl Node {
             tls.warn_if_expired();
             background.push(tokio::spawn(tls.watch()));
         }
+        let operators = admin::Operators::new(&config.node.name, config.cluster.is_some());
         let admin = admin::router(
             engine.clone(),
             &config.node.name,
             &config.listen,
             addresses.clone(),
             control,
+            operators.clone(),
         );
         background.push(tokio::spawn(admin::serve(listeners.admin, admin)));
         let doors = doors(config, &engine, &cores, &health);
@@ -379,6 +388,7 @@ impl Node {
             health,
             cores,
             limits,
+            operators,
         })
     }
 

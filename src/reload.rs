@@ -9,9 +9,10 @@ mod routes;
 mod tests;
 
 use crate::config::{
-    AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, LimitsConfig,
-    ListenConfig, LogConfig, MetricsConfig, NodeConfig, OtlpConfig, RpcConfig, RuntimeConfig,
-    TlsConfig,
+    AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, ClusterConfig,
+    ClusterLeaseConfig, ClusterMovesConfig, ClusterRaftConfig, ClusterTlsConfig, Config,
+    LimitsConfig, ListenConfig, LogConfig, MetricsConfig, NodeConfig, OtlpConfig, RpcConfig,
+    RuntimeConfig, TlsConfig,
 };
 use std::fmt::Display;
 use std::time::Duration;
@@ -43,8 +44,18 @@ pub(crate) fn compare(running: &Config, read: &Config, takes_routes: bool) -> Co
     if takes_routes {
         routes::compare(running, read, &mut found.changed);
     }
+    let remark = match running.cluster {
+        Some(_) => "",
+        None => " (nothing by itself: this node runs alone)",
+    };
+    let (was, is) = (&running.node.serves, &read.node.serves);
+    found.show("node.serves", was, is, remark);
     let effective = Config {
-        node: running.node.clone(),
+        node: NodeConfig {
+            serves: read.node.serves.clone(),
+            ..running.node.clone()
+        },
+        cluster: cluster(running.cluster.as_ref(), read.cluster.as_ref()),
         listen: ListenConfig {
             max_connection_age: read.listen.max_connection_age,
             ..running.listen.clone()
@@ -65,6 +76,19 @@ pub(crate) fn compare(running: &Config, read: &Config, takes_routes: bool) -> Co
         changed: found.changed,
         needs_restart: found.needs_restart,
     }
+}
+
+/// The cluster that runs from now on: as it ran, with the secrets and certificates that were read.
+fn cluster(was: Option<&ClusterConfig>, is: Option<&ClusterConfig>) -> Option<ClusterConfig> {
+    let was = was?.clone();
+    Some(match is {
+        Some(is) => ClusterConfig {
+            secrets: is.secrets.clone(),
+            tls: is.tls.clone(),
+            ..was
+        },
+        None => was,
+    })
 }
 
 /// What is fixed for a connection when it is opened.
@@ -99,8 +123,19 @@ impl Found {
     }
 
     fn restarts(&mut self, running: &Config, read: &Config) {
-        let NodeConfig { name } = &read.node;
+        let NodeConfig {
+            name,
+            data,
+            roles,
+            serves: _,
+        } = &read.node;
         self.wait("node.name", &running.node.name, name);
+        self.wait("node.data", &running.node.data, data);
+        self.wait("node.roles", &running.node.roles, roles);
+        match (&running.cluster, &read.cluster) {
+            (Some(was), Some(is)) => self.cluster(was, is),
+            (was, is) => self.wait("cluster", was, is),
+        }
         self.listen(&running.listen, &read.listen);
         let ChannelConfig { namespace_boundary } = &read.channel;
         let was = &running.channel.namespace_boundary;
@@ -138,6 +173,72 @@ impl Found {
         self.wait("rpc.listen", &running.rpc.listen, listen);
         self.wait("rpc.allow_open", &running.rpc.allow_open, allow_open);
         self.wait("rpc.fallback", &running.rpc.fallback, fallback);
+    }
+
+    fn cluster(&mut self, was: &ClusterConfig, is: &ClusterConfig) {
+        let ClusterConfig {
+            listen,
+            advertise,
+            seeds,
+            secrets,
+            tls,
+            insecure,
+            serve_stateless_isolated,
+            voters,
+            lease,
+            raft,
+            moves,
+        } = is;
+        self.hide("cluster.secret", &was.secrets, secrets);
+        match (&was.tls, tls) {
+            (Some(was), Some(ClusterTlsConfig { cert, key, ca })) => {
+                self.hide("cluster.tls.cert", &was.cert, cert);
+                self.hide("cluster.tls.key", &was.key, key);
+                self.hide("cluster.tls.ca", &was.ca, ca);
+            }
+            (was, is) => self.hide("cluster.tls", was, is),
+        }
+        self.wait("cluster.listen", &was.listen, listen);
+        self.wait("cluster.advertise", &was.advertise, advertise);
+        self.wait("cluster.seeds", &was.seeds, seeds);
+        self.wait("cluster.insecure", &was.insecure, insecure);
+        let isolated = "cluster.serve_stateless_isolated";
+        let stateless = &was.serve_stateless_isolated;
+        self.wait(isolated, stateless, serve_stateless_isolated);
+        self.wait("cluster.voters", &was.voters, voters);
+        let ClusterLeaseConfig {
+            length,
+            heartbeat,
+            drift_margin_permille,
+        } = lease;
+        let margin = &was.lease.drift_margin_permille;
+        self.wait("cluster.lease.length", &was.lease.length, length);
+        self.wait("cluster.lease.heartbeat", &was.lease.heartbeat, heartbeat);
+        self.wait("cluster.lease.drift_margin", margin, drift_margin_permille);
+        let ClusterRaftConfig {
+            heartbeat,
+            election,
+        } = raft;
+        self.wait("cluster.raft.heartbeat", &was.raft.heartbeat, heartbeat);
+        self.wait("cluster.raft.election", &was.raft.election, election);
+        self.moves(&was.moves, moves);
+    }
+
+    fn moves(&mut self, was: &ClusterMovesConfig, is: &ClusterMovesConfig) {
+        let ClusterMovesConfig {
+            open_limit,
+            closed_per_node,
+            prepare_timeout,
+            release_timeout,
+        } = is;
+        let key = |name: &str| format!("cluster.moves.{name}");
+        self.wait(&key("open_limit"), &was.open_limit, open_limit);
+        let closed = &was.closed_per_node;
+        self.wait(&key("closed_per_node"), closed, closed_per_node);
+        let prepare = &was.prepare_timeout;
+        self.wait(&key("prepare_timeout"), prepare, prepare_timeout);
+        let release = &was.release_timeout;
+        self.wait(&key("release_timeout"), release, release_timeout);
     }
 
     fn otlp(&mut self, was: Option<&OtlpConfig>, is: Option<&OtlpConfig>) {

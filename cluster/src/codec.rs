@@ -13,6 +13,7 @@ mod wire;
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::admin::{Ask, Told};
 use crate::peer::{Control, Envelope, Hello};
 use crate::{Command, Delta, InvalidTable, Table};
 
@@ -110,6 +111,36 @@ impl Control {
             table.check()?;
         }
         Ok(control)
+    }
+}
+
+impl Ask {
+    /// The question as bytes. Links have checksums of their own and agree on a version: none here.
+    pub fn encode(&self) -> Vec<u8> {
+        v1::ask(self)
+    }
+
+    /// A question from bytes.
+    ///
+    /// # Errors
+    /// If they are cut short, too many, or no question.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        v1::read_ask(bytes)
+    }
+}
+
+impl Told {
+    /// The answer as bytes, without a checksum.
+    pub fn encode(&self) -> Vec<u8> {
+        v1::told(self)
+    }
+
+    /// An answer from bytes.
+    ///
+    /// # Errors
+    /// If they are cut short, too many, or no answer.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        v1::read_told(bytes)
     }
 }
 

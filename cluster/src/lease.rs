@@ -13,7 +13,7 @@
 //! one leadership R1, R3 and R5 do it. Only the rates of clocks matter. A holder takes the longer of
 //! two readings, a grantor the shorter, and the margin covers 4 % each way.
 //!
-//! Machines here read no clock: whoever drives them passes what the clocks said.
+//! Machines here read no clock: whoever drives them passes what [`Clock::read`] said.
 
 mod clock;
 mod grantor;
@@ -25,7 +25,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub use clock::Reading;
+pub use clock::{Clock, Reading};
 pub use grantor::{Grantor, GrantorEffect};
 pub use holder::{Holder, HolderEffect};
 pub use registrar::RegisterRefusal;

@@ -8,7 +8,7 @@
 //! it.
 //!
 //! This crate knows nothing of Centrifugo: no event, no wire contract. What is here is pure, but for
-//! the links ([`peer::Links`]) and [`raft`]: each machine is (state, event, now) → effects, with no
+//! the links ([`peer::Links`]), [`raft`], [`member`] and [`lease::Clock`]: each machine is (state, event, now) → effects, with no
 //! I/O, no clock, no randomness of its own. Whoever drives it reads the clocks, performs the effects,
 //! and reports back.
 //!
@@ -28,15 +28,19 @@
 //! | which node gets which slot, and what holds moves back | `allocation.rs`, `allocation/` |
 //! | who may act, for how long (R1 to R7) | `lease.rs`, `lease/` |
 //! | planned moves (R8) | `handoff.rs`, `handoff/` |
+//! | what the leader does, and when: grants, deaths, moves, drains, proposals under way | `lead.rs`, `lead/` |
 //! | events held at the ingress, and their order across a bounce (R11) | `hold.rs`, `hold/` |
 //! | order across a reconnect (R12), whether a peer's event may run, credit, control messages | `peer.rs`, `peer/` |
 //! | links: handshake, secret, TLS, frames, who is who (R10), silence, reconnect | `peer/links.rs` and beside it |
 //! | where an event runs | `route.rs` |
 //! | what the data path asks on every event: table, gates of slots, lease | `standing.rs` |
+//! | what performs it all on a node; the handle `Cluster` | `shell.rs`, `shell/` |
 //! | what the shell drives of the node around it | `plane.rs` |
 //! | where values of slots live, R7's fence | `store.rs` |
+//! | a node's data directory: founding, starting, identity, what is refused, recovery | `member.rs`, `member/` |
 //! | the log behind the table, on disk and among voters; the only user of openraft | `raft.rs`, `raft/` |
 //! | bytes; the only user of bincode | `codec.rs`, `codec/` |
+//! | what operators see and may ask | `admin.rs`, `admin/` |
 //! | which rules a test may switch off | `rules.rs` |
 //! | the simulation: faults, checker, mutants | `sim.rs`, `sim/` |
 //!
@@ -51,19 +55,23 @@
 //! - A life that is over is over: every machine of it is dropped, and the process registers with a
 //!   new incarnation and its old boot id.
 
+pub mod admin;
 pub mod allocation;
 mod codec;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod handoff;
 pub mod hold;
+pub mod lead;
 pub mod lease;
+pub mod member;
 mod owner;
 pub mod peer;
 mod plane;
 pub mod raft;
 pub mod route;
 mod rules;
+mod shell;
 #[cfg(test)]
 mod sim;
 mod slot;
@@ -77,6 +85,7 @@ pub use codec::{DECODE_LIMIT, DecodeError};
 pub use owner::{LocalOwnership, NodeId, Owner, OwnerEpoch, Ownership};
 pub use plane::{FIRST_KIND, Ingress, Region, Report, Reports};
 pub use rules::{Rule, Rules};
+pub use shell::{Cluster, ClusterConfig, Door, Home, HomeError, MemoryHome, StartError, Status};
 pub use slot::{HASH_ID, LayoutError, SLOT_COUNT, ShardId, ShardLayout, SlotId, slot_of, tag_of};
 pub use standing::{Gate, Now, Shown, Standing};
 pub use table::{

@@ -16,6 +16,7 @@ mod links;
 mod order;
 mod outbound;
 mod pipe;
+mod probe;
 mod queue;
 mod request;
 mod secret;
@@ -39,6 +40,7 @@ pub use links::{
 };
 pub use order::{Arrived, Inbox, Opened, Outbox, StaleLink};
 pub use outbound::{Answer, Answered, Reply, RequestError, StreamAnswer};
+pub use probe::{Met, ProbeError, probe};
 pub use request::{NotAccepted, Request};
 pub use secret::{SECRET_MIN, SECRETS_MAX, SecretError, SecretSource};
 pub use stream::{FINAL_MAX, OpenStream, StreamError, StreamItem, StreamRx, StreamTx};

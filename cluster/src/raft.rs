@@ -40,7 +40,7 @@ pub use feed::{Since, TableWatch};
 pub use network::{CallError, Network};
 pub use records::StoreError;
 pub use settings::Timing;
-pub use store::{Store, genesis};
+pub use store::{Extent, Store, genesis};
 pub use types::{FOUNDER, Identity};
 pub use voters::{Members, ReplaceError, Step, plan, replace};
 pub use watcher::Status;

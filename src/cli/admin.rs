@@ -6,6 +6,7 @@ use super::{Session, block_on};
 use crate::answer::chain;
 use crate::answer::code_name;
 use crate::config::{AdminAccess, load_parts};
+use crate::control::HELP_METADATA;
 use crate::proto::admin::admin_client::AdminClient;
 use crate::proto::admin::{Problem, Refused};
 use serde_json::{Value, json};
@@ -122,6 +123,10 @@ impl Target {
     fn failed(&self, what: &str, status: &Status) -> CliError {
         if let Some(error) = status.source() {
             return self.unreachable(&chain(error));
+        }
+        let help = status.metadata().get(HELP_METADATA);
+        if let Some(help) = help.and_then(|help| help.to_str().ok()) {
+            return CliError::new(Exit::Failed, what, status.message(), help);
         }
         let help = match status.code() {
             Code::Unauthenticated => {

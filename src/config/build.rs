@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::check::Settings;
+use super::cluster;
 use super::schema::BUILT_IN;
 use super::secret::Secret;
 use super::types::{
@@ -16,6 +17,7 @@ use super::types::{
     StaticAnswer, TlsConfig, Variables, WorkerPoolConfig, WorkersConfig,
 };
 use super::values::header_list;
+use centripeta_cluster::Roles;
 
 /// What `allow` extends by where no section says otherwise.
 const EXTEND: Duration = Duration::from_secs(3600);
@@ -27,6 +29,9 @@ pub(super) fn build(settings: &Settings, dir: &Path) -> Option<Config> {
     Some(Config {
         node: NodeConfig {
             name: it.text("node.name")?,
+            data: in_dir(dir, &it.text("node.data")?),
+            roles: roles(&it.words("node.roles")?),
+            serves: it.serves("node.serves")?,
         },
         listen: listen(it, dir)?,
         centrifugo: centrifugo(it, dir)?,
@@ -59,6 +64,7 @@ pub(super) fn build(settings: &Settings, dir: &Path) -> Option<Config> {
             allow_open: it.flag("rpc.allow_open")?,
             fallback: it.rpc_server("rpc.fallback"),
         },
+        cluster: cluster::build(it, &|key| it.text(key).map(|path| in_dir(dir, &path)))?,
         interceptors: (0..it.interceptors)
             .map(|at| interceptor(it, at))
             .collect::<Option<_>>()?,
@@ -162,6 +168,15 @@ fn partial_route(it: &Settings, at: usize) -> Option<RouteConfig> {
         pool: positive(it, &key("pool")),
         origin: it.origin(&path),
     })
+}
+
+fn roles(words: &[String]) -> Roles {
+    let has = |role: &str| words.iter().any(|word| word == role);
+    Roles {
+        voter: has("voter"),
+        ingress: has("ingress"),
+        region: has("region"),
+    }
 }
 
 fn number(settings: &Settings, key: &str) -> Option<usize> {

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::layers::{World, env_name, resolve};
+use super::cluster::ClusterSecret;
+use super::layers::{World, env_name, file_path, resolve};
 use super::problem::{Fault, Origin, Problem, nearest};
 use super::schema::{
-    self, FILLED, Key, Kind, LATER_KEYS, LATER_KINDS, LATER_TABLES, SECTIONS, Section, Shape,
+    self, FILLED, FILLED_SECTIONS, Key, Kind, LATER_KEYS, LATER_KINDS, LATER_TABLES, SECTIONS,
+    Section, Shape,
 };
 use super::secret::{REDACTED, Secret};
 use super::tree::{Node, Value, join, parse_value};
@@ -118,6 +120,8 @@ typed! {
     on: On => On;
     object: Object => serde_json::Value;
     variables: Variables => BTreeMap<String, String>;
+    serves: Serves => centripeta_cluster::Serves;
+    secrets: Secrets => Vec<ClusterSecret>;
 }
 
 /// Checks the whole tree; values absent from it get their defaults.
@@ -154,9 +158,24 @@ impl Walk<'_> {
                     let absent = Node::empty_table(Origin::Default);
                     self.table(section.prefix(), section.name, &absent, None);
                 }
+                (Shape::Optional, Some(node)) => self.optional(section, node),
                 (Shape::Entries, Some(node)) => self.entries(section, node),
                 (Shape::Named, Some(node)) => self.named(section, node),
-                (Shape::Entries | Shape::Named, None) => {}
+                (Shape::Optional | Shape::Entries | Shape::Named, None) => {}
+            }
+        }
+    }
+
+    /// A section whose defaults hold only where it is written.
+    fn optional(&mut self, section: &Section, node: &Node) {
+        let prefix = section.prefix();
+        self.table(prefix, section.name, node, None);
+        let filled = FILLED_SECTIONS.iter().filter(|(of, _)| *of == section.name);
+        for table in filled.flat_map(|(_, tables)| *tables) {
+            if matches!(node.value, Value::Table(_)) && node.child(table).is_none() {
+                let absent = Node::empty_table(Origin::Default);
+                let path = join(section.name, table);
+                self.table(&join(prefix, table), &path, &absent, None);
             }
         }
     }
@@ -345,8 +364,12 @@ impl Walk<'_> {
                 },
             );
         match outcome {
-            Ok((scalar, resolved, by_reference)) => {
+            Ok((mut scalar, resolved, by_reference)) => {
+                if let Scalar::Secrets(secrets) = &mut scalar {
+                    self.name_files(secrets, node);
+                }
                 let shown = match &scalar {
+                    Scalar::Secrets(_) => redacted(node),
                     Scalar::Secret(secret) if secret.is_empty() => {
                         Node::text("", node.origin.clone())
                     }
@@ -367,13 +390,30 @@ impl Walk<'_> {
                 let composite = matches!(node.value, Value::Table(_))
                     || matches!(node.value, Value::List(_)) && !takes_list(&key.kind);
                 let value = match key.kind {
-                    Kind::Secret => Some(quote_redacted()),
+                    Kind::Secret | Kind::Secrets => Some(quote_redacted()),
                     Kind::Variables => None,
                     _ if composite || holds_credential(&key.kind, node) => None,
                     _ => Some(shorten(&node.to_toml())),
                 };
-                let rule = fault.rule(discreet || value.is_none() || key.kind == Kind::Secret);
+                let rule = fault.rule(
+                    discreet || value.is_none() || matches!(key.kind, Kind::Secret | Kind::Secrets),
+                );
                 self.push(path.to_owned(), value, node, Fault::new(rule, fault.fix));
+            }
+        }
+    }
+
+    /// Secrets that were written as `file:PATH` are read again later: their path counts.
+    fn name_files(&self, secrets: &mut [ClusterSecret], written: &Node) {
+        let items = match &written.value {
+            Value::List(items) => items.iter().collect(),
+            _ => vec![written],
+        };
+        for (secret, item) in secrets.iter_mut().zip(items) {
+            if let Value::Text(text) = &item.value
+                && let Some(path) = file_path(text, self.world)
+            {
+                *secret = ClusterSecret::File(path);
             }
         }
     }
@@ -468,13 +508,24 @@ fn is_free(kind: &Kind) -> bool {
             | Kind::Reason
             | Kind::Endpoints
             | Kind::Command
+            | Kind::Serves
+            | Kind::Peer
+            | Kind::Peers
     )
 }
 
 fn takes_list(kind: &Kind) -> bool {
     matches!(
         kind,
-        Kind::Endpoints | Kind::Names | Kind::Words(_) | Kind::Events | Kind::On | Kind::Command
+        Kind::Endpoints
+            | Kind::Names
+            | Kind::Words(_)
+            | Kind::Events
+            | Kind::On
+            | Kind::Command
+            | Kind::Serves
+            | Kind::Peers
+            | Kind::Secrets
     )
 }
 
@@ -496,6 +547,18 @@ fn hidden(table: &Node) -> Node {
     Node {
         value: Value::Table(children.iter().map(hide).collect()),
         origin: table.origin.clone(),
+    }
+}
+
+/// Secrets as they may be shown: how many there are.
+fn redacted(written: &Node) -> Node {
+    let Value::List(items) = &written.value else {
+        return Node::text(REDACTED, written.origin.clone());
+    };
+    let hide = |item: &Node| Node::text(REDACTED, item.origin.clone());
+    Node {
+        value: Value::List(items.iter().map(hide).collect()),
+        origin: written.origin.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::problem::{Fault, Origin, Problem};
 use super::schema::{self, Kind, SECTIONS, Shape};
@@ -140,9 +140,12 @@ fn overlay(
 
 /// A value as TOML, falling back to a string; a key that takes text takes it as it stands.
 fn value_of(segments: &[String], text: &str, origin: &Origin) -> Node {
-    let takes_text = schema::find(&schema_path(segments)).is_some_and(|key| takes_text(&key.kind));
+    let key = schema::find(&schema_path(segments));
+    let takes_text = key.is_some_and(|key| takes_text(&key.kind));
+    let takes_secrets = key.is_some_and(|key| key.kind == Kind::Secrets);
     let parsed = parse_value(text, origin);
     match parsed {
+        Some(node) if takes_secrets && matches!(node.value, Value::List(_)) => node,
         Some(node) if !takes_text || matches!(node.value, Value::Text(_)) && is_quoted(text) => {
             node
         }
@@ -167,6 +170,8 @@ fn takes_text(kind: &Kind) -> bool {
             | Kind::On
             | Kind::Names
             | Kind::Words(_)
+            | Kind::Serves
+            | Kind::Peers
             | Kind::Object
             | Kind::ErrorCode
             | Kind::DisconnectCode
@@ -298,6 +303,17 @@ fn resolve_text(text: &str, world: &World<'_>) -> Result<Option<String>, Fault> 
             read_value(path, world).map(Some)
         }
     }
+}
+
+/// The file that a text written as `file:PATH` names.
+pub(super) fn file_path(text: &str, world: &World<'_>) -> Option<PathBuf> {
+    let path = text.strip_prefix("file:")?;
+    let expanded = expand(text, world.env).ok()?;
+    let path = expanded
+        .as_deref()
+        .and_then(|full| full.strip_prefix("file:"))
+        .unwrap_or(path);
+    Some(world.dir.join(path))
 }
 
 fn read_value(path: &str, world: &World<'_>) -> Result<String, Fault> {

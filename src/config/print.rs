@@ -57,7 +57,8 @@ pub fn effective_json(loaded: &Loaded) -> Json {
             found.push((path, table));
         }
         let value = match section.shape {
-            Shape::Once => found
+            Shape::Optional if found.is_empty() => continue,
+            Shape::Once | Shape::Optional => found
                 .pop()
                 .map_or(Json::Null, |(_, table)| Json::Object(table)),
             Shape::Entries => found
@@ -118,7 +119,7 @@ pub fn print_defaults() -> String {
 
 pub(super) fn header(section: &Section, name: &str) -> String {
     match section.shape {
-        Shape::Once => format!("[{}]", section.name),
+        Shape::Once | Shape::Optional => format!("[{}]", section.name),
         Shape::Entries => format!("[[{}]]", section.name),
         Shape::Named => format!("[{}.{}]", section.name, quote_key(name)),
     }
@@ -133,6 +134,8 @@ fn tables(section: &Section, settings: &Settings) -> Vec<(String, String)> {
     };
     match section.shape {
         Shape::Once => vec![(header(section, ""), section.name.to_owned())],
+        Shape::Optional if !settings.is_written(section.name) => Vec::new(),
+        Shape::Optional => vec![(header(section, ""), section.name.to_owned())],
         Shape::Entries if section.name == "route" => numbered(settings.routes),
         Shape::Entries => numbered(settings.interceptors),
         Shape::Named => {

@@ -106,7 +106,7 @@ pub fn keys() -> impl Iterator<Item = &'static str> {
 fn describe(section: &Section, text: &mut String) {
     let title = header(section, "NAME");
     text.push_str(&format!("\n## `{title}`\n\n{}\n\n", section.meaning));
-    let is_once = section.shape == Shape::Once;
+    let is_once = matches!(section.shape, Shape::Once | Shape::Optional);
     if !is_once {
         let example = match section.shape {
             Shape::Named => format!("{}.name.", section.name),

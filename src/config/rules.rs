@@ -1,5 +1,7 @@
 //! Rules between keys: what single values cannot show.
 
+mod cluster;
+
 use std::time::Duration;
 
 use super::check::Settings;
@@ -23,6 +25,7 @@ pub(super) fn check(
 ) {
     listeners(settings, problems);
     rpc(settings, problems);
+    cluster::check(settings, problems, warnings);
     tls_files(settings, world, problems);
     centrifugo(settings, problems);
     traces(settings, problems, warnings);
@@ -142,6 +145,9 @@ fn tls_files(settings: &Settings, world: &World<'_>, problems: &mut Vec<Problem>
         "centrifugo.tls.cert",
         "centrifugo.tls.key",
         "log.otlp_ca",
+        "cluster.tls.cert",
+        "cluster.tls.key",
+        "cluster.tls.ca",
     ];
     for key in ours.into_iter().chain(towards) {
         let Some(path) = settings.text(key) else {

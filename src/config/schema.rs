@@ -1,6 +1,8 @@
 //! Every key there is: path, type, default, unit, meaning and since when. What is read, checked,
 //! printed and documented follows from this table alone.
 
+use centripeta_cluster::peer::{SECRET_MIN, SECRETS_MAX};
+
 /// A section of `node.toml`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Section {
@@ -17,6 +19,8 @@ pub(super) struct Section {
 pub(super) enum Shape {
     /// `[name]`, once.
     Once,
+    /// `[name]`, once, and its defaults hold only where it is written.
+    Optional,
     /// `[[name]]`, in order.
     Entries,
     /// `[name.NAME]`, by name.
@@ -27,7 +31,7 @@ impl Section {
     /// The start of its keys' paths in [`KEYS`].
     pub(super) fn prefix(&self) -> &'static str {
         match self.shape {
-            Shape::Once => self.name,
+            Shape::Once | Shape::Optional => self.name,
             Shape::Entries if self.name == "route" => "route[]",
             Shape::Entries => "interceptor[]",
             Shape::Named => "handler.NAME",
@@ -104,6 +108,14 @@ pub(super) enum Kind {
     Command,
     /// Names and values of environment variables.
     Variables,
+    /// A list of groups of events: `connect`, `rpc`, `rpc:PATTERN`, `channel`.
+    Serves,
+    /// `HOST:PORT`, or empty.
+    Peer,
+    /// A list of `HOST:PORT`.
+    Peers,
+    /// A secret, or a list of secrets, that nodes share.
+    Secrets,
 }
 
 impl Kind {
@@ -143,6 +155,12 @@ impl Kind {
             Self::Reason => "text, at most 123 bytes".to_owned(),
             Self::Command => "list of words, or text that is split on white space".to_owned(),
             Self::Variables => "table of texts".to_owned(),
+            Self::Serves => "list of connect, rpc, rpc:METHOD, rpc:PREFIX.*, channel".to_owned(),
+            Self::Peer => "HOST:PORT".to_owned(),
+            Self::Peers => "list of HOST:PORT".to_owned(),
+            Self::Secrets => {
+                format!("secret or list of at most {SECRETS_MAX}, each at least {SECRET_MIN} bytes")
+            }
         }
     }
 }
@@ -285,22 +303,18 @@ pub(super) const LATER_KINDS: &[&str] = &[
     "http",
 ];
 /// Keys and sections that a later version brings.
-pub(super) const LATER_KEYS: &[&str] = &[
-    "node.data",
-    "node.roles",
-    "node.serves",
-    "listen.http",
-    "cluster",
-    "state",
-];
+pub(super) const LATER_KEYS: &[&str] = &["listen.http", "state"];
 /// Tables of an entry that have their defaults where nobody writes them, by the entry's kind.
 pub(super) const FILLED: &[(&str, &[&str])] = &[("roadrunner", &["pool", "pool.supervisor"])];
+/// Tables of an optional section that have their defaults wherever the section is written.
+pub(super) const FILLED_SECTIONS: &[(&str, &[&str])] = &[("cluster", &["lease", "raft", "moves"])];
 /// Tables inside of a named entry that a later version brings.
 pub(super) const LATER_TABLES: &[&str] = &["pool.dynamic_allocator"];
 /// Sections and keys that a running node can't change: they say where it listens, how it is laid out
 /// and how names are read. Everything else is applied by a reload.
 pub(super) const RESTART: &[&str] = &[
     "node",
+    "cluster",
     "listen",
     "channel",
     "log.format",
@@ -314,7 +328,12 @@ pub(super) const RESTART: &[&str] = &[
 ];
 
 /// Keys inside of those that a reload applies all the same.
-pub(super) const APPLIED: &[&str] = &["listen.max_connection_age"];
+pub(super) const APPLIED: &[&str] = &[
+    "listen.max_connection_age",
+    "node.serves",
+    "cluster.secret",
+    "cluster.tls",
+];
 
 /// Whether a changed value of this dotted key (or of the section of this name) waits for a restart;
 /// a reload applies the others.
@@ -323,7 +342,7 @@ pub fn needs_restart(key: &str) -> bool {
         let rest = key.strip_prefix(*of);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
-    !APPLIED.contains(&key) && RESTART.iter().any(is_in)
+    !APPLIED.iter().any(is_in) && RESTART.iter().any(is_in)
 }
 
 /// What an access log line may show.
@@ -388,6 +407,11 @@ pub(super) const SECTIONS: &[Section] = &[
         meaning: "Where worker applications call back: goridge RPC as RoadRunner speaks it, without credentials.",
     },
     Section {
+        name: "cluster",
+        shape: Shape::Optional,
+        meaning: "Several nodes as one. Without this section a node runs alone; with it, run `cluster init` once on the first node, then `serve` on each. `cluster.advertise` has to be set where `cluster.listen` is a wildcard.",
+    },
+    Section {
         name: "interceptor",
         shape: Shape::Entries,
         meaning: "Pipeline actors: those on \"*\" in file order (outermost), then those on the event, then the route's own.",
@@ -407,6 +431,9 @@ pub(super) const SECTIONS: &[Section] = &[
 /// Every key, in the order of the file.
 pub(super) const KEYS: &[Key] = &[
     key("node.name", Kind::Name, "The name of this node in logs, metrics and replies; one per node.").default("\"a\""),
+    key("node.data", Kind::Text, "The folder of what a member of a cluster keeps: its identity and the Raft log. Unused without [cluster].").default("\"./data\""),
+    key("node.roles", Kind::Words(&["voter", "ingress", "region"]), "What the node is there for in a cluster: it may vote in Raft, takes events, owns slots. Unused without [cluster].").default("[\"voter\", \"ingress\", \"region\"]"),
+    key("node.serves", Kind::Serves, "The events that it runs in a cluster: connect and refresh, rpc without a key (all of it, or a method, or a prefix), everything with a key. What it takes of the others it sends on. Unused without [cluster].").default("[\"connect\", \"rpc\", \"channel\"]"),
     // listen
     key("listen.grpc", Kind::Listen, "Where Centrifugo's event proxy reaches us over gRPC. Beyond loopback only with `auth`, `tls.client_ca` or `allow_open`.").default("\"127.0.0.1:10001\""),
     key("listen.admin", Kind::Tcp, "Where /health, /ready and the admin service answer. Beyond loopback only with `admin_token`.").default("\"127.0.0.1:10003\""),
@@ -464,6 +491,26 @@ pub(super) const KEYS: &[Key] = &[
     key("rpc.listen", Kind::RpcListen, "Where workers call `centrifuge.*` and the other services. `localhost` is 127.0.0.1; beyond loopback only with `allow_open`.").optional("off, unless a handler is a worker pool; then tcp://127.0.0.1:6001", "\"tcp://127.0.0.1:6001\""),
     key("rpc.allow_open", Kind::Flag, "Lets anyone who reaches `listen` publish and reset workers; for networks that keep strangers out by themselves.").default("false"),
     key("rpc.fallback", Kind::RpcServer, "The RPC server of a RoadRunner that keeps other plugins (jobs, kv, lock): calls of services that are not here are passed on to it.").optional("such calls are answered \"can't find service\"", "\"tcp://127.0.0.1:6002\""),
+    // cluster
+    key("cluster.listen", Kind::Tcp, "Where the other nodes reach this one. Beyond loopback only with `secret`, `tls` or `insecure`.").default("\"127.0.0.1:7946\""),
+    key("cluster.advertise", Kind::Peer, "What the others dial; empty for `listen`. Required where `listen` is a wildcard.").default("\"\""),
+    key("cluster.seeds", Kind::Peers, "Nodes to join through, by address or DNS name; every address of a name is tried.").default("[]"),
+    key("cluster.secret", Kind::Secrets, "What the nodes share to know each other: the first proves, all are accepted. Rotate by [old, new], [new, old], [new], each step on every node before the next; a `file:` is read again when it changes. Use 32 random bytes.").default("[]"),
+    key("cluster.tls.cert", Kind::File, "The node's certificate, PEM, made out to `node.name`; re-read when the file changes.").required("\"/etc/centripeta/node.pem\""),
+    key("cluster.tls.key", Kind::File, "The private key of that certificate, PEM; re-read when the file changes.").required("\"/etc/centripeta/node-key.pem\""),
+    key("cluster.tls.ca", Kind::File, "The cluster's own authority, PEM, which every node's certificate has to come from.").required("\"/etc/centripeta/cluster-ca.pem\""),
+    key("cluster.insecure", Kind::Flag, "Links beyond loopback without secret and TLS, for networks that keep strangers out by themselves.").default("false"),
+    key("cluster.serve_stateless_isolated", Kind::Flag, "Whether connect and rpc without a key go on where no quorum is in reach.").default("true"),
+    key("cluster.voters", Kind::Count(1, 5), "How many voters are wanted: 1, 3 or 5. Read by `cluster init` only; later by `cluster voters`.").default("3").unit("nodes"),
+    key("cluster.lease.length", Kind::Duration(100, 60_000), "For how long a node may act for its slots after a heartbeat; at least four of them. Read by `cluster init` only.").default("\"1200ms\""),
+    key("cluster.lease.heartbeat", Kind::Duration(10, 15_000), "How often a node asks the leader to renew its lease.").default("\"200ms\""),
+    key("cluster.lease.drift_margin", Kind::Share, "How much longer than a lease the leader waits before it gives slots away, as a share of it; at least 0.09, since clocks may be slewed by so much. Read by `cluster init` only.").default("0.10"),
+    key("cluster.raft.heartbeat", Kind::Duration(5, 10_000), "How often a Raft leader is heard; voters need a round trip of less than half of it.").default("\"60ms\""),
+    key("cluster.raft.election", Kind::Duration(10, 60_000), "How long the first voter waits for a leader before it stands for election; each further one 30 ms more. The worst election has to fit into 0.7 of the lease.").default("\"200ms\""),
+    key("cluster.moves.open_limit", Kind::Count(1, 4096), "Moves of slots that are open at once in the whole cluster; the leader's value counts.").default("512").unit("slots"),
+    key("cluster.moves.closed_per_node", Kind::Count(1, 4096), "Slots that a node keeps closed for a move at once, but for empty ones.").default("8").unit("slots"),
+    key("cluster.moves.prepare_timeout", Kind::Duration(100, 60_000), "How long a move waits for its target and for long events before it is given up; a drain goes on.").default("\"2s\""),
+    key("cluster.moves.release_timeout", Kind::Duration(100, 10 * 60_000), "How long a drain lets an event run once its slot is closed, before it is answered unavailable.").default("\"5s\""),
     // interceptor
     key("interceptor[].name", Kind::Name, "Its name in routes, logs, spans and metrics; one per interceptor.").required("\"log\""),
     key("interceptor[].on", Kind::On, "The events it sees: all, one, a list, or those of the routes that name it.").required("\"*\""),

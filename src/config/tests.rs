@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+mod cluster;
 mod mistakes;
 
 use super::*;
@@ -34,6 +35,7 @@ fn some_files(path: &Path) -> io::Result<Vec<u8>> {
         "token" => Ok(b"  from-a-file\n".to_vec()),
         "empty" => Ok(b" \n".to_vec()),
         "binary" => Ok(vec![0xff, 0xfe]),
+        "cluster.secret" => Ok(b"from-a-file-of-16-bytes\n".to_vec()),
         "cert.pem" | "key.pem" => Ok(b"-----BEGIN".to_vec()),
         _ => Err(io::ErrorKind::NotFound.into()),
     }
@@ -369,6 +371,8 @@ fn no_output_ever_holds_a_secret() {
         kind = "header-auth"
         header = "x-h"
         value = "S3CRET"
+        [cluster]
+        secret = ["${TOKEN}-0123456789", "S3CRET-0123456789"]
         [handler.x]
         kind = "static"
         reply = { user = "${TOKEN}", data = { k = ["file:token"] } }
@@ -391,6 +395,8 @@ fn no_output_ever_holds_a_secret() {
         format!("{:?}", loaded.config.listen),
         format!("{:?}", loaded.config.centrifugo),
         format!("{:?}", loaded.config.interceptors),
+        format!("{:?}", loaded.config.cluster),
+        format!("{:?}", loaded.config.cluster.as_ref().unwrap().security()),
     ] {
         assert!(
             secrets.iter().all(|secret| !output.contains(secret)),
@@ -427,7 +433,8 @@ fn every_key_of_the_schema_can_be_set_and_reaches_the_prints() {
                        [centrifugo]\ntls = { ca = \"cert.pem\", cert = \"cert.pem\", key = \"key.pem\" }\n\
                        [log]\notlp = \"https://[::1]:4317\"\nsampling = 1\nservice = \"chat\"\n\
                        otlp_headers = \"X-Key=a b, authorization=Bearer c=\"\notlp_ca = \"cert.pem\"\n\
-                       [rpc]\nlisten = \"off\"\nfallback = \"tcp://127.0.0.1:6002\"\n",
+                       [rpc]\nlisten = \"off\"\nfallback = \"tcp://127.0.0.1:6002\"\n\
+                       [cluster]\ntls = { cert = \"cert.pem\", key = \"key.pem\", ca = \"cert.pem\" }\n",
     );
     let log = &loaded.config.log;
     let otlp = log.otlp.as_ref().unwrap();
@@ -500,6 +507,8 @@ fn line() -> impl Strategy<Value = String> {
         "[[interceptor]]",
         "[handler.x]",
         "[log]",
+        "[cluster]",
+        "[cluster.lease]",
         "[route]",
     ]);
     let values = prop_oneof![

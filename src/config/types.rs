@@ -7,9 +7,11 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::cluster::ClusterConfig;
 use super::problem::Origin;
 use super::secret::Secret;
 use crate::event::EventKind;
+use centripeta_cluster::{Roles, Serves};
 
 /// Everything a node is told. [`Config::default`] is the built-in defaults: no route, no
 /// interceptor.
@@ -33,6 +35,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// `[rpc]`
     pub rpc: RpcConfig,
+    /// `[cluster]`; without it the node runs alone.
+    pub cluster: Option<ClusterConfig>,
     /// `[[interceptor]]`, in file order.
     pub interceptors: Vec<InterceptorConfig>,
     /// `[[route]]`, in file order; handler and interceptors exist under their names.
@@ -46,6 +50,12 @@ pub struct Config {
 pub struct NodeConfig {
     /// Its name in logs, metrics and replies.
     pub name: String,
+    /// The folder of what a member of a cluster keeps.
+    pub data: PathBuf,
+    /// What it is there for in a cluster.
+    pub roles: Roles,
+    /// Which events it runs in a cluster.
+    pub serves: Serves,
 }
 
 /// `[listen]`: where the node listens and whom it lets in.

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::cluster::ClusterSecret;
 use super::names;
 use super::problem::{Fault, nearest, one_of};
 use super::schema::{Kind, LEVELS, size, time};
@@ -12,6 +13,8 @@ use super::secret::Secret;
 use super::tree::{Node, Value};
 use super::types::{Collector, Endpoint, ListenAddr, On, RpcAddress, RpcListen};
 use crate::event::EventKind;
+use centripeta_cluster::Serves;
+use centripeta_cluster::peer::{SECRET_MIN, SECRETS_MAX};
 
 /// A value of the type that its key promises.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +38,8 @@ pub(super) enum Scalar {
     On(On),
     Object(serde_json::Value),
     Variables(BTreeMap<String, String>),
+    Serves(Serves),
+    Secrets(Vec<ClusterSecret>),
 }
 
 /// Reads a value in which `${NAME}` and `file:PATH` are already replaced.
@@ -55,6 +60,9 @@ pub(super) fn read(kind: &Kind, node: &Node) -> Result<Scalar, Fault> {
         }
         Kind::Command => command(&node.value).map(Scalar::Words),
         Kind::Variables => variables(&node.value).map(Scalar::Variables),
+        Kind::Serves => serves(&node.value).map(Scalar::Serves),
+        Kind::Peers => peers(&node.value).map(Scalar::Words),
+        Kind::Secrets => secrets(&node.value).map(Scalar::Secrets),
         Kind::Names => Ok(Scalar::Words(texts(&node.value, "names")?)),
         Kind::Words(words) => word_list(&node.value, words),
         Kind::Events => events(&node.value).map(Scalar::Events),
@@ -102,6 +110,8 @@ fn read_text(kind: &Kind, text: &str) -> Result<Scalar, Fault> {
         Kind::Metadata => metadata(text),
         Kind::Key => names::check_key(text).and_then(|()| owned()),
         Kind::Per => names::check_per(text).and_then(|()| owned()),
+        Kind::Peer if text.is_empty() => owned(),
+        Kind::Peer => peer(text).map(Scalar::Text),
         Kind::Reason if text.len() > 123 => Err(Fault::new(
             format!(
                 "is {} bytes long, and a WebSocket closes with at most 123",
@@ -278,6 +288,109 @@ fn secret(text: &str) -> Result<Scalar, Fault> {
         ));
     }
     Ok(Scalar::Secret(Secret::new(text)))
+}
+
+/// One secret that nodes share, or a list of them.
+fn secrets(value: &Value) -> Result<Vec<ClusterSecret>, Fault> {
+    let read = texts(value, "secrets")?;
+    if read.len() > SECRETS_MAX {
+        return Err(Fault::new(
+            format!(
+                "holds {} secrets, and at most {SECRETS_MAX} are known at once",
+                read.len()
+            ),
+            "keep the one in use first, and those that it replaces or that replace it",
+        ));
+    }
+    let one = |(at, text): (usize, &String)| {
+        let text = text.trim();
+        if text.len() < SECRET_MIN {
+            return Err(Fault::new(
+                format!(
+                    "holds a secret (number {}) of {} bytes, and at least {SECRET_MIN} are needed",
+                    at + 1,
+                    text.len()
+                ),
+                "use 32 random bytes, such as `openssl rand -base64 32` prints",
+            ));
+        }
+        match secret(text)? {
+            Scalar::Secret(secret) => Ok(ClusterSecret::Text(secret)),
+            _ => Err(Fault::new("is no secret", "write it as a string")),
+        }
+    };
+    read.iter().enumerate().map(one).collect()
+}
+
+/// Groups of events that a node runs.
+fn serves(value: &Value) -> Result<Serves, Fault> {
+    let mut serves = Serves::default();
+    for group in texts(value, "groups of events")? {
+        let twice = match group.as_str() {
+            "connect" => std::mem::replace(&mut serves.connect, true),
+            "channel" => std::mem::replace(&mut serves.channel, true),
+            _ => {
+                let pattern = method_pattern(&group)?;
+                let twice = serves.rpc.contains(&pattern);
+                serves.rpc.push(pattern);
+                twice
+            }
+        };
+        if twice {
+            let rule = format!("names `{group}` twice");
+            return Err(Fault::new(rule, "name each group once"));
+        }
+    }
+    Ok(serves)
+}
+
+/// The pattern behind `rpc` (everything) or `rpc:PATTERN`: a method, `PREFIX.*` or `*`.
+fn method_pattern(group: &str) -> Result<String, Fault> {
+    let words = ["connect", "rpc", "rpc:METHOD", "rpc:PREFIX.*", "channel"];
+    let pattern = match group.strip_prefix("rpc") {
+        Some("") => return Ok("*".to_owned()),
+        Some(rest) => rest.strip_prefix(':'),
+        None => None,
+    };
+    let Some(pattern) = pattern else {
+        let fix = one_of(group, words);
+        return Err(Fault::of_part(group, "is no group of events", fix));
+    };
+    let name = match pattern.strip_suffix('*') {
+        Some(prefix) if prefix.is_empty() || prefix.len() > 1 && prefix.ends_with('.') => prefix,
+        Some(_) => "*",
+        None if pattern.is_empty() => "*",
+        None => pattern,
+    };
+    if name.contains('*')
+        || name
+            .chars()
+            .any(|letter| letter.is_whitespace() || letter.is_control())
+    {
+        return Err(Fault::of_part(
+            group,
+            "names no methods",
+            "write rpc:a.b for one method, rpc:a.* for those that begin with a., rpc for all",
+        ));
+    }
+    Ok(pattern.to_owned())
+}
+
+/// Where a node is dialled.
+fn peer(text: &str) -> Result<String, Fault> {
+    match host_and_port(text) {
+        Some((host, port)) => Ok(format!("{host}:{port}")),
+        None => Err(Fault::of_part(
+            text,
+            "is not where a node can be dialled",
+            "write HOST:PORT, such as 10.0.0.2:7946 or node-b:7946",
+        )),
+    }
+}
+
+fn peers(value: &Value) -> Result<Vec<String>, Fault> {
+    let read = texts(value, "addresses")?;
+    read.iter().map(|text| peer(text)).collect()
 }
 
 /// One string or a list of them.

@@ -4,11 +4,13 @@
 //! HTTP/1 and HTTP/2 are spoken on one port, the latter without TLS and by prior knowledge, as gRPC
 //! clients do; gRPC itself needs HTTP/2.
 
+mod cluster;
 mod listener;
 mod service;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cluster::Operators;
 pub(crate) use listener::serve;
 
 use super::Addresses;
@@ -56,13 +58,14 @@ pub(crate) fn router(
     config: &ListenConfig,
     addresses: Addresses,
     control: Option<Control>,
+    operators: Operators,
 ) -> axum::Router {
     let admin = Admin {
         engine: engine.clone(),
         node: node.to_owned(),
         token: config.admin_token.clone(),
     };
-    let service = AdminService::new(engine, node.to_owned(), addresses, control);
+    let service = AdminService::new(engine, node.to_owned(), addresses, control, operators);
     let service = AdminServer::new(service).max_decoding_message_size(MESSAGE_BYTES);
     axum::Router::new()
         .route("/metrics", get(scrape))

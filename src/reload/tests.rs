@@ -144,6 +144,28 @@ fn no_secret_is_shown_in_what_changes() {
 }
 
 #[test]
+fn secrets_of_a_cluster_are_taken_over_and_the_rest_of_it_stays_as_it_runs() {
+    let secret = |text: &str| format!("[cluster]\nsecret = \"{text}\"\n");
+    let was = config(&secret("first-of-16-bytes"));
+    let is = config(&format!("{}voters = 5\n", secret("other-of-16-bytes")));
+    let found = compare(&was, &is, true);
+    assert_eq!(found.changed, ["cluster.secret: another one"]);
+    assert_eq!(found.needs_restart, ["cluster.voters"]);
+    let (effective, read) = (found.effective.cluster.unwrap(), is.cluster.unwrap());
+    assert_eq!((effective.voters, effective.secrets), (3, read.secrets));
+    // A node that runs alone joins by a restart only.
+    let alone = compare(&config(""), &was, true);
+    assert_eq!(alone.needs_restart, ["cluster"]);
+    assert_eq!(alone.effective.cluster, None);
+    assert!(alone.changed.is_empty(), "{:?}", alone.changed);
+    let (changed, _) = between("", "[node]\nserves = [\"channel\"]\n");
+    assert_eq!(
+        changed,
+        ["node.serves: connect, rpc, channel -> channel (nothing by itself: this node runs alone)"]
+    );
+}
+
+#[test]
 fn a_program_with_routes_of_its_own_has_no_changes_in_those_of_the_file() {
     let is = config("[[route]]\non = \"rpc\"\nmatch = \"a\"\nhandler = \"echo\"\n");
     assert!(compare(&config(""), &is, false).changed.is_empty());
@@ -152,6 +174,36 @@ fn a_program_with_routes_of_its_own_has_no_changes_in_those_of_the_file() {
 /// Every key that stands once, with a value and another one.
 const VALUES: &[(&str, &str, &str)] = &[
     ("node.name", "a", "b"),
+    ("node.data", "./a", "./b"),
+    ("node.roles", "[\"voter\"]", "[\"voter\", \"region\"]"),
+    (
+        "node.serves",
+        "[\"rpc\", \"channel\"]",
+        "[\"rpc:a.*\", \"channel\"]",
+    ),
+    ("cluster.listen", "127.0.0.1:15", "127.0.0.1:16"),
+    ("cluster.advertise", "a:1", "b:1"),
+    ("cluster.seeds", "[\"a:1\"]", "[\"a:1\", \"b:1\"]"),
+    (
+        "cluster.secret",
+        "first-of-16-bytes",
+        "[\"other-of-16-bytes\"]",
+    ),
+    ("cluster.tls.cert", "a.pem", "b.pem"),
+    ("cluster.tls.key", "a.pem", "b.pem"),
+    ("cluster.tls.ca", "a.pem", "b.pem"),
+    ("cluster.insecure", "false", "true"),
+    ("cluster.serve_stateless_isolated", "true", "false"),
+    ("cluster.voters", "1", "3"),
+    ("cluster.lease.length", "1200ms", "1300ms"),
+    ("cluster.lease.heartbeat", "200ms", "100ms"),
+    ("cluster.lease.drift_margin", "0.1", "0.2"),
+    ("cluster.raft.heartbeat", "60ms", "50ms"),
+    ("cluster.raft.election", "200ms", "190ms"),
+    ("cluster.moves.open_limit", "512", "100"),
+    ("cluster.moves.closed_per_node", "8", "9"),
+    ("cluster.moves.prepare_timeout", "2s", "3s"),
+    ("cluster.moves.release_timeout", "5s", "6s"),
     ("listen.grpc", "127.0.0.1:1", "127.0.0.1:2"),
     ("listen.admin", "127.0.0.1:3", "127.0.0.1:4"),
     ("listen.allow_open", "false", "true"),

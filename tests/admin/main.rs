@@ -2,6 +2,7 @@
 //! Admin service, its commands, the level of the log, and what no log may show.
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
 mod fake;
 mod level;
 mod listener;
@@ -9,6 +10,7 @@ mod listener;
 mod process;
 mod program;
 mod reload;
+mod scripted;
 mod secrets;
 #[path = "../support/mod.rs"]
 mod support;

@@ -75,6 +75,13 @@ impl Rests {
         self.pairs.remove(&(from, to));
     }
 
+    /// Whether a pair rests.
+    pub fn rests(&self, from: NodeId, to: NodeId, now: Duration) -> bool {
+        self.pairs
+            .get(&(from, to))
+            .is_some_and(|(_, until)| now < *until)
+    }
+
     /// The pairs that rest.
     pub fn resting(&self, now: Duration) -> BTreeSet<(NodeId, NodeId)> {
         let rests = self.pairs.iter().filter(|(_, (_, until))| now < *until);

@@ -2,11 +2,14 @@
 //!
 //! Golden bytes in the tests hold them still.
 
+mod admin;
 mod command;
 mod control;
 mod link;
+mod member;
 mod raft;
 
+pub(super) use admin::{ask, read_ask, read_told, told};
 pub(super) use control::{control, read_control};
 pub(super) use link::{batch, hello, read_batch, read_hello};
 pub(crate) use raft::Record;

@@ -167,6 +167,16 @@ impl Wire<Duration> for u64 {
     }
 }
 
+/// A number of things.
+impl Wire<usize> for u64 {
+    fn of(value: &usize) -> Self {
+        Self::try_from(*value).unwrap_or(Self::MAX)
+    }
+    fn back(self) -> Result<usize, DecodeError> {
+        usize::try_from(self).map_err(|_| DecodeError::Range { what: "number" })
+    }
+}
+
 /// Values that are on the wire as they are.
 macro_rules! plain {
     ($($kind:ty),+) => {$(

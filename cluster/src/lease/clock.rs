@@ -61,9 +61,77 @@ impl Spans {
     }
 }
 
+/// The clocks of this machine. Nothing else in the crate reads one for a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Clock;
+
+impl Clock {
+    /// What both clocks say now. On Linux `CLOCK_BOOTTIME` and `CLOCK_MONOTONIC_RAW`; elsewhere the
+    /// standard library's monotonic clock, since the first reading of this process, as both.
+    #[cfg(target_os = "linux")]
+    pub fn read() -> Reading {
+        use rustix::time::{ClockId, Timespec, clock_gettime};
+        let span = |id| {
+            let Timespec { tv_sec, tv_nsec } = clock_gettime(id);
+            let seconds = u64::try_from(tv_sec).unwrap_or(0);
+            Duration::new(seconds, u32::try_from(tv_nsec).unwrap_or(0))
+        };
+        Reading {
+            boot: span(ClockId::Boottime),
+            raw: span(ClockId::MonotonicRaw),
+        }
+    }
+
+    /// What both clocks say now. On Linux `CLOCK_BOOTTIME` and `CLOCK_MONOTONIC_RAW`; elsewhere the
+    /// standard library's monotonic clock, since the first reading of this process, as both.
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::disallowed_types, reason = "a lease runs on the real clock")]
+    pub fn read() -> Reading {
+        static FIRST: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        Reading::of_one(FIRST.get_or_init(std::time::Instant::now).elapsed())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_real_clocks_go_forward_together() {
+        let first = Clock::read();
+        let mut last = first;
+        while last.shortest_since(first) < Duration::from_millis(5) {
+            let next = Clock::read();
+            assert!(
+                next.boot >= last.boot && next.raw >= last.raw,
+                "{last:?} {next:?}"
+            );
+            last = next;
+        }
+        // Slewing makes them differ by a tenth at most; being off the processor by more than that
+        // between the two readings of one pair is what the rest is for.
+        assert!(
+            last.longest_since(first) < Duration::from_secs(5),
+            "{first:?} {last:?}"
+        );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_real_clocks_are_those_of_the_machine() {
+        let uptime = std::fs::read_to_string("/proc/uptime").expect("Linux has it");
+        let seconds: f64 = uptime
+            .split(' ')
+            .next()
+            .and_then(|text| text.parse().ok())
+            .expect("it begins with seconds");
+        let told = Clock::read().boot;
+        let apart = (told.as_secs_f64() - seconds).abs();
+        assert!(
+            apart < 60.0,
+            "{told:?} by the clock, {seconds} s by /proc/uptime"
+        );
+    }
 
     #[test]
     fn a_suspension_is_long_for_a_holder_and_short_for_a_grantor() {

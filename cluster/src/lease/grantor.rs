@@ -252,6 +252,11 @@ impl Grantor {
         self.left.insert(member);
     }
 
+    /// Whether this life said that it leaves.
+    pub fn has_left(&self, member: Member) -> bool {
+        self.left.contains(&member)
+    }
+
     /// A node wants to register. If it replaces a living incarnation it waits as for a death.
     pub fn register(
         &mut self,
@@ -294,6 +299,13 @@ impl Grantor {
             }
         }
         effects
+    }
+
+    /// How long ago each living node was last heard, or counted as heard.
+    pub fn ages(&self, now: Reading) -> impl Iterator<Item = (NodeId, Duration)> {
+        self.nodes
+            .iter()
+            .map(move |(id, heard)| (*id, now.shortest_since(heard.last)))
     }
 
     /// Nodes that make too little progress for new slots.

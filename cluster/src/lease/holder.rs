@@ -137,6 +137,11 @@ impl Holder {
         }
     }
 
+    /// When the heartbeat was sent that the lease rests on (R1); `None` before the first one.
+    pub const fn rests_on(&self) -> Option<Reading> {
+        self.start
+    }
+
     /// For how long the lease has been over; zero while it is valid or before the first one.
     pub fn lapsed_for(&self, now: Reading) -> Duration {
         self.start.map_or(Duration::ZERO, |start| {

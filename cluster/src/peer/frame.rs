@@ -270,10 +270,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
-/// Takes from the front of a queue what goes into one frame.
-pub(crate) fn next_batch(queue: &mut std::collections::VecDeque<Envelope>) -> Vec<Envelope> {
+/// Takes from the front of a queue what goes into one frame, and no more than `most`.
+pub(crate) fn next_batch(
+    queue: &mut std::collections::VecDeque<Envelope>,
+    most: usize,
+) -> Vec<Envelope> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
-    while batch.len() < BATCH_LIMIT
+    while batch.len() < BATCH_LIMIT.min(most)
         && let Some(first) = queue.front()
     {
         bytes += first.weight();
@@ -405,7 +408,7 @@ mod tests {
             let mut queue: std::collections::VecDeque<_> = envelopes.iter().cloned().collect();
             let mut taken = Vec::new();
             while !queue.is_empty() {
-                let batch = next_batch(&mut queue);
+                let batch = next_batch(&mut queue, usize::MAX);
                 prop_assert!(!batch.is_empty() && batch.len() <= BATCH_LIMIT);
                 let bytes: usize = batch.iter().map(Envelope::weight).sum();
                 prop_assert!(bytes <= BATCH_BYTES || batch.len() == 1);

@@ -181,6 +181,16 @@ impl Inbound {
         }
     }
 
+    /// What waits to be read of each stream, for tests.
+    #[cfg(test)]
+    pub(crate) fn unread(&self) -> Vec<(usize, usize)> {
+        let state = self.lock();
+        state
+            .way
+            .as_ref()
+            .map_or_else(Vec::new, |way| way.streams.unread())
+    }
+
     /// For operators.
     pub(crate) fn view(&self) -> PeerView {
         let state = self.lock();

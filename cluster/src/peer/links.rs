@@ -259,6 +259,16 @@ impl Links {
         peers.addrs.insert(peer, addrs);
     }
 
+    /// A node was heard of just now: links to it that failed are dialled again without a further wait.
+    pub fn hasten(&self, peer: NodeId) {
+        let peers = lock(&self.shared.peers);
+        for class in [Class::Control, Class::Data] {
+            if let Some(outbound) = peers.outbound.get(&(peer, class)) {
+                outbound.hasten();
+            }
+        }
+    }
+
     /// What the table says of a life: older ones, and other processes of it, are refused, and what
     /// an older one has open ends (R10).
     pub fn set_known(&self, member: Member, boot: BootId) {

@@ -74,6 +74,8 @@ pub(crate) struct Outbound {
     work: Notify,
     /// Nothing is unanswered any more.
     settled: Notify,
+    /// Ends a wait between two dials.
+    hurry: Notify,
 }
 
 impl Outbound {
@@ -91,6 +93,7 @@ impl Outbound {
             state: Mutex::new(State::new(addrs, limits.credit)),
             work: Notify::new(),
             settled: Notify::new(),
+            hurry: Notify::new(),
         }
     }
 
@@ -100,6 +103,13 @@ impl Outbound {
 
     pub(crate) fn readdress(&self, addrs: Vec<String>) {
         self.lock().addrs = addrs;
+    }
+
+    /// The peer was heard of: it is dialled without a further wait.
+    pub(crate) fn hasten(&self) {
+        if self.link_state() != LinkState::Up {
+            self.hurry.notify_one();
+        }
     }
 
     pub(crate) fn link_state(&self) -> LinkState {
@@ -339,8 +349,11 @@ impl Outbound {
                     backoff = BACKOFF.0;
                 }
                 if !(was_up && matches!(why, LinkError::Silent(_))) {
-                    sleep(backoff.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                    backoff = (backoff * 2).min(BACKOFF.1);
+                    let pause = backoff.mul_f64(0.5 + fastrand::f64() / 2.0);
+                    backoff = tokio::select! {
+                        () = sleep(pause) => (backoff * 2).min(BACKOFF.1),
+                        () = self.hurry.notified() => BACKOFF.0,
+                    };
                 }
             } else {
                 backoff = BACKOFF.0;

@@ -58,7 +58,7 @@ impl Tcp {
     }
 }
 
-fn connection(stream: TcpStream) -> io::Result<Connection> {
+pub(crate) fn connection(stream: TcpStream) -> io::Result<Connection> {
     stream.set_nodelay(true)?;
     let peer = stream.peer_addr()?;
     Ok(Connection {

@@ -45,6 +45,11 @@ impl LogStore {
         }
     }
 
+    /// Up to where the log is known to be committed.
+    pub(crate) fn committed(&self) -> Result<Option<LogId>, StoreError> {
+        self.log_id(Key::Committed)
+    }
+
     fn state(&self) -> Result<LogState<Types>, StoreError> {
         let last_purged_log_id = self.log_id(Key::Purged)?;
         let last = match self.records.last()? {
@@ -139,7 +144,7 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn read_committed(&mut self) -> Outcome<Option<LogId>> {
-        self.log_id(Key::Committed)
+        self.committed()
             .map_err(|error| failed(ErrorSubject::Store, ErrorVerb::Read, &error))
     }
 

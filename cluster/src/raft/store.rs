@@ -10,11 +10,11 @@ use super::machine::{self, Machine};
 use super::memory::Memory;
 use super::records::{Change, Flush, Key, Records, StoreError};
 use super::types::{
-    FOUNDER, Id, Identity, Kept, Membership, Payload, SnapshotMeta, StoredMembership,
+    FOUNDER, Id, Identity, Kept, Membership, Payload, SnapshotMeta, StoredMembership, place,
 };
 use crate::codec::{decode_record, encode_record};
-use crate::table::{NodeRec, Registration};
-use crate::{ClusterInfo, Incarnation, NodeState, Settings, Table};
+use crate::table::{LogId, NodeRec, Registration};
+use crate::{ClusterInfo, Incarnation, NodeId, NodeState, Settings, Table};
 
 /// The table that a cluster's log begins with: its founder is node 1, which has yet to live, and
 /// registers as every node does. The same on every node: who joins gets it from who is there.
@@ -35,6 +35,23 @@ pub fn genesis(cluster: ClusterInfo, settings: Settings, founder: &Registration)
     };
     table.nodes.insert(FOUNDER, unborn);
     table
+}
+
+/// How far the log of a store goes: what the survivors of a lost majority are compared by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extent {
+    /// The last entry; `None` if the log has yet to begin. The greater one of two survivors is that
+    /// of the longer log, a later term before a higher index.
+    pub last: Option<LogId>,
+    /// The last entry that is known to be committed; it may lag.
+    pub committed: Option<LogId>,
+    /// Who votes, by the latest entry about it, committed or not; of both configurations while it
+    /// changes.
+    pub voters: BTreeSet<NodeId>,
+    /// Whether the voters are being changed.
+    pub changing: bool,
+    /// The table after all of the log, committed or not.
+    pub table: Table,
 }
 
 /// Vote, log, committed id, snapshot and identity of one node. A clone is the same store.
@@ -120,6 +137,47 @@ impl Store {
         machine::genesis(self.records.as_ref())
     }
 
+    /// Whether the log has yet to begin: nothing was appended, received or voted for. The founder
+    /// then founds ([`Raft::found`](super::Raft::found)).
+    ///
+    /// # Errors
+    /// If anything is damaged.
+    pub fn is_new(&self) -> Result<bool, StoreError> {
+        let begun = self.records.get(Key::Vote)?.is_some()
+            || self.records.get(Key::Snapshot)?.is_some()
+            || self.records.last()?.is_some();
+        Ok(!begun)
+    }
+
+    /// How often the cluster of this log was recovered; `None` if the log has yet to begin.
+    ///
+    /// # Errors
+    /// If anything is damaged.
+    pub fn recovery(&self) -> Result<Option<u32>, StoreError> {
+        let begun = self.records.get(Key::Snapshot)?.is_some() || self.records.last()?.is_some();
+        let table = begun.then(|| self.machine()).transpose()?;
+        Ok(table.map(|machine| machine.table().cluster().recovery))
+    }
+
+    /// How far the log goes. Applies all of it on the way.
+    ///
+    /// # Errors
+    /// If anything is damaged.
+    pub fn extent(&self) -> Result<Extent, StoreError> {
+        let committed = self.log_store().committed()?;
+        let membership = self.membership()?;
+        let mut machine = self.machine()?;
+        machine.replay()?;
+        let last = machine.end(Id::default()).map(|(last, _)| last);
+        Ok(Extent {
+            last: last.map(place),
+            committed: committed.map(place),
+            voters: membership.voter_ids().map(NodeId::from).collect(),
+            changing: membership.membership().get_joint_config().len() > 1,
+            table: machine.table().clone(),
+        })
+    }
+
     /// Makes this node the only voter, after the majority is lost for good: offline, on the survivor
     /// with the longest log. All of its log counts as committed; the table is
     /// [`recovered`](Table::recovered). Waits for the disk. Returns the table.
@@ -131,11 +189,11 @@ impl Store {
         let me = Id::from(survivor);
         let mut machine = self.machine()?;
         machine.replay()?;
-        let (last, place) = machine.end(me).ok_or_else(|| StoreError::Absent {
+        let (last, dialled) = machine.end(me).ok_or_else(|| StoreError::Absent {
             record: "log".to_owned(),
         })?;
         let table = machine.table().clone().recovered(survivor);
-        let alone = Membership::new(vec![BTreeSet::from([me])], BTreeMap::from([(me, place)]));
+        let alone = Membership::new(vec![BTreeSet::from([me])], BTreeMap::from([(me, dialled)]));
         let kept = Kept {
             meta: SnapshotMeta {
                 last_log_id: Some(last),

@@ -105,14 +105,194 @@ const BAD: &[(&str, &str, &str)] = &[
         "rename it",
     ),
     (
-        "[node]\ndata = \"/x\"",
-        "node.data (node.toml:2): is not part of this version",
+        "[state]\nstore = \"x\"",
+        "state (node.toml:1): is not part of this version",
         "remove it",
     ),
     (
+        "[node]\ndata = \"\"",
+        "node.data = \"\" (node.toml:2): must not be empty",
+        "give it a value",
+    ),
+    (
+        "[node]\nroles = [\"voter\", \"leader\"]",
+        "node.roles = [\"voter\", \"leader\"] (node.toml:2): `leader` is none of its words",
+        "voter",
+    ),
+    (
+        "[node]\nroles = []",
+        "node.roles = [] (node.toml:2): names no role",
+        "voter, ingress, region",
+    ),
+    (
+        "[node]\nroles = [\"region\", \"region\"]",
+        "node.roles = [\"region\", \"region\"] (node.toml:2): names `region` twice",
+        "once",
+    ),
+    (
+        "[node]\nserves = [\"connect\", \"channels\"]",
+        "node.serves = [\"connect\", \"channels\"] (node.toml:2): `channels` is no group of events",
+        "did you mean `channel`?",
+    ),
+    (
+        "[node]\nserves = [\"rpcs:a\"]",
+        "node.serves = [\"rpcs:a\"] (node.toml:2): `rpcs:a` is no group of events",
+        "connect",
+    ),
+    (
+        "[node]\nserves = [\"rpc:\"]",
+        "node.serves = [\"rpc:\"] (node.toml:2): `rpc:` names no methods",
+        "write rpc:a.b for one method",
+    ),
+    (
+        "[node]\nserves = [\"rpc:chat*\"]",
+        "node.serves = [\"rpc:chat*\"] (node.toml:2): `rpc:chat*` names no methods",
+        "rpc:a.* for those that begin with a.",
+    ),
+    (
+        "[node]\nserves = [\"rpc:a\", \"connect\", \"rpc:a\"]",
+        "node.serves = [\"rpc:a\", \"connect\", \"rpc:a\"] (node.toml:2): names `rpc:a` twice",
+        "once",
+    ),
+    (
         "[cluster]\nlisten = \"x\"",
-        "cluster (node.toml:1): is not part of this version",
-        "remove it",
+        "cluster.listen = \"x\" (node.toml:2): is not an address to listen on",
+        "127.0.0.1:10001",
+    ),
+    (
+        "[cluster]\nlisen = \"x\"",
+        "cluster.lisen (node.toml:2): is not a key",
+        "did you mean `cluster.listen`?",
+    ),
+    (
+        "cluster = true",
+        "cluster (node.toml:1): must be a table, and is true or false",
+        "one by one",
+    ),
+    (
+        "[cluster]\nlisten = \"0.0.0.0:7946\"\ninsecure = true",
+        "cluster.listen = \"0.0.0.0:7946\" (node.toml:2): is every address of the machine",
+        "set cluster.advertise",
+    ),
+    (
+        "[cluster]\nadvertise = \"0.0.0.0:7946\"\ninsecure = true",
+        "cluster.advertise = \"0.0.0.0:7946\" (node.toml:2): is a wildcard, which nobody can dial",
+        "reach this node at",
+    ),
+    (
+        "[cluster]\nadvertise = \"7946\"",
+        "cluster.advertise = \"7946\" (node.toml:2): `7946` is not where a node can be dialled",
+        "node-b:7946",
+    ),
+    (
+        "[cluster]\nseeds = [\"127.0.0.1\"]",
+        "cluster.seeds = [\"127.0.0.1\"] (node.toml:2): `127.0.0.1` is not where a node can be dialled",
+        "HOST:PORT",
+    ),
+    (
+        "[cluster]\nlisten = \"127.0.0.1:10001\"",
+        "cluster.listen = \"127.0.0.1:10001\" (node.toml:2): is the port that listen.grpc has",
+        "of its own",
+    ),
+    (
+        "[cluster]\nlisten = \"127.0.0.1:10003\"",
+        "cluster.listen = \"127.0.0.1:10003\" (node.toml:2): is the port that listen.admin has",
+        "of its own",
+    ),
+    (
+        "[cluster]\nlisten = \"10.0.0.1:7946\"",
+        "cluster.listen = \"10.0.0.1:7946\" (node.toml:2): reaches beyond this machine",
+        "set cluster.secret",
+    ),
+    (
+        "[cluster]\nadvertise = \"node-a:7946\"",
+        "cluster.advertise = \"node-a:7946\" (node.toml:2): reaches beyond this machine",
+        "cluster.insecure = true",
+    ),
+    (
+        "[cluster]\nseeds = [\"localhost:1\", \"[::1]:1\", \"10.0.0.2:7946\"]",
+        "cluster.seeds = [\"localhost:1\", \"[::1]:1\", \"10.0.0.2:7946\"] (node.toml:2): reaches beyond this machine",
+        "cluster.tls",
+    ),
+    (
+        "[cluster]\nsecret = \"0123456789abcde\"",
+        "cluster.secret = \"<redacted>\" (node.toml:2): holds a secret (number 1) of 15 bytes, and at least 16",
+        "32 random bytes",
+    ),
+    (
+        "[cluster]\nsecret = [\"0123456789abcdef\", \"  short  \"]",
+        "cluster.secret = \"<redacted>\" (node.toml:2): holds a secret (number 2) of 5 bytes",
+        "32 random bytes",
+    ),
+    (
+        "[cluster]\nsecret = [\"a\", \"a\", \"a\", \"a\", \"a\"]",
+        "cluster.secret = \"<redacted>\" (node.toml:2): holds 5 secrets, and at most 4 are known at once",
+        "first",
+    ),
+    (
+        "[cluster]\nsecret = \"file:token\"",
+        "cluster.secret = \"<redacted>\" (node.toml:2): holds a secret (number 1) of 11 bytes",
+        "32 random bytes",
+    ),
+    (
+        "[cluster]\nsecret = \"file:nowhere\"",
+        "cluster.secret = \"<redacted>\" (node.toml:2): names a file that cannot be read",
+        "readable text file",
+    ),
+    (
+        "[cluster]\nsecret = \"${CLUSTER_SECRET}\"",
+        "cluster.secret = \"<redacted>\" (node.toml:2): needs the environment variable CLUSTER_SECRET, which is not set",
+        "set CLUSTER_SECRET",
+    ),
+    (
+        "[cluster]\ntls = { cert = \"cert.pem\", key = \"key.pem\" }",
+        "cluster.tls.ca (node.toml:2): is missing",
+        "add it",
+    ),
+    (
+        "[cluster]\ntls = { cert = \"cert.pem\", key = \"key.pem\", ca = \"ca.pem\" }",
+        "cluster.tls.ca = \"ca.pem\" (node.toml:2): cannot be read",
+        "readable PEM file",
+    ),
+    (
+        "[cluster]\nvoters = 2",
+        "cluster.voters = 2 (node.toml:2): must be 1, 3 or 5",
+        "an even number is less available",
+    ),
+    (
+        "[cluster]\nvoters = 7",
+        "cluster.voters = 7 (node.toml:2): must be a whole number from 1 to 5",
+        "from 1 to 5",
+    ),
+    (
+        "[cluster]\nlease = { length = \"799ms\" }\nraft = { election = \"70ms\", heartbeat = \"20ms\" }",
+        "cluster.lease.length = \"799ms\" (node.toml:2): is less than four heartbeats of 200 ms",
+        "lower cluster.lease.heartbeat",
+    ),
+    (
+        "[cluster]\nlease = { drift_margin = 0.08 }",
+        "cluster.lease.drift_margin = 0.08 (node.toml:2): is less than 0.09",
+        "at least 0.09",
+    ),
+    (
+        "[cluster]\nraft = { election = \"300ms\" }",
+        "cluster.raft.election = \"300ms\" (node.toml:2): makes the worst election among 3 voters 850 ms, more than 0.7 of the lease of 1200 ms",
+        "raise cluster.lease.length",
+    ),
+    (
+        "[cluster]\nvoters = 5\nlease = { length = \"1s\" }",
+        "cluster.raft.election = \"200ms\" (default): makes the worst election among 5 voters 770 ms",
+        "lower it",
+    ),
+    (
+        "[cluster]\nraft = { heartbeat = \"200ms\" }",
+        "cluster.raft.election = \"200ms\" (default): is not above cluster.raft.heartbeat",
+        "three heartbeats",
+    ),
+    (
+        "[cluster]\n[limits]\nmessage_bytes = \"64MiB\"\nshard_bytes = \"64MiB\"",
+        "limits.message_bytes = \"64MiB\" (node.toml:3): is more than 63 MiB",
+        "lower it",
     ),
     (
         "[listen]\nhttp = \"127.0.0.1:10002\"",

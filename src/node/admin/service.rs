@@ -1,6 +1,7 @@
 //! The Admin service of `proto/admin.proto`: hands requests to whoever carries them out, and says
 //! how the node is.
 
+use super::cluster::Operators;
 use crate::control::{Control, Refused, Reloaded, Request as Asked, Wrong};
 use crate::engine::Engine;
 use crate::node::Addresses;
@@ -18,6 +19,7 @@ pub(super) struct AdminService {
     node: String,
     addresses: Addresses,
     control: Option<Control>,
+    operators: Operators,
     started: Instant,
 }
 
@@ -28,12 +30,14 @@ impl AdminService {
         node: String,
         addresses: Addresses,
         control: Option<Control>,
+        operators: Operators,
     ) -> Self {
         Self {
             engine,
             node,
             addresses,
             control,
+            operators,
             started: Instant::now(),
         }
     }
@@ -99,6 +103,118 @@ impl Admin for AdminService {
             ready: ready.is_ok(),
             reason: ready.err().unwrap_or_default(),
         }))
+    }
+
+    async fn get_cluster_status(
+        &self,
+        _: Request<admin::GetClusterStatusRequest>,
+    ) -> Result<Response<admin::ClusterStatus>, Status> {
+        self.operators.status().await
+    }
+
+    async fn get_cluster_health(
+        &self,
+        _: Request<admin::GetClusterHealthRequest>,
+    ) -> Result<Response<admin::ClusterHealth>, Status> {
+        self.operators.health().await
+    }
+
+    async fn list_nodes(
+        &self,
+        _: Request<admin::ListNodesRequest>,
+    ) -> Result<Response<admin::ListNodesResponse>, Status> {
+        self.operators.nodes().await
+    }
+
+    async fn list_peers(
+        &self,
+        _: Request<admin::ListPeersRequest>,
+    ) -> Result<Response<admin::ListPeersResponse>, Status> {
+        self.operators.peers().await
+    }
+
+    async fn list_slots(
+        &self,
+        request: Request<admin::ListSlotsRequest>,
+    ) -> Result<Response<admin::ListSlotsResponse>, Status> {
+        self.operators.slots(request.into_inner()).await
+    }
+
+    async fn locate(
+        &self,
+        request: Request<admin::LocateRequest>,
+    ) -> Result<Response<admin::LocateResponse>, Status> {
+        self.operators.locate(request.into_inner()).await
+    }
+
+    async fn list_moves(
+        &self,
+        _: Request<admin::ListMovesRequest>,
+    ) -> Result<Response<admin::ListMovesResponse>, Status> {
+        self.operators.moves().await
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<admin::ListEventsRequest>,
+    ) -> Result<Response<admin::ListEventsResponse>, Status> {
+        self.operators.events(request.into_inner()).await
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<admin::DrainNodeRequest>,
+    ) -> Result<Response<admin::DrainNodeResponse>, Status> {
+        self.operators.drain(request.into_inner()).await
+    }
+
+    async fn undrain_node(
+        &self,
+        request: Request<admin::UndrainNodeRequest>,
+    ) -> Result<Response<admin::UndrainNodeResponse>, Status> {
+        self.operators.undrain(request.into_inner()).await
+    }
+
+    async fn move_slot(
+        &self,
+        request: Request<admin::MoveSlotRequest>,
+    ) -> Result<Response<admin::MoveSlotResponse>, Status> {
+        self.operators.move_slot(request.into_inner()).await
+    }
+
+    async fn rebalance(
+        &self,
+        request: Request<admin::RebalanceRequest>,
+    ) -> Result<Response<admin::RebalanceResponse>, Status> {
+        self.operators.rebalance(request.into_inner()).await
+    }
+
+    async fn pause_moves(
+        &self,
+        _: Request<admin::PauseMovesRequest>,
+    ) -> Result<Response<admin::PauseMovesResponse>, Status> {
+        self.operators.pause_moves().await
+    }
+
+    async fn resume_moves(
+        &self,
+        _: Request<admin::ResumeMovesRequest>,
+    ) -> Result<Response<admin::ResumeMovesResponse>, Status> {
+        self.operators.resume_moves().await
+    }
+
+    async fn set_voters(
+        &self,
+        request: Request<admin::SetVotersRequest>,
+    ) -> Result<Response<admin::SetVotersResponse>, Status> {
+        self.operators.voters(request.into_inner()).await
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<admin::RemoveNodeRequest>,
+    ) -> Result<Response<admin::RemoveNodeResponse>, Status> {
+        self.operators.remove(request.into_inner()).await
     }
 }
 

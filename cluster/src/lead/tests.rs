@@ -1,0 +1,7 @@
+#![allow(clippy::unwrap_used)]
+
+mod leases;
+mod model;
+mod moves;
+mod proposals;
+mod world;

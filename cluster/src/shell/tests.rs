@@ -1,0 +1,10 @@
+//! Several nodes in one process over real TCP: they form a cluster, lose and regain nodes, move slots.
+
+#![allow(clippy::unwrap_used)]
+
+mod faults;
+mod forming;
+mod leaving;
+mod net;
+mod nodes;
+mod parts;

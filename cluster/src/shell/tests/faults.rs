@@ -1,0 +1,114 @@
+//! Nodes that are cut off, both ways and one way.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::net::Net;
+use super::nodes::Nodes;
+use super::parts::Told;
+use crate::lease::DropReason;
+use crate::{NodeState, SlotId};
+
+/// Cuts a node off from all others.
+fn isolate(net: &Net, nodes: &Nodes, which: usize) {
+    let alone = &nodes.all[which].addr;
+    for node in nodes.all.iter().filter(|node| node.addr != *alone) {
+        net.cut(alone, &node.addr);
+        net.cut(&node.addr, alone);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_cut_off_is_silent_before_others_take_over_and_comes_back_anew() {
+    let net = Arc::new(Net::default());
+    let nodes = Nodes::over(&net, 3, 1).await;
+    let alone = &nodes.all[2];
+    let was = alone.me();
+    let owned: Vec<_> = SlotId::all().filter(|slot| alone.acts_for(*slot)).collect();
+    isolate(&net, &nodes, 2);
+    nodes
+        .until("its lease is over", || {
+            nodes.one_owner();
+            alone.acting() == 0
+        })
+        .await;
+    nodes
+        .until("its lanes are suspended, not lost", || {
+            alone.around.lanes.suspended.load(Ordering::Acquire)
+        })
+        .await;
+    let told = alone.around.lanes.told(owned[0]);
+    assert!(matches!(told.last(), Some(Told::Open(_))), "{told:?}");
+    nodes
+        .until("it has no quorum in reach", || {
+            !alone.around.front.quorum.load(Ordering::Acquire) && !alone.cluster().status().quorum
+        })
+        .await;
+    nodes.served().await;
+    assert_eq!(alone.acting(), 0);
+    assert_eq!(nodes.all[0].state_of(was.id), Some(NodeState::Dead));
+
+    net.heal();
+    nodes.even().await;
+    let back = alone.me();
+    assert_eq!(back.id, was.id);
+    assert!(
+        back.incarnation > was.incarnation,
+        "it lives again, in the same process"
+    );
+    let told = alone.around.lanes.told(owned[0]);
+    assert!(told.contains(&Told::Lost(DropReason::Dead)), "{told:?}");
+    assert!(alone.around.front.quorum.load(Ordering::Acquire));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_cut_off_stops_acting_and_follows_once_the_partition_heals() {
+    let net = Arc::new(Net::default());
+    let nodes = Nodes::over(&net, 3, 3).await;
+    let leader = nodes.leader().await;
+    isolate(&net, &nodes, leader);
+    let rest: Vec<_> = (0..3).filter(|index| *index != leader).collect();
+    nodes
+        .until("the others serve everything", || {
+            nodes.one_owner();
+            let acting: usize = rest.iter().map(|index| nodes.all[*index].acting()).sum();
+            acting == usize::from(crate::SLOT_COUNT)
+        })
+        .await;
+    assert_eq!(nodes.all[leader].acting(), 0);
+    assert!(!nodes.all[leader].cluster().status().quorum);
+    net.heal();
+    nodes.even().await;
+    let terms = nodes.all.iter().map(|node| node.cluster().status().leader);
+    let terms: std::collections::BTreeSet<_> = terms.collect();
+    assert_eq!(terms.len(), 1, "all follow one leader: {terms:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_way_to_the_leader_is_cut_keeps_its_lease_through_others_then_loses_its_slots()
+{
+    let net = Arc::new(Net::default());
+    let mut nodes = Nodes::over(&net, 3, 3).await;
+    nodes.join(|config| config.roles.voter = false).await;
+    nodes.even().await;
+    let leader = nodes.leader().await;
+    net.cut(&nodes.all[3].addr, &nodes.all[leader].addr);
+    let was = nodes.all[3].me();
+    nodes
+        .until("its slots have moved away", || {
+            nodes.one_owner();
+            nodes.all[3].acting() == 0
+        })
+        .await;
+    let lanes = &nodes.all[3].around.lanes;
+    assert_eq!(
+        lanes.suspensions.load(Ordering::Acquire),
+        0,
+        "its lease never lapsed"
+    );
+    assert_eq!(nodes.all[3].me(), was);
+    assert_eq!(nodes.all[leader].state_of(was.id), Some(NodeState::Up));
+    nodes.served().await;
+    net.heal();
+    nodes.even().await;
+}

@@ -1,0 +1,219 @@
+//! The values of slots that move: from the source's store in parts over the data link, and put
+//! together at the target.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+
+use super::core::Core;
+use super::event::Event;
+use super::wire::{Part, VALUES};
+use crate::peer::{Class, Links, Outcome};
+use crate::{Gate, Member, Move, MoveId, SlotId};
+
+/// How long a part may wait for its answer.
+const PART: Duration = Duration::from_secs(5);
+/// The largest part, in bytes.
+const PART_MAX: usize = 512 * 1024;
+
+/// Values that are coming.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    id: MoveId,
+    attempt: u64,
+    next: u32,
+    pieces: Vec<Bytes>,
+    piece: BytesMut,
+    complete: bool,
+}
+
+impl Arriving {
+    fn new(id: MoveId, attempt: u64) -> Self {
+        Self {
+            id,
+            attempt,
+            next: 0,
+            pieces: Vec::new(),
+            piece: BytesMut::new(),
+            complete: false,
+        }
+    }
+
+    /// Takes the next part. Says whether all are there.
+    fn take(&mut self, part: &Part) -> bool {
+        if part.attempt != self.attempt || part.index != self.next || self.complete {
+            return false;
+        }
+        self.next += 1;
+        self.piece.extend_from_slice(&part.bytes);
+        if part.ends_piece {
+            self.pieces.push(std::mem::take(&mut self.piece).freeze());
+        }
+        self.complete = part.last;
+        part.last
+    }
+}
+
+impl Core {
+    /// Sends the values of a slot that is closed, unless they are on their way.
+    pub(super) fn send_values(&mut self, slot: SlotId, to: Move) {
+        let under_way = self
+            .sending
+            .get(&slot)
+            .is_some_and(|(id, task)| *id == to.id && !task.is_finished());
+        let epoch = match self.standing.gate(slot) {
+            Gate::Shut(epoch) | Gate::Open(epoch) => epoch,
+            Gate::Foreign | Gate::Opening(_) => return,
+        };
+        if under_way {
+            return;
+        }
+        self.attempts += 1;
+        let attempt = self.attempts;
+        let part_max = PART_MAX.min(self.setup.payload_limit / 2).max(1);
+        let (store, links, events) = (
+            Arc::clone(&self.store),
+            self.links.clone(),
+            self.events.clone(),
+        );
+        let task = tokio::spawn(async move {
+            match store.export(slot, epoch).await {
+                Ok(pieces) => {
+                    let parts = parts(slot, to.id, attempt, &pieces, part_max);
+                    send(&links, to.to, parts).await;
+                }
+                Err(why) => tracing::warn!(%slot, %why, "values of a moving slot cannot be read"),
+            }
+            drop(events.send(Event::Sent(slot, to.id)));
+        });
+        if let Some((_, old)) = self.sending.insert(slot, (to.id, task)) {
+            old.abort();
+        }
+    }
+
+    /// A part of the values of a slot has come.
+    pub(super) fn part(&mut self, from: Member, part: &Part) {
+        let Some(view) = &self.view else { return };
+        let rec = view.table().slot(part.slot);
+        let wanted = rec.owner == Some(from)
+            && rec
+                .moving
+                .is_some_and(|moving| moving.id == part.id && moving.to == self.me);
+        if !wanted {
+            return;
+        }
+        let arriving = self
+            .arriving
+            .entry(part.slot)
+            .or_insert_with(|| Arriving::new(part.id, part.attempt));
+        if (arriving.id, arriving.attempt) != (part.id, part.attempt) {
+            *arriving = Arriving::new(part.id, part.attempt);
+        }
+        if arriving.take(part)
+            && let Some(life) = &mut self.life
+        {
+            let effects = life.target.values(from, part.slot, part.id);
+            self.targeted(effects);
+            self.arriving.remove(&part.slot);
+        }
+    }
+
+    /// The values that have come are those of this move.
+    pub(super) fn keep(&mut self, slot: SlotId, id: MoveId) {
+        if let Some(arriving) = self.arriving.remove(&slot).filter(|coming| coming.id == id) {
+            self.arrived.insert(slot, (id, arriving.pieces));
+        }
+    }
+}
+
+/// Cuts pieces into parts; there is one at least.
+fn parts(slot: SlotId, id: MoveId, attempt: u64, pieces: &[Bytes], limit: usize) -> Vec<Part> {
+    let part = |bytes: Bytes, ends_piece| Part {
+        slot,
+        id,
+        attempt,
+        index: 0,
+        ends_piece,
+        last: false,
+        bytes,
+    };
+    let mut parts = Vec::new();
+    for piece in pieces {
+        let mut rest = piece.clone();
+        while rest.len() > limit {
+            parts.push(part(rest.split_to(limit), false));
+        }
+        parts.push(part(rest, true));
+    }
+    if parts.is_empty() {
+        parts.push(part(Bytes::new(), false));
+    }
+    let last = parts.len() - 1;
+    for (index, part) in parts.iter_mut().enumerate() {
+        part.index = u32::try_from(index).unwrap_or(u32::MAX);
+        part.last = index == last;
+    }
+    parts
+}
+
+/// Sends parts one after the other. What fails is sent anew when the source asks again.
+async fn send(links: &Links, to: Member, parts: Vec<Part>) {
+    for part in parts {
+        let deadline = Instant::now() + PART;
+        let sent = links.request(to.id, Class::Data, VALUES, part.encode(), deadline);
+        let reply = match sent {
+            Ok(answer) => answer.wait().await,
+            Err(why) => Err(why),
+        };
+        match reply {
+            Ok(reply) if reply.outcome == Outcome::Answered => {}
+            Ok(_) => return,
+            Err(why) => {
+                tracing::debug!(node = %to, %why, "values of a moving slot are not sent");
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::slot;
+
+    fn join(parts: &[Part]) -> Option<Vec<Bytes>> {
+        let mut arriving = Arriving::new(MoveId(4), 1);
+        let complete = parts.iter().map(|part| arriving.take(part)).next_back();
+        complete.unwrap_or(false).then_some(arriving.pieces)
+    }
+
+    #[test]
+    fn pieces_come_back_as_they_were_however_large_or_few_they_are() {
+        let long = Bytes::from(vec![7; 25]);
+        for pieces in [
+            vec![],
+            vec![Bytes::new()],
+            vec![
+                Bytes::from_static(b"a"),
+                long.clone(),
+                Bytes::from_static(b"b"),
+            ],
+            vec![long.slice(..10), long.slice(..20)],
+        ] {
+            let parts = parts(slot(3), MoveId(4), 1, &pieces, 10);
+            assert!(parts.iter().all(|part| part.bytes.len() <= 10));
+            assert_eq!(join(&parts), Some(pieces));
+        }
+    }
+
+    #[test]
+    fn values_with_a_part_missing_or_of_another_attempt_are_not_complete() {
+        let pieces = [Bytes::from(vec![7; 25])];
+        let whole = parts(slot(3), MoveId(4), 1, &pieces, 10);
+        assert_eq!(join(&whole[1..]), None);
+        assert_eq!(join(&[whole[0].clone(), whole[2].clone()]), None);
+        assert_eq!(join(&parts(slot(3), MoveId(4), 2, &pieces, 10)), None);
+    }
+}
