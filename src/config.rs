@@ -55,9 +55,9 @@ pub use secret::{REDACTED, Secret};
 pub use types::{
     AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Collector, Config, Endpoint,
     HandlerConfig, InterceptorConfig, InterceptorKind, LimitsConfig, ListenAddr, ListenConfig,
-    LogConfig, LogFormat, MetricsConfig, NodeConfig, On, OnInitConfig, OtlpConfig, RouteConfig,
-    RpcAddress, RpcConfig, RpcListen, RuntimeConfig, StaticAnswer, TlsConfig, Variables,
-    WorkerPoolConfig, WorkersConfig,
+    LogConfig, LogFormat, MetricsConfig, NodeConfig, On, OnInitConfig, OtlpConfig, RelayAddress,
+    RouteConfig, RpcAddress, RpcConfig, RpcListen, RuntimeConfig, StaticAnswer, TlsConfig,
+    Variables, WorkerPoolConfig, WorkersConfig,
 };
 
 use layers::{FILE_BYTES, World};

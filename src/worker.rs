@@ -18,6 +18,7 @@ pub(crate) mod pool;
 pub(crate) mod pools;
 pub(crate) mod process;
 pub(crate) mod queue;
+pub(crate) mod relay;
 mod stderr;
 #[cfg(test)]
 mod tests;

@@ -405,6 +405,7 @@ fn workers(it: &Settings, key: &dyn Fn(&str) -> String, dir: &Path) -> Option<Wo
     let whole = |name: &str| number(it, &key(&format!("pool.{name}")));
     Some(WorkersConfig {
         command: of_pool.unwrap_or(own),
+        relay: it.relay(&key("relay"))?,
         env: Variables(it.variables(&key("env"))?),
         dir: it.text(&key("dir")).map(|path| in_dir(dir, &path)),
         user: it.text(&key("user")),

@@ -115,6 +115,7 @@ typed! {
     endpoints: Endpoints => Vec<super::types::Endpoint>;
     rpc_listen: RpcListen => super::types::RpcListen;
     rpc_server: RpcServer => super::types::RpcAddress;
+    relay: Relay => super::types::RelayAddress;
     words: Words => Vec<String>;
     events: Events => Vec<EventKind>;
     on: On => On;

@@ -88,6 +88,8 @@ pub(super) enum Kind {
     RpcListen,
     /// A goridge RPC server to call: `tcp://HOST:PORT` or `unix://PATH`.
     RpcServer,
+    /// `pipes`, `unix:///PATH` or `tcp://127.0.0.1:PORT`.
+    Relay,
     /// A list of names.
     Names,
     /// A list of these words.
@@ -144,6 +146,7 @@ impl Kind {
             Self::Events => "event or list of events".to_owned(),
             Self::On => "`*`, event, list of events, or `route`".to_owned(),
             Self::RpcListen => "tcp://HOST:PORT, unix:///PATH or off".to_owned(),
+            Self::Relay => "pipes, unix:///PATH or tcp://127.0.0.1:PORT".to_owned(),
             Self::RpcServer => "tcp://HOST:PORT or unix:///PATH".to_owned(),
             Self::Names => "list of names".to_owned(),
             Self::Words(words) => format!("list of {}", words.join(", ")),
@@ -541,7 +544,7 @@ pub(super) const KEYS: &[Key] = &[
     key("handler.NAME.disconnect.reason", Kind::Reason, "The disconnect's reason.").default("\"\"").of(&["static"]),
     key("handler.NAME.extend", Kind::Duration(1000, 720 * HOUR), "By how much it extends a session on refresh and sub_refresh.").default("\"1h\"").of(&["allow"]),
     key("handler.NAME.command", Kind::Command, "The worker's program and its arguments, never given to a shell.").required("[\"php\", \"app.php\"]").of(WORKERS),
-    key("handler.NAME.relay", Kind::Choice(&["pipes"]), "How frames reach a worker: by its stdin and stdout.").default("\"pipes\"").of(WORKERS),
+    key("handler.NAME.relay", Kind::Relay, "How frames reach a worker: by its stdin and stdout (`pipes`, faster), or by a socket that it connects to, for applications that write to stdout. Pools may share one; TCP is for loopback only.").default("\"pipes\"").of(WORKERS),
     key("handler.NAME.env", Kind::Variables, "Environment variables of the workers, above those of the node; names in capitals.").default("{}").of(WORKERS),
     key("handler.NAME.dir", Kind::Text, "The folder that workers run in; looked up at each start, so that a changed link is followed.").optional("that of the node", "\"/srv/app/current\"").of(WORKERS),
     key("handler.NAME.user", Kind::Text, "The user that workers run as, by name or number; the node has to be root then.").optional("that of the node", "\"www-data\"").of(WORKERS),

@@ -214,6 +214,26 @@ impl fmt::Display for RpcAddress {
     }
 }
 
+/// How frames reach the workers of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum RelayAddress {
+    /// By their stdin and stdout.
+    #[default]
+    Pipes,
+    /// By a socket that they connect to.
+    Socket(RpcAddress),
+}
+
+/// As `RR_RELAY` tells it.
+impl fmt::Display for RelayAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pipes => f.write_str("pipes"),
+            Self::Socket(address) => address.fmt(f),
+        }
+    }
+}
+
 /// `[centrifugo]`: the Centrifugo we publish to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CentrifugoConfig {
@@ -476,6 +496,8 @@ pub enum HandlerConfig {
 pub struct WorkersConfig {
     /// Program and arguments, never empty.
     pub command: Vec<String>,
+    /// How frames reach the workers.
+    pub relay: RelayAddress,
     /// Environment variables, names in capitals; values may be secret.
     pub env: Variables,
     /// The folder that workers run in.

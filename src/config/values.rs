@@ -11,7 +11,7 @@ use super::problem::{Fault, nearest, one_of};
 use super::schema::{Kind, LEVELS, size, time};
 use super::secret::Secret;
 use super::tree::{Node, Value};
-use super::types::{Collector, Endpoint, ListenAddr, On, RpcAddress, RpcListen};
+use super::types::{Collector, Endpoint, ListenAddr, On, RelayAddress, RpcAddress, RpcListen};
 use crate::event::EventKind;
 use centripeta_cluster::Serves;
 use centripeta_cluster::peer::{SECRET_MIN, SECRETS_MAX};
@@ -33,6 +33,7 @@ pub(super) enum Scalar {
     Endpoints(Vec<Endpoint>),
     RpcListen(RpcListen),
     RpcServer(RpcAddress),
+    Relay(RelayAddress),
     Words(Vec<String>),
     Events(Vec<EventKind>),
     On(On),
@@ -102,6 +103,17 @@ fn read_text(kind: &Kind, text: &str) -> Result<Scalar, Fault> {
                 "write tcp://127.0.0.1:6001, unix:///PATH or off",
             );
             address.map(|address| Scalar::RpcListen(RpcListen::At(address)))
+        }
+        Kind::Relay if text == "pipes" => Ok(Scalar::Relay(RelayAddress::Pipes)),
+        Kind::Relay => {
+            let fix = "write pipes, unix:///PATH or tcp://127.0.0.1:PORT";
+            let address = rpc_address(text, false, fix)
+                .map_err(|_| Fault::new("is no way to reach a worker", fix))?;
+            if address.is_beyond_loopback() {
+                let rule = "lets other machines pass for workers";
+                return Err(Fault::new(rule, fix));
+            }
+            Ok(Scalar::Relay(RelayAddress::Socket(address)))
         }
         Kind::RpcServer => {
             let fix = "write tcp://HOST:PORT, such as tcp://127.0.0.1:6002, or unix:///PATH";

@@ -5,11 +5,12 @@ use super::link::{Link, LinkError, Relay};
 use super::pool::PoolMessage;
 use super::process::{self, CommandSpec, Process};
 use super::queue::Queue;
+use super::relay::{RelayDoor, Stranger, pid_in};
 use super::stderr::Stderr;
-use crate::goridge::{Flags, Frame};
+use crate::goridge::Frame;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use serde::Deserialize;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,8 @@ pub(crate) struct WorkerArgs {
     pub(crate) max_jobs: u64,
     /// The longest payload that is taken from it, in bytes.
     pub(crate) max_frame: usize,
+    /// Where it connects to, if frames reach it by a socket.
+    pub(crate) door: Option<Arc<RelayDoor>>,
     /// Where it serves.
     pub(crate) queue: Arc<Queue>,
     /// Who is told that it is up.
@@ -65,7 +68,7 @@ pub(crate) enum SpawnError {
     Link(LinkError, String),
     /// It answered something else than its pid.
     #[error("WorkerAllocate: {0}{1}")]
-    Answer(&'static str, String),
+    Answer(Stranger, String),
 }
 
 /// The actor.
@@ -104,14 +107,12 @@ impl Actor for Worker {
         let Process {
             child,
             pid,
-            pipes: (read, write),
+            pipes,
             stderr,
         } = process;
         let stderr = Stderr::follow(stderr, Arc::clone(&args.pool), pid)?;
         let info = WorkerInfo::new(args.id, pid, args.max_jobs, myself.clone());
         let info = Arc::new(info);
-        let relay = Relay::Pipes(read, Arc::new(write));
-        let link = Link::new(Arc::clone(&info), relay, args.max_frame).map_err(SpawnError::from)?;
         let (keeper, orders) = mpsc::unbounded_channel();
         tokio::spawn(keep(child, orders, args.stop_timeout, myself));
         let running = Running {
@@ -121,7 +122,8 @@ impl Actor for Worker {
             stderr,
             why: String::new(),
         };
-        match timeout(args.allocate_timeout, handshake(link)).await {
+        let line = connect(&running.info, pipes, args.door.as_deref(), args.max_frame);
+        match timeout(args.allocate_timeout, line).await {
             Ok(Ok(link)) => {
                 running.info.go(WorkerState::Ready);
                 let up = PoolMessage::Up(args.id, Arc::clone(&running.info));
@@ -263,27 +265,46 @@ async fn keep(
 
 enum Handshake {
     Link(LinkError),
-    Answer(&'static str),
+    Answer(Stranger),
+}
+
+impl From<LinkError> for Handshake {
+    fn from(why: LinkError) -> Self {
+        Self::Link(why)
+    }
+}
+
+/// The line to a worker that has said that it is ready.
+async fn connect(
+    info: &Arc<WorkerInfo>,
+    pipes: Option<(OwnedFd, OwnedFd)>,
+    door: Option<&RelayDoor>,
+    limit: usize,
+) -> Result<Link, Handshake> {
+    let link = |relay| {
+        let link = Link::new(Arc::clone(info), relay, limit);
+        link.map_err(|why| Handshake::Link(why.into()))
+    };
+    match (pipes, door) {
+        (Some((read, write)), _) => handshake(link(Relay::Pipes(read, Arc::new(write)))?).await,
+        (None, Some(door)) => {
+            // Hands were shaken at the door.
+            let relay = door.connection_of(info.pid).await;
+            link(relay.map_err(Handshake::Answer)?)
+        }
+        (None, None) => {
+            let closed = Stranger::Line("the relay is not open".to_owned());
+            Err(Handshake::Answer(closed))
+        }
+    }
 }
 
 /// Asks for the worker's pid, which says that it is ready.
 async fn handshake(mut link: Link) -> Result<Link, Handshake> {
-    #[derive(Deserialize)]
-    struct Pid {
-        pid: i64,
-    }
     // A short frame always fits.
     let _ = Frame::pid(std::process::id()).encode(link.output());
-    link.flush().await.map_err(Handshake::Link)?;
-    let frame = link.frame().await.map_err(Handshake::Link)?;
-    if !frame.flags.has(Flags::CONTROL) {
-        return Err(Handshake::Answer(
-            "unexpected response, header is missing, no CONTROL flag",
-        ));
-    }
-    match serde_json::from_slice::<Pid>(&frame.payload) {
-        Err(_) => Err(Handshake::Answer("its pid is no JSON")),
-        Ok(answer) if answer.pid <= 0 => Err(Handshake::Answer("pid should be greater than 0")),
-        Ok(_) => Ok(link),
-    }
+    link.flush().await?;
+    let frame = link.frame().await?;
+    pid_in(&frame).map_err(Handshake::Answer)?;
+    Ok(link)
 }

@@ -7,11 +7,11 @@
 use super::context;
 use super::init::{self, Init, InitError};
 use super::owner::{self, OwnerError};
-use super::pool::{PoolSpec, WorkerPool};
+use super::pool::{PoolError, PoolSpec, WorkerPool};
 use super::process::CommandSpec;
 use super::queue::ExecError;
 use crate::answer::foreign;
-use crate::config::{Variables, WorkersConfig};
+use crate::config::{RelayAddress, Variables, WorkersConfig};
 use crate::cx::Cx;
 use crate::engine::faults::Throttle;
 use crate::event::EventKind;
@@ -19,7 +19,6 @@ use crate::handler::{AnyHandler, HandlerFuture};
 use crate::outcome::{Failure, Outcome, Overloaded, Unavailable};
 use crate::reply::Reply;
 use bytes::Bytes;
-use ractor::SpawnErr;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::ready;
@@ -43,7 +42,7 @@ pub(crate) enum StartError {
     Init(Arc<str>, #[source] InitError),
     /// The actor.
     #[error("handler `{0}`: the pool can't be started: {1}")]
-    Pool(Arc<str>, #[source] SpawnErr),
+    Pool(Arc<str>, #[source] PoolError),
     /// The first of them.
     #[error("handler `{0}`: no worker came up: {1}")]
     Worker(Arc<str>, Arc<str>),
@@ -90,10 +89,12 @@ impl Workers {
             name: name.into(),
             command: CommandSpec {
                 command: config.command.clone(),
-                env: environment(&config.env),
+                env: environment(&config.relay, &config.env),
                 dir: config.dir.clone(),
                 owner: owner::find(config.user.as_deref(), config.group.as_deref())?,
+                has_socket: config.relay != RelayAddress::Pipes,
             },
+            relay: config.relay.clone(),
             num_workers: pool
                 .num_workers
                 .map_or_else(|| cpus().min(MOST_WORKERS), std::num::NonZero::get),
@@ -122,6 +123,7 @@ impl Workers {
                     env: init.env.0.clone(),
                     dir: config.dir.clone(),
                     owner: owner::find(init.user.as_deref(), None)?,
+                    has_socket: false,
                 },
                 limit: init.exec_timeout,
                 is_needed: init.exit_on_error,
@@ -309,8 +311,8 @@ impl Drop for Workers {
 }
 
 /// What the workers find beside our own environment; later ones win.
-fn environment(own: &Variables) -> BTreeMap<String, String> {
-    let mut env = BTreeMap::from([("RR_RELAY".to_owned(), "pipes".to_owned())]);
+fn environment(relay: &RelayAddress, own: &Variables) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::from([("RR_RELAY".to_owned(), relay.to_string())]);
     env.extend(own.0.clone());
     env.insert("RR_VERSION".to_owned(), RR_VERSION.to_owned());
     env.insert("RR_MODE".to_owned(), "centrifuge".to_owned());
@@ -367,7 +369,7 @@ mod tests {
             ("RR_MODE", "http"),
         ];
         let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let env = environment(&Variables(BTreeMap::from(own)));
+        let env = environment(&RelayAddress::Pipes, &Variables(BTreeMap::from(own)));
         let of = |name: &str| env.get(name).map(String::as_str);
         assert_eq!(of("FOO"), Some("x"));
         assert_eq!(of("RR_RPC"), Some("tcp://1.2.3.4:1"));

@@ -5,6 +5,8 @@ use super::flaws::Flaws;
 use super::info::{WorkerInfo, WorkerState};
 use super::process::CommandSpec;
 use super::queue::{Counts, ExecError, Queue, Rules};
+use super::relay::{self, RelayDoor};
+use crate::config::{RelayAddress, RpcAddress};
 use crate::goridge::Frame;
 use bytes::{Bytes, BytesMut};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
@@ -32,6 +34,8 @@ pub(crate) struct PoolSpec {
     pub(crate) name: Arc<str>,
     /// How its workers are started.
     pub(crate) command: CommandSpec,
+    /// How frames reach them.
+    pub(crate) relay: RelayAddress,
     /// Workers kept alive.
     pub(crate) num_workers: usize,
     /// Events after which a worker is replaced, give or take 14 %; 0 for never.
@@ -80,6 +84,17 @@ impl PoolSpec {
             exec_ttl: self.exec_ttl,
         }
     }
+}
+
+/// Why a pool does not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PoolError {
+    /// Its actor can't be started.
+    #[error(transparent)]
+    Actor(#[from] Box<SpawnErr>),
+    /// Its relay can't be listened on.
+    #[error("`relay = \"{0}\"`: {1}")]
+    Relay(RpcAddress, std::io::Error),
 }
 
 /// One worker, for who asks.
@@ -152,13 +167,21 @@ impl WorkerPool {
     /// Starts a pool on the runtime that this is called on; its workers come up by themselves.
     ///
     /// # Errors
-    /// The actor can't be started.
-    pub(crate) async fn start(spec: PoolSpec) -> Result<Self, SpawnErr> {
+    /// The actor can't be started, or the relay can't be listened on.
+    pub(crate) async fn start(spec: PoolSpec) -> Result<Self, PoolError> {
+        // Open before the first worker is there: it tries for a millisecond.
+        let door = match &spec.relay {
+            RelayAddress::Pipes => None,
+            RelayAddress::Socket(address) => {
+                let opened = relay::open(address, spec.command.owner).await;
+                Some(opened.map_err(|why| PoolError::Relay(address.clone(), why))?)
+            }
+        };
         let queue = Arc::new(Queue::new(spec.rules()));
         let (call, roll) = watch::channel(Roll::default());
         let (name, debug) = (Arc::clone(&spec.name), spec.debug);
-        let args = (spec, Arc::clone(&queue), call);
-        let (actor, _) = Actor::spawn(None, Pool, args).await?;
+        let args = (spec, door, Arc::clone(&queue), call);
+        let (actor, _) = Actor::spawn(None, Pool, args).await.map_err(Box::new)?;
         Ok(Self {
             name,
             queue,
@@ -308,6 +331,8 @@ struct Reset {
 #[derive(Debug)]
 struct PoolState {
     spec: PoolSpec,
+    /// Where workers connect to, if they do.
+    door: Option<Arc<RelayDoor>>,
     queue: Arc<Queue>,
     roll: watch::Sender<Roll>,
     slots: BTreeMap<u64, Slot>,
@@ -324,12 +349,17 @@ struct PoolState {
 impl Actor for Pool {
     type Msg = PoolMessage;
     type State = PoolState;
-    type Arguments = (PoolSpec, Arc<Queue>, watch::Sender<Roll>);
+    type Arguments = (
+        PoolSpec,
+        Option<Arc<RelayDoor>>,
+        Arc<Queue>,
+        watch::Sender<Roll>,
+    );
 
     async fn pre_start(
         &self,
         myself: ActorRef<PoolMessage>,
-        (spec, queue, roll): Self::Arguments,
+        (spec, door, queue, roll): Self::Arguments,
     ) -> Result<PoolState, ActorProcessingErr> {
         if !spec.exec_ttl.is_zero() {
             let tick = spec.exec_ttl / 20;
@@ -344,6 +374,7 @@ impl Actor for Pool {
         let mut state = PoolState {
             target: if spec.debug { 0 } else { spec.num_workers },
             spec,
+            door,
             queue,
             roll,
             slots: BTreeMap::new(),
@@ -499,6 +530,7 @@ impl PoolState {
                 max_jobs
             },
             max_frame: self.spec.max_frame,
+            door: self.door.clone(),
             queue: Arc::clone(&self.queue),
             parent: myself.clone(),
         };

@@ -48,6 +48,8 @@ pub(crate) struct CommandSpec {
     pub(crate) dir: Option<PathBuf>,
     /// The user and group that it runs as.
     pub(crate) owner: Option<(u32, u32)>,
+    /// Whether frames reach it by a socket: then it has no stdin, and its stdout is a log.
+    pub(crate) has_socket: bool,
 }
 
 /// A worker's process.
@@ -57,8 +59,8 @@ pub(crate) struct Process {
     pub(crate) child: Child,
     /// Its number.
     pub(crate) pid: u32,
-    /// Its stdout and stdin, neither of which blocks.
-    pub(crate) pipes: (OwnedFd, OwnedFd),
+    /// Its stdout and stdin, neither of which blocks, unless frames reach it by a socket.
+    pub(crate) pipes: Option<(OwnedFd, OwnedFd)>,
     /// Its stderr.
     pub(crate) stderr: OwnedFd,
 }
@@ -133,11 +135,17 @@ fn spawn(spec: &CommandSpec) -> io::Result<Process> {
     if let Some((user, group)) = spec.owner {
         command.uid(user).gid(group);
     }
-    let (their_stdin, our_write) = std::io::pipe()?;
-    let (our_read, their_stdout) = std::io::pipe()?;
-    command.stdin(their_stdin).stdout(their_stdout);
-    let pipes = (OwnedFd::from(our_read), OwnedFd::from(our_write));
     let (our_stderr, their_stderr) = std::io::pipe()?;
+    let pipes = if spec.has_socket {
+        command.stdin(std::process::Stdio::null());
+        command.stdout(their_stderr.try_clone()?);
+        None
+    } else {
+        let (their_stdin, our_write) = std::io::pipe()?;
+        let (our_read, their_stdout) = std::io::pipe()?;
+        command.stdin(their_stdin).stdout(their_stdout);
+        Some((OwnedFd::from(our_read), OwnedFd::from(our_write)))
+    };
     command.stderr(their_stderr);
     let child = command.spawn().map_err(|why| {
         let at = spec
@@ -150,7 +158,10 @@ fn spawn(spec: &CommandSpec) -> io::Result<Process> {
     // Our copies of the other ends go with the command: the end of the process shows as such.
     drop(command);
     let pid = child.id().unwrap_or_default();
-    for fd in [pipes.0.as_fd(), pipes.1.as_fd()] {
+    let ours = pipes
+        .iter()
+        .flat_map(|(read, write)| [read.as_fd(), write.as_fd()]);
+    for fd in ours {
         let flags = rustix::fs::fcntl_getfl(fd)?;
         rustix::fs::fcntl_setfl(fd, flags | rustix::fs::OFlags::NONBLOCK)?;
     }

@@ -4,10 +4,14 @@
 
 mod exec;
 mod lifecycle;
+mod relays;
 
 use super::pool::{PoolSpec, WorkerPool, WorkerReport};
 use super::process::CommandSpec;
 use super::queue::ExecError;
+use crate::config::RelayAddress;
+use crate::goridge::Frame;
+use bytes::BytesMut;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
@@ -35,7 +39,9 @@ fn spec(workers: usize) -> PoolSpec {
             env: BTreeMap::from(env),
             dir: None,
             owner: None,
+            has_socket: false,
         },
+        relay: RelayAddress::Pipes,
         num_workers: workers,
         max_jobs: 0,
         max_queue_size: 0,

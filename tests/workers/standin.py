@@ -183,6 +183,9 @@ def main():
             os.kill(os.getpid(), 9)
         elif name == "noise":
             os.write(line.write, b"oops, this is no frame at all: " + b"x" * 40 + b"\n")
+        elif name == "print":
+            os.write(1, b"oops, on stdout\n")
+            line.put(answer(body))
         elif name == "noise-and-answer":
             os.write(line.write, b"oops\n")
             line.put(answer(body))

@@ -630,8 +630,8 @@ const BAD: &[(&str, &str, &str)] = &[
         "write the program and its arguments",
     ),
     (
-        "[handler.x]\nkind = \"roadrunner\"\ncommand = \"php\"\nrelay = \"unix:///run/x.sock\"",
-        "handler.x.relay = \"unix:///run/x.sock\" (node.toml:4): must be one of pipes",
+        "[handler.x]\nkind = \"roadrunner\"\ncommand = \"php\"\nrelay = \"tcp://0.0.0.0:7001\"",
+        "handler.x.relay = \"tcp://0.0.0.0:7001\" (node.toml:4): lets other machines pass for workers",
         "pipes",
     ),
     (
