@@ -104,6 +104,12 @@ impl Cx {
         self.attributes.insert(value)
     }
 
+    /// Sets what a built-in stage keeps for its own `after` half: no handler sees it, so it stays where
+    /// the stages are.
+    pub(crate) fn keep<T: Clone + Send + Sync + 'static>(&mut self, value: T) {
+        self.attributes.insert(value);
+    }
+
     /// The attributes, and their types.
     pub(crate) fn attributes(&self) -> (&[AttributeType], &Extensions) {
         (&self.attribute_types, &self.attributes)

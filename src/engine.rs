@@ -47,6 +47,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
+use xxhash_rust::xxh3::Xxh3Default;
 
 /// An event as a frontend hands it in.
 pub(crate) struct Incoming {
@@ -314,6 +315,23 @@ impl Engine {
         self.shared.cores.len()
     }
 
+    /// Tells nodes apart that answer the same events otherwise.
+    pub(crate) fn routes_hash(&self) -> u64 {
+        let mut hash = Xxh3Default::new();
+        let plan = self.shared.plan.load();
+        for route in plan.table.routes() {
+            let route = route.payload();
+            let RouteInfo {
+                name, handler, key, ..
+            } = &route.info;
+            for part in [name, handler, key] {
+                hash.update(part.as_bytes());
+                hash.update(&[0]);
+            }
+        }
+        hash.digest()
+    }
+
     /// Number of routes in force.
     pub(crate) fn route_count(&self) -> usize {
         let plan = self.shared.plan.load();
@@ -366,6 +384,15 @@ impl Engine {
     /// streams were cut.
     pub async fn shutdown(&self, grace: Duration) -> (usize, usize) {
         let end = Instant::now() + grace;
+        let cut = self.drain(grace).await;
+        self.close(end).await;
+        cut
+    }
+
+    /// The first part of [`shutdown`](Self::shutdown): nothing new is let in, and what is in has its
+    /// time. Answers how many events and streams are left.
+    pub(crate) async fn drain(&self, grace: Duration) -> (usize, usize) {
+        let end = Instant::now() + grace;
         self.shared.draining.store(true, Ordering::Release);
         // Ending 100 000 streams at once would bring all of them back at once.
         let spread = Duration::from_millis(self.open_streams() as u64 / 5).min(grace / 2);
@@ -374,7 +401,11 @@ impl Engine {
         while (self.in_flight() > 0 || self.open_streams() > 0) && Instant::now() < end {
             tick.tick().await;
         }
-        let cut = (self.in_flight(), self.open_streams());
+        (self.in_flight(), self.open_streams())
+    }
+
+    /// The rest of it: the actors stop, within a second or until `end`.
+    pub(crate) async fn close(&self, end: Instant) {
         self.shared.closed.store(true, Ordering::Release);
         for shard in &self.shared.shards {
             drop(shard.seat.close());
@@ -392,7 +423,6 @@ impl Engine {
         if self.root.stop_and_wait(None, Some(left)).await.is_err() {
             tracing::warn!("the actors did not stop in time");
         }
-        cut
     }
 
     /// The outcome of an event that ends with one answer.

@@ -60,7 +60,9 @@ pub use extract::{
 pub use forward::{AttributeType, Seat, Wire};
 pub use ingress::tls::TlsError;
 pub use interceptor::{Flow, Interceptor};
-pub use node::{Addresses, BindError, BindErrors, GrpcAddress, Listeners, Node, NodeError};
+pub use node::{
+    Addresses, BindError, BindErrors, ClusterError, GrpcAddress, Listeners, Node, NodeError,
+};
 pub use outcome::{Failure, IntoOutcome, Outcome};
 pub use pool::Pool;
 pub use reject::Reject;

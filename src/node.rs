@@ -3,6 +3,7 @@
 mod admin;
 mod change;
 mod cores;
+mod membership;
 mod workers;
 
 use crate::config::{Config, ListenAddr, RpcAddress, TlsConfig};
@@ -22,6 +23,8 @@ use arc_swap::ArcSwap;
 use centripeta_cluster::Standing;
 use cores::Cores;
 use http::HeaderName;
+pub use membership::ClusterError;
+use membership::{Membership, Prospect};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -119,6 +122,9 @@ pub enum NodeError {
     /// Worker processes.
     #[error("{0}")]
     Workers(String),
+    /// The node's part in its cluster.
+    #[error("cluster: {0}")]
+    Cluster(#[from] ClusterError),
     /// Threads.
     #[error("can't start threads: {0}")]
     Threads(#[from] io::Error),
@@ -130,6 +136,7 @@ pub struct Listeners {
     grpc: Bound,
     admin: TcpListener,
     rpc: Option<Door>,
+    cluster: Option<TcpListener>,
 }
 
 impl Listeners {
@@ -167,14 +174,31 @@ impl Listeners {
                 }),
             None => Ok(None),
         };
-        match (grpc, admin, rpc) {
-            (Ok(grpc), Ok(admin), Ok(rpc)) => Ok(Self { grpc, admin, rpc }),
-            (grpc, admin, rpc) => {
+        let cluster = match &config.cluster {
+            Some(section) => TcpListener::bind(section.listen)
+                .await
+                .map(Some)
+                .map_err(|cause| BindError {
+                    key: "cluster.listen",
+                    address: section.listen.to_string(),
+                    cause,
+                }),
+            None => Ok(None),
+        };
+        match (grpc, admin, rpc, cluster) {
+            (Ok(grpc), Ok(admin), Ok(rpc), Ok(cluster)) => Ok(Self {
+                grpc,
+                admin,
+                rpc,
+                cluster,
+            }),
+            (grpc, admin, rpc, cluster) => {
                 // What was bound besides is given back, as it was found.
                 if let Ok(Bound::Unix(_, path)) = &grpc {
                     drop(std::fs::remove_file(path));
                 }
                 let errors = grpc.err().into_iter().chain(admin.err());
+                let errors = errors.chain(cluster.err());
                 let errors = match rpc {
                     Ok(door) => {
                         door.into_iter().for_each(Door::close);
@@ -255,16 +279,11 @@ pub struct Node {
     health: HealthReporter,
     cores: Cores,
     limits: Arc<ArcSwap<ConnectionLimits>>,
-    operators: admin::Operators,
+    standing: Arc<Standing>,
+    membership: Option<Membership>,
 }
 
 impl Node {
-    /// Who carries out what operators ask of the cluster on the admin listener, from now on: the
-    /// node's part in it. Only the first one counts.
-    pub fn set_operations(&self, operations: Arc<dyn centripeta_cluster::admin::Operations>) {
-        self.operators.set(operations);
-    }
-
     /// Starts everything on bound addresses. The caller's runtime runs what must never wait behind
     /// events: accepting, admin.
     ///
@@ -295,7 +314,8 @@ impl Node {
             .map(|tls| TlsAcceptor::try_new(tls_files(tls)));
         let tls = tls.transpose()?;
         let cores = Cores::start(config.runtime.cores.map(Into::into))?;
-        let standing = Arc::new(Standing::alone(&config.node.name));
+        let prospect = Prospect::open(config, listeners.cluster).await?;
+        let standing = Arc::clone(&prospect.standing);
         let boundary = &config.channel.namespace_boundary;
         let publisher = Publisher::connect(&config.centrifugo, boundary);
         let publisher = publisher.map_err(NodeError::Centrifugo)?;
@@ -314,9 +334,10 @@ impl Node {
             router,
             EngineConfig {
                 tracer,
+                cluster: prospect.seat,
                 ..engine_config(config)
             },
-            standing,
+            Arc::clone(&standing),
             cores.handles(),
             publisher.clone(),
         )
@@ -346,6 +367,7 @@ impl Node {
         let call_back = rpc.as_ref().map(|rpc| rpc.address().to_string());
         workers::start(&workers, call_back.as_deref()).await?;
         engine.shared.pools.set(&workers::pools(&workers));
+        let membership = prospect.enter(config, &engine).await?;
         let (stop, stopped) = watch::channel(false);
         let mut background = Vec::new();
         if let Some(tls) = tls.clone() {
@@ -360,6 +382,7 @@ impl Node {
             addresses.clone(),
             control,
             operators.clone(),
+            membership.clone(),
         );
         background.push(tokio::spawn(admin::serve(listeners.admin, admin)));
         let doors = doors(config, &engine, &cores, &health);
@@ -374,6 +397,10 @@ impl Node {
             stop: stopped,
         };
         let listener = tokio::spawn(listener.run());
+        if let Some(membership) = &membership {
+            //OPS operators.set(Arc::new(membership.cluster().clone()));
+            membership.is_ready();
+        }
         Ok(Self {
             engine,
             publisher,
@@ -388,7 +415,8 @@ impl Node {
             health,
             cores,
             limits,
-            operators,
+            standing,
+            membership,
         })
     }
 
@@ -400,6 +428,15 @@ impl Node {
     /// Where workers call back, if they can: `[rpc]`.
     pub fn rpc_address(&self) -> Option<&RpcAddress> {
         self.rpc.as_ref().map(Server::address)
+    }
+
+    /// Waits until the process has to end, and says why: the node's part in its cluster can't go on.
+    /// Without a cluster that never is.
+    pub(crate) async fn fatal(&self) -> String {
+        match &self.membership {
+            Some(membership) => membership.cluster().fatal().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// What `rpc.Config` answers from now on: settings as JSON, without secrets. Without it that is
@@ -437,7 +474,16 @@ impl Node {
         // A listener that has failed is gone already.
         drop(self.listener.await);
         let end = Instant::now() + grace;
-        let (mut events, streams) = self.engine.shutdown(grace).await;
+        if let Some(membership) = &self.membership {
+            membership.drain(&self.standing, grace).await;
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        let (mut events, streams) = self.engine.drain(left).await;
+        if let Some(membership) = &self.membership {
+            // What came in here may be under way at others until now.
+            membership.leave(end).await;
+        }
+        self.engine.close(end).await;
         let left = end.saturating_duration_since(Instant::now());
         workers::stop(&self.engine.shared.pools, left.max(LAST_WORKERS)).await;
         let left = end.saturating_duration_since(Instant::now());

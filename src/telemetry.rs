@@ -145,7 +145,8 @@ fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
 }
 
 /// The directives of a level, with the libraries held back that it does not name itself. The spans
-/// that ractor opens around every message tell nothing and cost on every event.
+/// that ractor opens around every message tell nothing and cost on every event; openraft tells of each
+/// step, and of each peer that is away as an error: what matters of it the cluster says itself.
 fn directives(level: &str) -> String {
     let of_all = level.split(',').rfind(|part| !part.contains('='));
     let is = |words: &[&str]| {
@@ -158,6 +159,9 @@ fn directives(level: &str) -> String {
     let mut directives = level.to_owned();
     if is(&["info", "debug", "trace"]) && !named("ractor") {
         directives.push_str(",ractor=warn");
+    }
+    if is(&["error", "warn", "info", "debug", "trace"]) && !named("openraft") {
+        directives.push_str(",openraft=off");
     }
     if is(&["debug", "trace"]) {
         for library in LIBRARIES.into_iter().filter(|library| !named(library)) {
@@ -180,11 +184,14 @@ mod tests {
     #[test]
     fn libraries_that_show_headers_stay_quiet_unless_they_are_named() {
         assert!(directives("trace").contains("h2=info"));
-        assert_eq!(directives("info"), "info,ractor=warn");
-        assert_eq!(directives("error"), "error");
-        assert_eq!(directives("info,h2=trace"), "info,h2=trace,ractor=warn");
+        assert_eq!(directives("info"), "info,ractor=warn,openraft=off");
+        assert_eq!(directives("error"), "error,openraft=off");
+        assert_eq!(directives("off"), "off");
+        assert_eq!(directives("warn,openraft=warn"), "warn,openraft=warn");
+        let of_h2 = directives("info,h2=trace");
+        assert_eq!(of_h2, "info,h2=trace,ractor=warn,openraft=off");
         let beside = directives("TRACE,centripeta::access=off");
-        assert!(beside.starts_with("TRACE,centripeta::access=off,ractor=warn"));
+        assert!(beside.starts_with("TRACE,centripeta::access=off,ractor=warn,openraft=off"));
         for library in LIBRARIES {
             assert!(beside.contains(&format!(",{library}=info")), "{beside}");
         }

@@ -138,6 +138,14 @@ async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Resul
                 continue;
             }
             Some(request) = requests.recv() => request,
+            why = node.fatal() => {
+                return Err(CliError::new(
+                    Exit::Internal,
+                    "cluster",
+                    why,
+                    "see to the disk or the folder that is named, then start the node again",
+                ));
+            }
         };
         let is_reload = matches!(request, Request::Reload(_));
         if is_reload {
@@ -256,6 +264,12 @@ fn refused(error: NodeError, loaded: &Loaded) -> CliError {
             "log.otlp",
             error,
             "name a PEM file of the authority that signed the collector's certificate in `log.otlp_ca`",
+        ),
+        NodeError::Cluster(error) => CliError::new(
+            Exit::Failed,
+            "cluster",
+            error,
+            "`cluster init` founds one, once; the others join it by `cluster.seeds`",
         ),
         NodeError::Workers(why) => CliError::new(
             Exit::Failed,

@@ -140,7 +140,7 @@ macro_rules! enabled {
 impl Interceptor for AccessLog {
     async fn before(&self, cx: &mut Cx) -> Flow {
         if at_level!(self.level, enabled) && cx.attribute::<Seen>().is_none() {
-            cx.set_attribute(Seen(Instant::now()));
+            cx.keep(Seen(Instant::now()));
         }
         Flow::Next
     }

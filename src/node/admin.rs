@@ -14,6 +14,7 @@ pub(crate) use cluster::Operators;
 pub(crate) use listener::serve;
 
 use super::Addresses;
+use super::membership::Membership;
 use crate::config::{ListenConfig, Secret};
 use crate::control::Control;
 use crate::engine::Engine;
@@ -38,6 +39,7 @@ struct Admin {
     engine: Engine,
     node: String,
     token: Option<Secret>,
+    membership: Option<Membership>,
 }
 
 /// The answer to `/health` and `/ready`.
@@ -59,11 +61,13 @@ pub(crate) fn router(
     addresses: Addresses,
     control: Option<Control>,
     operators: Operators,
+    membership: Option<Membership>,
 ) -> axum::Router {
     let admin = Admin {
         engine: engine.clone(),
         node: node.to_owned(),
         token: config.admin_token.clone(),
+        membership,
     };
     let service = AdminService::new(engine, node.to_owned(), addresses, control, operators);
     let service = AdminServer::new(service).max_decoding_message_size(MESSAGE_BYTES);
@@ -104,7 +108,8 @@ async fn health(State(admin): State<Admin>) -> Json<Status> {
 
 /// Ready: every shard and stage is running, and the node is not draining.
 async fn ready(State(admin): State<Admin>) -> Response {
-    match admin.engine.ready() {
+    let part = || admin.membership.as_ref().map_or(Ok(()), Membership::ready);
+    match admin.engine.ready().and_then(|()| part()) {
         Ok(()) => Json(Status {
             status: "ready",
             ..admin.status()

@@ -1,5 +1,6 @@
 //! Another configuration for a node that runs: made ready as a whole, then applied as a whole.
 
+use super::membership::Membership;
 use super::{Node, NodeError, connection_limits, engine_limits, workers};
 use crate::config::Config;
 use crate::egress::Reconfigured;
@@ -9,6 +10,7 @@ use crate::ingress::listener::ConnectionLimits;
 use crate::router::Router;
 use crate::worker::handler::Workers;
 use arc_swap::ArcSwap;
+use centripeta_cluster::Serves;
 use std::sync::Arc;
 
 /// A configuration that a node could run, and does not run yet; dropped it leaves nothing behind.
@@ -24,6 +26,8 @@ pub(crate) struct Change {
     sampling: f64,
     connections: ConnectionLimits,
     current: Arc<ArcSwap<ConnectionLimits>>,
+    membership: Option<Membership>,
+    serves: Serves,
 }
 
 impl Node {
@@ -45,6 +49,8 @@ impl Node {
             sampling: config.log.sampling,
             connections: connection_limits(config),
             current: Arc::clone(&self.limits),
+            membership: self.membership.clone(),
+            serves: config.node.serves.clone(),
         })
     }
 }
@@ -67,5 +73,8 @@ impl Change {
         self.plan.run();
         let pools = workers::pools(&self.workers);
         self.engine.shared.pools.set(&pools);
+        if let Some(membership) = &self.membership {
+            membership.changed(self.serves, &self.engine);
+        }
     }
 }
