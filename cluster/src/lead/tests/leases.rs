@@ -161,6 +161,12 @@ fn two_that_die_together_give_each_other_nothing() {
     while world.flying.len() < 3 {
         world.tick();
     }
+    let Some(Command::DeclareDead { grants, .. }) = world.commands().pop() else {
+        panic!("not a death")
+    };
+    let left = [world.member(1), world.member(2)];
+    assert_eq!(grants.len(), world.owned(3));
+    assert!(grants.iter().all(|grant| left.contains(&grant.to)));
     world.commit_all();
     world.commit_all();
     assert_eq!(world.vacant(), 0);
