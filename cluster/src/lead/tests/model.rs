@@ -70,7 +70,7 @@ fn live_through(seed: u64) {
     for _ in 0..chance.between(4, 14) {
         let number = 2 + u32::try_from(chance.below(u64::from(nodes - 1))).unwrap();
         let state = world.log.table.node(world.id(number)).unwrap().state;
-        match (chance.below(6), state) {
+        match (chance.below(7), state) {
             (0 | 1, NodeState::Up) => {
                 world.mood(number, Mood::Silent);
                 moved_for += 4096;
@@ -89,6 +89,10 @@ fn live_through(seed: u64) {
                 let name = format!("n{number}");
                 let node = registration(&name, u128::from(number), incarnation);
                 world.tell(0, Control::Register(node));
+            }
+            (6, _) => {
+                let mut coin = Chance::new(chance.next());
+                world.succeed(|| coin.permille(500));
             }
             (_, NodeState::Joining) => {
                 world.turn(number, NodeState::Up);
