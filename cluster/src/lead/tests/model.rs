@@ -152,6 +152,25 @@ proptest! {
     }
 }
 
+#[test]
+#[ignore = "takes minutes"]
+fn four_hundred_more_lives_end_well() {
+    (0..400).for_each(live_through);
+}
+
+#[test]
+fn the_table_of_300_nodes_is_small_whatever_channels_there_are() {
+    let mut world = World::settled(300);
+    world.releasing = false;
+    world.turn(1, NodeState::Draining);
+    world.turn(2, NodeState::Draining);
+    world.run(millis(200));
+    let moving = world.open();
+    assert!(moving >= 26, "{moving}");
+    let bytes = world.log.table.encode().len();
+    assert!(bytes < 150_000, "{bytes} bytes");
+}
+
 /// How much this thread has run, so that what else runs on the machine does not count.
 fn worked() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
