@@ -21,6 +21,7 @@ mod link;
 mod state;
 
 pub use answer::{Answer, Answered, Reply, StreamAnswer};
+pub(crate) use state::CONFIRM_EVERY;
 use state::{State, Waiting};
 
 const CASTS: usize = 1024;

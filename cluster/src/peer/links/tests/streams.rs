@@ -66,6 +66,44 @@ async fn ten_thousand_messages_go_both_ways_over_tcp_in_order() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_short_streams_on_many_threads_end_well_and_leave_nothing() {
+    let ((one, _), (mut two, addr)) = (on_tcp(1).await, on_tcp(2).await);
+    one.links.set_peer(NodeId(2), vec![addr]);
+    let serve = tokio::spawn(async move {
+        for _ in 0..400 {
+            let request = two.requests.recv().await.unwrap();
+            tokio::spawn(echo(request.accept(Bytes::new()).unwrap()));
+        }
+        two
+    });
+    let mut tasks = Vec::new();
+    for count in 0..400 {
+        let answer = one.ask_stream(2, b"short");
+        tasks.push(tokio::spawn(async move {
+            let stream = opened(answer.wait().await);
+            let ends = (stream.tx, stream.rx);
+            // Some go away in the middle.
+            if count % 4 == 0 {
+                let _ = timeout(Duration::from_millis(1), talk(ends, 1000, 0)).await;
+            } else {
+                talk(ends, count % 40, 50).await;
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let two = serve.await.unwrap();
+    until("all are over", || {
+        let views = [one.links.peers(), two.links.peers()].concat();
+        views.iter().all(|view| view.streams == 0)
+    })
+    .await;
+    assert!(two.links.refused().is_empty(), "{:?}", two.links.refused());
+    assert_eq!(one.view(2, Class::Data, Direction::Out).reconnects, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn two_hundred_streams_at_once_do_not_mix() {
     let net = Net::new();
