@@ -195,6 +195,12 @@ async fn a_message_larger_than_the_window_passes_alone_and_one_beyond_a_payload_
         let (sent, came) = tokio::join!(tx.send(large.clone()), far.recv());
         assert_eq!((sent, came), (Ok(()), message(large.clone())));
     }
+    // What was read and is not worth a word yet is told when the reader waits: else this would stick.
+    for size in [100 * 1024, 200 * 1024] {
+        let both = async { tokio::join!(tx.send(large.slice(..size)), far.recv()) };
+        let both = timeout(Duration::from_secs(60), both).await.unwrap();
+        assert_eq!(both, (Ok(()), message(large.slice(..size))));
+    }
     let limit = LinkConfig::default().payload_limit;
     let beyond = Bytes::from(vec![0; limit + 1]);
     let length = limit + 1;
@@ -203,6 +209,8 @@ async fn a_message_larger_than_the_window_passes_alone_and_one_beyond_a_payload_
         Err(StreamError::TooLarge { length, limit })
     );
     // The last one is told though nobody reads: it needs no room.
+    let nothing = timeout(Duration::from_secs(1), far.recv());
+    assert!(nothing.await.is_err());
     tx.send(large.clone()).await.unwrap();
     assert_eq!(tx.try_send(Bytes::new()), Ok(false));
     tx.finish(Bytes::from("unavailable")).unwrap();
