@@ -36,7 +36,7 @@ use crate::allocation::{Rests, Wait};
 use crate::handoff::Coordinator;
 use crate::lease::{Grantor, Reading};
 use crate::peer::Control;
-use crate::{Command, LeaderId, Member, NodeId, Outcome, SlotId, Table};
+use crate::{BootId, Command, LeaderId, Member, NodeId, Outcome, SlotId, Table};
 use flights::{Flights, Purpose, slots_of};
 use parked::Parked;
 use placing::Placing;
@@ -68,6 +68,8 @@ pub struct Lead {
     /// When the barrier was applied, and when to tell next who leads.
     announce: Option<(Duration, Duration)>,
     tend_at: Duration,
+    /// What was last told of processes that are refused.
+    noted: BTreeMap<BootId, Note>,
     /// The version of the table that all of it knows.
     version: u64,
 }
@@ -98,6 +100,7 @@ impl Lead {
             barrier: None,
             announce: None,
             tend_at: now.raw,
+            noted: BTreeMap::new(),
             version: table.version(),
         };
         let mut effects = Vec::new();
@@ -150,7 +153,7 @@ impl Lead {
             self.coordinator.closed(node, closed, now.raw);
         }
         let coordinated = self.coordinator.tick(now.raw);
-        self.coordinated(coordinated, now, &mut effects);
+        self.coordinated(coordinated, table, now, &mut effects);
         let cut_off = self.grantor.cut_off(now);
         let degraded = self.grantor.degraded().collect();
         if self.roster.heard(cut_off, degraded, table, &mut effects) {
@@ -178,7 +181,7 @@ impl Lead {
         let coordinated = self
             .coordinator
             .table(table, changed.iter().copied(), now.raw);
-        self.coordinated(coordinated, now, &mut effects);
+        self.coordinated(coordinated, table, now, &mut effects);
         if news.changed {
             self.tend_at = now.raw;
         }
@@ -215,13 +218,13 @@ impl Lead {
             Control::Propose(command) => self.propose_for(from, command, &mut effects),
             Control::Released(source, slots) => {
                 let coordinated = self.coordinator.released(source, &slots, table, now.raw);
-                self.coordinated(coordinated, now, &mut effects);
+                self.coordinated(coordinated, table, now, &mut effects);
             }
             Control::AbortWanted(source, wanted) => {
                 let coordinated = self
                     .coordinator
                     .abort_wanted(source, &wanted, table, now.raw);
-                self.coordinated(coordinated, now, &mut effects);
+                self.coordinated(coordinated, table, now, &mut effects);
             }
             Control::Leaving(member) if member.id == from => self.grantor.left(member),
             _ => return effects,
@@ -273,7 +276,7 @@ impl Lead {
             }
             (Purpose::Register, Ok(outcome)) => {
                 if let Command::Register { node, .. } = flight.command {
-                    carrying::registered(table, node, outcome, &mut effects);
+                    self.registered(table, node, outcome, &mut effects);
                 }
             }
             (Purpose::Death(member), Err(_)) => {

@@ -2,8 +2,10 @@
 //!
 //! Whoever sends dials: requests go one way, replies come back, over a link of its own per peer and
 //! class. A link opens with a handshake (`handshake.rs`: greetings, secret, TLS), then carries frames
-//! of envelopes. Pure parts: order across a reconnect, credit, admission, the control messages.
-//! [`Links`] is the shell that performs them on tokio.
+//! of envelopes. A request has one answer, or is accepted with a stream: messages both ways, each way
+//! with a window of its own, for as long as the link lives. Pure parts: order across a reconnect,
+//! credit and windows, admission, the control messages. [`Links`] is the shell that performs them on
+//! tokio.
 
 mod admit;
 mod control;
@@ -53,4 +55,6 @@ pub(crate) mod fuzz {
     //! What the fuzz bodies reach into.
     pub(crate) use super::frame::{frame, take_frame};
     pub(crate) use super::handshake::parse;
+    pub(crate) use super::queue::Queue;
+    pub(crate) use super::streams::Streams;
 }

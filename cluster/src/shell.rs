@@ -13,6 +13,7 @@
 //! | who gets the table from whom | `shell/feed.rs` |
 //! | joining; Raft here; leaving | `shell/join.rs`; `shell/voter.rs`; `shell/leave.rs` |
 //! | values of slots that move | `shell/values.rs` |
+//! | what operators see and ask | `shell/operate.rs`; the handle's side: `shell/operations.rs` |
 //! | what is told of how things stand | `shell/status.rs` |
 
 mod config;
@@ -26,6 +27,8 @@ mod join;
 mod leading;
 mod leave;
 mod life;
+mod operate;
+mod operations;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -52,6 +55,7 @@ use self::core::{Core, Setup};
 use self::event::{Event, Order};
 use self::feed::{Feed, Follow};
 use self::leave::Leaving;
+use self::operate::Watched;
 use self::voter::Raft;
 use self::wire::Calls;
 use crate::peer::{Answer, Class, LinkConfig, Links, RequestError, Tcp, Transport};
@@ -345,6 +349,7 @@ async fn begin(
         joining: None,
         join_again: Duration::ZERO,
         refused: None,
+        watched: Watched::default(),
         ready: false,
         asked_leader: Duration::ZERO,
         leaving: Leaving::default(),

@@ -5,12 +5,16 @@ use super::{Lead, LeadEffect, Note};
 use crate::handoff::CoordinatorEffect;
 use crate::lease::{GrantorEffect, Reading};
 use crate::peer::Control;
-use crate::{Command, NodeChange, NodeId, Outcome, Refusal, Registration, Table};
+use crate::{
+    BootId, Command, NodeChange, NodeId, NodeRec, NodeState, Outcome, Refusal, Registration, Table,
+};
 
 /// So many registrations may be under way; who is left out asks again.
 const REGISTERING: usize = 64;
 /// So many changes that nodes make of themselves.
 const CHANGING: usize = 512;
+/// So many refused processes are remembered.
+const NOTED: usize = 256;
 
 impl Lead {
     /// What a node asks to be proposed: only about itself.
@@ -57,7 +61,7 @@ impl Lead {
                 GrantorEffect::RefuseProcess { member, boot } => {
                     let control = Control::SecondProcess(member, boot);
                     effects.push(LeadEffect::Answer { boot, control });
-                    effects.push(LeadEffect::Note(Note::SecondProcess(member)));
+                    self.note_once(boot, Note::SecondProcess(member), effects);
                 }
                 GrantorEffect::DeclareDead { member, why } => {
                     if !self.flights.any(Purpose::Death(member)) {
@@ -76,7 +80,7 @@ impl Lead {
                     let control = Control::NotRegistered(boot, why.clone());
                     effects.push(LeadEffect::Answer { boot, control });
                     let name = format!("process {:032x}", boot.0);
-                    effects.push(LeadEffect::Note(Note::NotRegistered { name, why }));
+                    self.note_once(boot, Note::NotRegistered { name, why }, effects);
                 }
             }
         }
@@ -99,6 +103,7 @@ impl Lead {
     pub(super) fn coordinated(
         &mut self,
         coordinated: Vec<CoordinatorEffect>,
+        table: &Table,
         now: Reading,
         effects: &mut Vec<LeadEffect>,
     ) {
@@ -106,7 +111,11 @@ impl Lead {
             match effect {
                 CoordinatorEffect::Propose(command) => self.steps.take(command, &self.flights),
                 CoordinatorEffect::Failed { from, to } => {
-                    if !self.rests.rests(from, to, now.raw) {
+                    // What ended with a life, or with a drain of its target, is no failure.
+                    let state = |id| table.node(id).map(|node: &NodeRec| node.state);
+                    let both = state(from).is_some_and(NodeState::is_living)
+                        && state(to) == Some(NodeState::Up);
+                    if both && !self.rests.rests(from, to, now.raw) {
                         self.rests.failed(from, to, now.raw);
                         effects.push(LeadEffect::Note(Note::Rests(from, to)));
                     }
@@ -115,39 +124,51 @@ impl Lead {
             }
         }
     }
-}
 
-/// Answers a process that wanted to be registered.
-pub(super) fn registered(
-    table: &Table,
-    node: Registration,
-    outcome: Outcome,
-    effects: &mut Vec<LeadEffect>,
-) {
-    let boot = node.boot;
-    let known = || {
-        let same = table.nodes().iter().find(|(_, known)| known.boot == boot);
-        same.and_then(|(id, _)| table.member(*id))
-    };
-    let control = match outcome {
-        Outcome::Registered(member) => Control::Registered(member),
-        Outcome::Repeat => match known() {
-            Some(member) => Control::Registered(member),
-            None => return,
-        },
-        // Another leadership's: it asks again.
-        Outcome::Refused(Refusal::Leader { .. }) => return,
-        // It needs a higher incarnation.
-        Outcome::Refused(Refusal::NotLiving(member)) => Control::Dead(member),
-        Outcome::Refused(why) => {
-            let why = why.to_string();
-            effects.push(LeadEffect::Note(Note::NotRegistered {
-                name: node.name,
-                why: why.clone(),
-            }));
-            Control::NotRegistered(boot, why)
+    /// A refused process asks on and on: what is new about it is told once.
+    fn note_once(&mut self, boot: BootId, note: Note, effects: &mut Vec<LeadEffect>) {
+        if self.noted.get(&boot) == Some(&note) {
+            return;
         }
-        Outcome::Done { .. } | Outcome::Barrier(_) => return,
-    };
-    effects.push(LeadEffect::Answer { boot, control });
+        if self.noted.len() >= NOTED {
+            self.noted.clear();
+        }
+        self.noted.insert(boot, note.clone());
+        effects.push(LeadEffect::Note(note));
+    }
+
+    /// Answers a process that wanted to be registered.
+    pub(super) fn registered(
+        &mut self,
+        table: &Table,
+        node: Registration,
+        outcome: Outcome,
+        effects: &mut Vec<LeadEffect>,
+    ) {
+        let boot = node.boot;
+        let known = || {
+            let same = table.nodes().iter().find(|(_, known)| known.boot == boot);
+            same.and_then(|(id, _)| table.member(*id))
+        };
+        let control = match outcome {
+            Outcome::Registered(member) => Control::Registered(member),
+            Outcome::Repeat => match known() {
+                Some(member) => Control::Registered(member),
+                None => return,
+            },
+            // Another leadership's: it asks again.
+            Outcome::Refused(Refusal::Leader { .. }) => return,
+            // It needs a higher incarnation.
+            Outcome::Refused(Refusal::NotLiving(member)) => Control::Dead(member),
+            Outcome::Refused(why) => {
+                let why = why.to_string();
+                let control = Control::NotRegistered(boot, why.clone());
+                let name = node.name;
+                self.note_once(boot, Note::NotRegistered { name, why }, effects);
+                control
+            }
+            Outcome::Done { .. } | Outcome::Barrier(_) => return,
+        };
+        effects.push(LeadEffect::Answer { boot, control });
+    }
 }

@@ -72,6 +72,15 @@ impl Flights {
         })
     }
 
+    /// How many slots are about to begin to move.
+    pub(super) fn beginning(&self) -> usize {
+        let moves = |flight: &Flight| match &flight.command {
+            Command::BeginMoves { moves, .. } => moves.len(),
+            _ => 0,
+        };
+        self.all.values().map(moves).sum()
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.all.len()

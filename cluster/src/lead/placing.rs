@@ -224,10 +224,8 @@ impl Lead {
         if calm && planned.is_empty() && self.coordinator.open_count() == 0 {
             self.placing.across = false;
         }
-        let mut room = self
-            .config
-            .open_limit
-            .saturating_sub(self.coordinator.open_count());
+        let open = self.coordinator.open_count() + self.flights.beginning();
+        let mut room = self.config.open_limit.saturating_sub(open);
         self.placing.backlog = waits.iter().any(|wait| matches!(wait, Wait::OpenLimit(_)));
         let parked = if calm {
             self.parked.moves(table, conditions)

@@ -15,6 +15,7 @@ use super::frame::{Envelope, FrameReader, Outcome};
 use super::hello::LinkError;
 use super::links::{Handler, Limits, LinkState, Remote, SILENCE};
 use super::order::{Arrived, Inbox};
+use super::outbound::CONFIRM_EVERY;
 use super::queue::Queue;
 use super::request::Request;
 use super::stream::{StreamError, StreamRx, StreamTx};
@@ -25,7 +26,8 @@ use super::view::{Direction, PeerView};
 pub(crate) const LISTENER_SILENCE: Duration = Duration::from_secs(5);
 /// Why a link ends when the next of its life is open.
 const REPLACED: &str = "a newer link replaces it";
-/// So many answers may wait to be confirmed, as a multiple of the credit.
+/// So many answers may wait to be confirmed, as a multiple of the credit, or of what is confirmed at
+/// once where that is more.
 const KEPT: usize = 4;
 
 /// What a stream is answered with whose link was lost before its sender heard of it.
@@ -286,7 +288,7 @@ impl Inbound {
         let mut state = self.lock();
         let full = state.taken.len() >= credit.envelopes
             || (!state.taken.is_empty() && state.held + bytes > credit.bytes);
-        if full || state.answers.len() > KEPT * credit.envelopes {
+        if full || state.answers.len() > KEPT * credit.envelopes.max(CONFIRM_EVERY) {
             drop(state);
             request.forget();
             return Err(LinkError::Broken("it sends more than it has credit for"));

@@ -324,8 +324,7 @@ impl Pipe {
         }
     }
 
-    /// How many messages and bytes wait to be read here, and are out there, for tests.
-    #[cfg(test)]
+    /// How many messages wait to be read here, and their bytes.
     pub(super) fn unread(&self) -> (usize, usize) {
         let state = self.lock();
         (

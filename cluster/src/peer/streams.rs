@@ -139,8 +139,7 @@ impl Streams {
         self.end(&StreamError::Lost(why.into()));
     }
 
-    /// What waits to be read, of each stream, for tests.
-    #[cfg(test)]
+    /// Of each stream how many messages wait to be read here, and their bytes.
     pub(crate) fn unread(&self) -> Vec<(usize, usize)> {
         self.lock()
             .pipes

@@ -14,6 +14,7 @@ use super::feed::{Feed, Follow};
 use super::home::Home;
 use super::leave::Leaving;
 use super::life::Life;
+use super::operate::Watched;
 use super::status::Status;
 use super::values::Arriving;
 use super::voter::{Raft, Turn};
@@ -31,6 +32,8 @@ use crate::{
 
 /// How often the machines are told the time.
 pub(super) const TICK: Duration = Duration::from_millis(25);
+/// The same while a slot is closed for a move: whoever waits for it waits for each step.
+const STEP: Duration = Duration::from_millis(5);
 /// So many events are handled before the loop looks at time and Raft again.
 const BATCH: usize = 128;
 
@@ -105,6 +108,7 @@ pub(super) struct Core {
     pub(super) join_again: Duration,
     pub(super) refused: Option<String>,
 
+    pub(super) watched: Watched,
     pub(super) ready: bool,
     /// When something was last asked of the leader about this node.
     pub(super) asked_leader: Duration,
@@ -130,11 +134,14 @@ impl Core {
     ) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut step = tokio::time::interval(STEP);
+        step.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stopped = None;
         while stopped.is_none() {
             tokio::select! {
                 biased;
                 _ = tick.tick() => self.tick(),
+                _ = step.tick(), if self.is_moving() => self.step(),
                 turn = Raft::turn(&mut self.raft) => match turn {
                     Turn::Table => self.own_table(),
                     Turn::Status => self.raft_status(),
@@ -239,6 +246,9 @@ impl Core {
             }
             Order::Change(change) => self.change(change),
             Order::Propose(command, answer) => self.ask(command, answer),
+            Order::Operate(ask, told) => self.operate(ask, told),
+            Order::OperateAlone(ask, told) => self.operate_alone(ask, told),
+            Order::TellMove(slot, told) => self.tell_move(slot, told),
             Order::Drain(grace, done) => self.drain(grace, done),
             Order::Leave(within, done) => self.leave(within, done),
             Order::Stop(_) => {}
@@ -275,13 +285,10 @@ impl Core {
         self.sourced(effects);
     }
 
-    /// Time has passed.
-    fn tick(&mut self) {
-        let (now, clock) = (self.reading(), self.clock());
+    /// The moves of this node go on.
+    fn step(&mut self) {
+        let clock = self.clock();
         if let Some(life) = &mut self.life {
-            let version = self.view.as_ref().map_or(0, |view| view.table().version());
-            life.holder.report(version, life.source.closed_count());
-            let held = life.holder.tick(now);
             let (region, store, standing) = (&self.region, &self.store, &self.standing);
             let source = life.source.tick(clock, |slot| {
                 let mut load = region.load(slot);
@@ -294,10 +301,28 @@ impl Core {
                 load
             });
             let target = life.target.tick(clock, |_, _| true);
-            self.held(held);
             self.sourced(source);
             self.targeted(target);
         }
+    }
+
+    /// Whether a slot is closed here, which others wait for.
+    fn is_moving(&self) -> bool {
+        self.life
+            .as_ref()
+            .is_some_and(|life| life.source.closed_count() > 0)
+    }
+
+    /// Time has passed.
+    fn tick(&mut self) {
+        let now = self.reading();
+        if let Some(life) = &mut self.life {
+            let version = self.view.as_ref().map_or(0, |view| view.table().version());
+            life.holder.report(version, life.source.closed_count());
+            let held = life.holder.tick(now);
+            self.held(held);
+        }
+        self.step();
         if let (Some(lead), Some(view)) = (&mut self.lead, &self.view) {
             let effects = lead.tick(view.table(), now);
             self.led(effects);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::core::Core;
-use super::wire::{GENESIS, GREET, LEAVE, REGISTER, TABLE};
+use super::wire::{ADMIN, GENESIS, LEAVE, REGISTER, TABLE};
 use crate::peer::{Class, Control, LinkEvent, Outcome, Request};
 use crate::{LeaderId, NodeId};
 
@@ -121,6 +121,7 @@ impl Core {
             return;
         }
         self.leader = Some(leader);
+        self.note_leader(leader);
         let (now, clock) = (self.reading(), self.clock());
         if let Some(life) = &mut self.life {
             let held = life.holder.leader(Some(leader.node), now);
@@ -154,7 +155,7 @@ impl Core {
                 }
                 _ => request.bounce("this node does not lead".into()),
             },
-            (_, GREET) => request.reply(bytes::Bytes::new()),
+            (_, ADMIN) => self.operation_asked(request),
             _ => request.bounce("no such question".into()),
         }
     }

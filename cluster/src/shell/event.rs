@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::operate::ToldTo;
 use super::voter::Raft;
 use super::wire::Part;
+use crate::admin::Ask;
 use crate::lead::ProposalId;
 use crate::peer::{Control, LinkEvent, Request};
 use crate::raft::Stopped;
@@ -72,6 +74,12 @@ pub(super) enum Order {
     Change(NodeChange),
     /// The leader, if it is this node, is to commit this.
     Propose(Command, oneshot::Sender<Result<Outcome, String>>),
+    /// An operator asks.
+    Operate(Ask, ToldTo),
+    /// An operator has asked, and no leader answers.
+    OperateAlone(Ask, ToldTo),
+    /// An operator's move of this slot is committed.
+    TellMove(u16, ToldTo),
     /// Give all slots away, within this time.
     Drain(Duration, oneshot::Sender<bool>),
     /// Stop acting, and say so.

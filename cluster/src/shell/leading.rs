@@ -107,7 +107,8 @@ impl Core {
         }
     }
 
-    fn propose(&self, leader: LeaderId, id: ProposalId, command: Command) {
+    fn propose(&mut self, leader: LeaderId, id: ProposalId, command: Command) {
+        self.watched.events.because(&command);
         let Some(raft) = &self.raft else { return };
         let (raft, events) = (raft.handle.clone(), self.events.clone());
         tokio::spawn(async move {

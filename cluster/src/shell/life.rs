@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::home::Home;
+use super::operate::wall_clock;
 use crate::handoff::{Source, Target};
 use crate::lease::{Holder, LeaseConfig, TenureEffect};
 use crate::member::Joined;
@@ -60,6 +61,8 @@ impl Core {
             let after = view.table();
             let slots = SlotId::all().filter(|slot| before.slot(*slot) != after.slot(*slot));
             let slots: Vec<_> = slots.collect();
+            let at = wall_clock();
+            self.watched.events.replaced(&before, after, at);
             self.feed.replaced();
             self.changed(&slots);
         }
@@ -70,8 +73,10 @@ impl Core {
         let Some(view) = &mut self.view else {
             return true;
         };
+        let before = Arc::clone(&self.standing.shown().table);
         match view.advance(delta) {
             Advance::Advanced => {
+                self.watched.events.delta(&before, delta, wall_clock());
                 self.feed.advanced(delta);
                 let slots: Vec<_> = delta.slots.iter().map(|(slot, _)| *slot).collect();
                 self.changed(&slots);
@@ -101,6 +106,7 @@ impl Core {
                 self.standing.set_gate(*slot, Gate::Foreign);
             }
         }
+        self.watched.ages.table(&table, clock);
         self.show(&table);
         self.follow.reached(table.version());
         if let Some(lead) = &mut self.lead {

@@ -33,6 +33,8 @@ pub struct Status {
     pub vacant: usize,
     /// How many moves are open in the table.
     pub moves: usize,
+    /// How long the oldest of them has been open.
+    pub oldest_move: Option<Duration>,
     /// How many slots are closed here for a move.
     pub closed: u16,
     /// Too little progress is made: by this worker, or, if `None`, the lease timer was late.
@@ -69,6 +71,7 @@ impl Core {
                     .filter(|(_, rec)| rec.moving.is_some())
                     .count();
             }
+            status.oldest_move = self.watched.ages.oldest(now.raw);
             status.me = Some(self.me);
             status.boot = Some(self.boot);
             status.state = rec.map(|rec| rec.state);

@@ -7,4 +7,5 @@ mod forming;
 mod leaving;
 mod net;
 mod nodes;
+mod operating;
 mod parts;

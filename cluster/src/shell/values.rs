@@ -185,8 +185,8 @@ mod tests {
 
     fn join(parts: &[Part]) -> Option<Vec<Bytes>> {
         let mut arriving = Arriving::new(MoveId(4), 1);
-        let complete = parts.iter().map(|part| arriving.take(part)).next_back();
-        complete.unwrap_or(false).then_some(arriving.pieces)
+        let complete = parts.iter().fold(false, |_, part| arriving.take(part));
+        complete.then_some(arriving.pieces)
     }
 
     #[test]

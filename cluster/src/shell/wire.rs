@@ -27,8 +27,8 @@ pub(super) const GENESIS: u8 = 4;
 /// A node leaves; on data links the answer says that nothing sent to it is unanswered, on control
 /// links that the leader knows.
 pub(super) const LEAVE: u8 = 5;
-/// Nothing but the greeting matters: where the asking node is reached.
-pub(super) const GREET: u8 = 6;
+/// A question of an operator, sent on.
+pub(super) const ADMIN: u8 = 6;
 
 /// On data links: a part of the values of a slot that moves.
 pub(super) const VALUES: u8 = 1;

@@ -161,6 +161,12 @@ fn two_that_die_together_give_each_other_nothing() {
     while world.flying.len() < 3 {
         world.tick();
     }
+    let Some(Command::DeclareDead { grants, .. }) = world.commands().pop() else {
+        panic!("not a death")
+    };
+    let left = [world.member(1), world.member(2)];
+    assert_eq!(grants.len(), world.owned(3));
+    assert!(grants.iter().all(|grant| left.contains(&grant.to)));
     world.commit_all();
     world.commit_all();
     assert_eq!(world.vacant(), 0);
@@ -274,8 +280,12 @@ fn a_newcomer_is_registered_once_and_told_so() {
     world.effects.clear();
     world.tell(0, Control::Register(registration("n1", 77, 1)));
     world.commit();
+    // It asks on and on, which is told once.
+    world.tell(0, Control::Register(registration("n1", 77, 1)));
+    world.commit();
+    assert_eq!((world.notes().len(), world.answers().len()), (1, 2));
     let answers = world.answers();
-    let [(_, Control::NotRegistered(_, why))] = &*answers else {
+    let [(_, Control::NotRegistered(_, why)), _] = &*answers else {
         panic!("{answers:?}")
     };
     assert!(why.contains("belongs to node 1"), "{why}");

@@ -70,7 +70,7 @@ fn live_through(seed: u64) {
     for _ in 0..chance.between(4, 14) {
         let number = 2 + u32::try_from(chance.below(u64::from(nodes - 1))).unwrap();
         let state = world.log.table.node(world.id(number)).unwrap().state;
-        match (chance.below(6), state) {
+        match (chance.below(7), state) {
             (0 | 1, NodeState::Up) => {
                 world.mood(number, Mood::Silent);
                 moved_for += 4096;
@@ -89,6 +89,10 @@ fn live_through(seed: u64) {
                 let name = format!("n{number}");
                 let node = registration(&name, u128::from(number), incarnation);
                 world.tell(0, Control::Register(node));
+            }
+            (6, _) => {
+                let mut coin = Chance::new(chance.next());
+                world.succeed(|| coin.permille(500));
             }
             (_, NodeState::Joining) => {
                 world.turn(number, NodeState::Up);
@@ -146,6 +150,25 @@ proptest! {
     fn whatever_dies_drains_and_fails_every_slot_is_owned_in_the_end(seed in any::<u64>()) {
         live_through(seed);
     }
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn four_hundred_more_lives_end_well() {
+    (0..400).for_each(live_through);
+}
+
+#[test]
+fn the_table_of_300_nodes_is_small_whatever_channels_there_are() {
+    let mut world = World::settled(300);
+    world.releasing = false;
+    world.turn(1, NodeState::Draining);
+    world.turn(2, NodeState::Draining);
+    world.run(millis(200));
+    let moving = world.open();
+    assert!(moving >= 26, "{moving}");
+    let bytes = world.log.table.encode().len();
+    assert!(bytes < 150_000, "{bytes} bytes");
 }
 
 /// How much this thread has run, so that what else runs on the machine does not count.

@@ -164,6 +164,24 @@ impl World {
         }
     }
 
+    /// Another leader follows, in the same log. What the old one had under way is lost, or logged
+    /// before the other begins.
+    pub(super) fn succeed(&mut self, mut logged: impl FnMut() -> bool) {
+        self.log.term += 1;
+        for (_, command) in std::mem::take(&mut self.flying) {
+            if logged() {
+                self.log.commit(&command);
+            }
+        }
+        self.rounds.clear();
+        let config = config(&self.log);
+        let (leader, reading) = (leader(self.log.term), self.reading());
+        let nonce = 1000 + self.log.term;
+        let (lead, effects) = Lead::new(leader, config, &self.log.table, nonce, reading);
+        self.lead = lead;
+        self.take(effects);
+    }
+
     /// A node joins and comes up.
     pub(super) fn join(&mut self, id: u32) -> Member {
         let before = self.log.table.version();

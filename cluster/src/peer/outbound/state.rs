@@ -16,7 +16,8 @@ use crate::peer::order::Outbox;
 use crate::peer::queue::Queue;
 use crate::peer::streams::Streams;
 
-const CONFIRM_EVERY: usize = 64;
+/// So many answers are confirmed at once.
+pub(crate) const CONFIRM_EVERY: usize = 64;
 
 pub(super) type Outcomes = Result<Answered, RequestError>;
 

@@ -133,3 +133,38 @@ async fn nodes_on_disks_come_back_all_at_once_with_their_slots() {
     );
     assert_eq!(nodes.all[0].table().nodes().len(), 3);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn voters_that_have_all_changed_their_addresses_find_each_other() {
+    let mut nodes = Nodes::of(3, 3, |_| {}).await;
+    nodes.voting(3).await;
+    for node in &mut nodes.all {
+        node.stop().await;
+        node.move_house();
+    }
+    let seeds = nodes.seeds();
+    for node in &mut nodes.all {
+        node.start(&seeds).await;
+    }
+    nodes.even().await;
+    nodes
+        .until("the table knows where they are", || {
+            let table = nodes.all[0].table();
+            nodes.all.iter().all(|node| {
+                table
+                    .node(node.me().id)
+                    .is_some_and(|rec| rec.addrs == [node.addr.clone()])
+            })
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_name_is_taken_is_refused_in_words() {
+    let mut nodes = Nodes::found(1, None, |_| {}).await;
+    nodes.join(|config| config.name = "a".to_owned()).await;
+    let refused = nodes.all[1].cluster().joined().await;
+    let why = refused.expect_err("the name belongs to the founder");
+    assert!(why.contains("the name \"a\" belongs to node 1"), "{why}");
+    assert_eq!(nodes.all[1].me().id.0, 0);
+}

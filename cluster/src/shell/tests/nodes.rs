@@ -110,6 +110,11 @@ impl Node {
         self.table().node(id).map(|node| node.state)
     }
 
+    /// It is reached elsewhere from its next start on.
+    pub(super) fn move_house(&mut self) {
+        self.addr = free();
+    }
+
     /// Ends it like a crash.
     pub(super) async fn stop(&mut self) {
         if let Some(cluster) = self.cluster.take() {

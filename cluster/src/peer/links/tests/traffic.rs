@@ -222,6 +222,22 @@ async fn a_long_request_gives_its_credit_back_when_it_is_accepted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn little_credit_is_enough_for_many_quick_answers_and_streams() {
+    let net = Net::new();
+    let (one, mut two) = (
+        Node::with(&net, identity(1, 1, 1001), small()),
+        Node::with(&net, identity(2, 1, 1002), small()),
+    );
+    for _ in 0..200 {
+        let answer = one.send(2, Class::Data, b"x").unwrap();
+        two.requests.recv().await.unwrap().reply(Bytes::new());
+        assert!(answer.wait().await.is_ok());
+        one.stream(2, &mut two).await;
+    }
+    assert!(two.links.refused().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn deadlines_are_kept_on_both_sides() {
     let net = Net::new();
     let (one, mut two) = (Node::new(&net, 1), Node::new(&net, 2));

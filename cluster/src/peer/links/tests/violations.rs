@@ -6,7 +6,7 @@ use super::*;
 use crate::peer::frame::{Envelope, FrameReader, frame};
 use crate::peer::handshake::{self, Security, Shaken};
 use crate::peer::transport::BoxStream;
-use crate::peer::{FINAL_MAX, STREAM_MESSAGES, SecurityConfig};
+use crate::peer::{FINAL_MAX, NotAccepted, STREAM_MESSAGES, SecurityConfig};
 
 const LIMIT: usize = 8 * 1024 * 1024;
 
@@ -278,4 +278,22 @@ async fn a_listener_that_breaks_the_protocol_of_streams_loses_its_link_with_one_
         let view = one.view(2, Class::Data, Direction::Out);
         assert_eq!(view.reason, Some(broken));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_read_gets_no_more_streams() {
+    let net = Net::new();
+    let mut two = Node::new(&net, 2);
+    let mut raw = Raw::dial(&net, 1).await;
+    let (first, mut held) = (Bytes::from(vec![0; 1024 * 1024]), Vec::new());
+    let refused = loop {
+        raw.say(&[ask(1 + held.len() as u64, true)]).await;
+        let request = two.requests.recv().await.unwrap();
+        match request.accept(first.clone()) {
+            Ok(ends) => held.push(ends),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, NotAccepted::TooMany { .. }), "{refused}");
+    assert!((64..70).contains(&held.len()), "{} MiB wait", held.len());
 }

@@ -1,0 +1,84 @@
+//! What operators see and ask, on a node that leads and on one that does not.
+
+use super::nodes::Nodes;
+use crate::admin::{Operations, Refused};
+use crate::{NodeState, SlotId};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_see_and_ask_the_same_on_every_node() {
+    let mut nodes = Nodes::of(3, 1, |_| {}).await;
+    let (leads, follows) = (
+        nodes.all[0].cluster().clone(),
+        nodes.all[1].cluster().clone(),
+    );
+    let (leads, follows): (&dyn Operations, &dyn Operations) = (&leads, &follows);
+    let seen = follows.nodes().await.unwrap();
+    let names: Vec<_> = seen.iter().map(|node| node.node.name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    assert!(
+        seen.iter().all(|node| node.heard.is_some()),
+        "the leader has answered: {seen:?}"
+    );
+    assert_eq!(
+        follows.status().await.unwrap().version,
+        nodes.all[0].table().version()
+    );
+    let rows = follows.peers().await.unwrap();
+    assert_eq!(rows.len(), 3);
+    assert!(
+        rows.iter()
+            .all(|row| row.unknown.is_none() && row.links.len() == 2),
+        "{rows:?}"
+    );
+
+    let moved = SlotId::all()
+        .find(|slot| nodes.all[2].acts_for(*slot))
+        .unwrap();
+    assert_eq!(follows.pause_moves().await, Ok(false));
+    assert_eq!(follows.pause_moves().await, Ok(true));
+    let view = follows.move_slot(moved.index(), "a".to_owned()).await;
+    match view {
+        Ok(view) => assert_eq!(view.to.name, "a"),
+        // It may be over before it is looked at.
+        Err(why) => assert!(matches!(why, Refused::Unavailable(_)), "{why:?}"),
+    }
+    nodes
+        .until("the slot has moved", || nodes.all[0].acts_for(moved))
+        .await;
+    let nobody = follows.move_slot(moved.index(), "z".to_owned()).await;
+    assert!(matches!(nobody, Err(Refused::No { .. })), "{nobody:?}");
+    assert_eq!(follows.resume_moves().await, Ok(true));
+
+    let drained = follows.drain("c".to_owned(), false).await.unwrap();
+    assert_eq!(drained.node.name, "c");
+    let id = nodes.all[2].me().id;
+    nodes
+        .until("its slots are gone", || nodes.all[2].acting() == 0)
+        .await;
+    assert_eq!(nodes.all[0].state_of(id), Some(NodeState::Draining));
+    assert!(follows.undrain("c".to_owned()).await.is_ok());
+    nodes
+        .until("it is up again", || {
+            nodes.all[0].state_of(id) == Some(NodeState::Up)
+        })
+        .await;
+    let events = leads.events(0).await.unwrap();
+    assert!(!events.events.is_empty());
+
+    nodes.all[0].stop().await;
+    nodes
+        .until("there is no quorum", || {
+            !nodes.all[1].cluster().status().quorum
+        })
+        .await;
+    assert_eq!(
+        follows.nodes().await.unwrap().len(),
+        3,
+        "what it knows it says"
+    );
+    let refused = follows.drain("c".to_owned(), true).await;
+    assert!(
+        matches!(refused, Err(Refused::Unavailable(_))),
+        "{refused:?}"
+    );
+}
