@@ -16,6 +16,8 @@ mod streams;
 mod tenure;
 mod timers;
 
+#[cfg(test)]
+pub(crate) use lane::Leg;
 pub(crate) use lane::{InboundTurn, LaneState, LaneView, Values};
 pub(crate) use shard::{Shard, ShardActor, ShardArgs, ShardMessage};
 pub(crate) use slots::Slots;

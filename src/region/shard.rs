@@ -404,24 +404,32 @@ impl ShardState {
             return self.hold(myself, at, work);
         }
         match self.judge(slot, &work) {
-            Verdict::Run(epoch) => self.enter(myself, (at, epoch), key, work, cx),
+            Verdict::Run(epoch) => {
+                let limit = match work.is_held() {
+                    true => usize::MAX,
+                    false => self.shared.limits.lane_queue(),
+                };
+                self.enter(myself, (at, epoch), key, work, limit, cx);
+            }
             Verdict::Wait => self.hold(myself, at, work),
             Verdict::Bounce(reason) => self.bounce(work, reason),
         }
     }
 
-    /// Work that may start does so, or waits behind what runs in its lane.
+    /// Work that may start does so, or waits behind what runs in its lane if not more than `limit`
+    /// wait there.
     pub(super) fn enter(
         &mut self,
         myself: &ActorRef<ShardMessage>,
         (at, epoch): (usize, OwnerEpoch),
         key: LaneKey,
         work: Work,
+        limit: usize,
         cx: &mut Context<'_>,
     ) {
         self.set_epoch(at, epoch);
         let kept = match self.slots[at].lanes.get_mut(&key) {
-            Some(lane) if lane.is_busy() => return self.queue(myself, at, key, work),
+            Some(lane) if lane.is_busy() => return self.queue(myself, at, key, work, limit),
             Some(lane) => lane.take_state(),
             None => None,
         };
@@ -443,15 +451,18 @@ impl ShardState {
         self.count_lanes(at, before);
     }
 
-    fn queue(&mut self, myself: &ActorRef<ShardMessage>, at: usize, key: LaneKey, work: Work) {
+    fn queue(
+        &mut self,
+        myself: &ActorRef<ShardMessage>,
+        at: usize,
+        key: LaneKey,
+        work: Work,
+        limit: usize,
+    ) {
         let Some(lane) = self.slots[at].lanes.get_mut(&key) else {
             return;
         };
         let deadline = work.deadline();
-        let limit = match work.is_held() {
-            true => usize::MAX,
-            false => self.shared.limits.lane_queue(),
-        };
         match lane.wait(work, limit) {
             Ok(is_first) => {
                 // Events have a deadline, publications of a stream have none.
