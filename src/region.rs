@@ -15,6 +15,7 @@ mod slots;
 mod streams;
 mod tenure;
 mod timers;
+mod work;
 
 #[cfg(test)]
 pub(crate) use lane::Leg;
