@@ -546,13 +546,19 @@ impl Flight {
         match inner.phase {
             Phase::In if inner.resends < RESENDS => {
                 inner.resends += 1;
-                match (inner.held.take(), inner.shared.forward.clone()) {
-                    // What was sent behind it, in its slot, must not overtake it.
-                    (Some(ticket), Some(forward)) => {
-                        forward.crashed_here(Self(Some(inner)), ticket);
-                    }
-                    _ => Self(Some(inner)).advance(),
-                }
+                let shared = Arc::clone(&inner.shared);
+                let came = inner.cx.lane.as_ref();
+                let Some((slot, leg)) = came.and_then(|lane| Some((lane.slot, lane.leg?))) else {
+                    return Self(Some(inner)).advance();
+                };
+                // What was sent behind it, in its slot, must not overtake it: it goes back to its
+                // ingress, and so does all of its generation.
+                let shard = &shared.shards[usize::from(shared.layout.shard_of(slot).index())];
+                let mut bars = shard.memory.bars();
+                bars.bounced(leg.sender, slot, leg.generation);
+                drop(bars);
+                let table = Arc::clone(&shared.standing.shown().table);
+                Self(Some(inner)).bounce(NotHere::new(Reason::Stale, &table, slot));
             }
             Phase::In | Phase::Started => {
                 let crashed = Failure::Unavailable(Unavailable::Crashed);
