@@ -41,7 +41,7 @@ pub(crate) fn dispatch(flight: Flight) {
             })
         }
     };
-    run_here(flight, route, place);
+    run(&shared, flight, route, place);
 }
 
 /// Where an event with a key runs.
@@ -56,10 +56,14 @@ pub(crate) struct Place {
 }
 
 /// Sends an event to the shard of this node that runs it.
-pub(crate) fn run_here(mut flight: Flight, route: Arc<Route>, place: Option<Place>) {
+pub(crate) fn run_here(flight: Flight, route: Arc<Route>, place: Option<Place>) {
     let shared = Arc::clone(flight.shared());
+    run(&shared, flight, route, place);
+}
+
+fn run(shared: &Arc<Shared>, mut flight: Flight, route: Arc<Route>, place: Option<Place>) {
     let shard = match place {
-        None => calm_shard(&shared, flight.core().0),
+        None => calm_shard(shared, flight.core().0),
         Some(Place { key, slot, leg }) => {
             let values = route.handler.keeps_lane().then(|| Values {
                 store: Arc::clone(&shared.store),
@@ -76,7 +80,7 @@ pub(crate) fn run_here(mut flight: Flight, route: Arc<Route>, place: Option<Plac
             &shared.shards[usize::from(shared.layout.shard_of(slot).index())]
         }
     };
-    let Some(waiting) = shard.admit(flight.cx().raw().len(), &shared) else {
+    let Some(waiting) = shard.admit(flight.cx().raw().len(), shared) else {
         return flight.finish(Failure::Overloaded(Overloaded::Shard).into());
     };
     flight.cx_mut().trace.waits();

@@ -13,11 +13,13 @@
 //! | events with a key: sent, held, bounced, lost | `held.rs` |
 //! | events without a key: who runs them | `unkeyed.rs` |
 //! | what comes from other nodes | `receive.rs` |
+//! | batches of channels, split by owner | `batch.rs` |
 //! | streams that another node runs | `stream.rs` |
 //! | attributes that cross | `attributes.rs` |
 //! | what is needed of links | `wire.rs` |
 
 mod attributes;
+mod batch;
 mod counts;
 mod held;
 mod message;
@@ -265,6 +267,15 @@ impl Forward {
 
     /// An event as it crosses, or why it can't.
     fn encode(&self, flight: &Flight, leg: Option<(SlotId, u32, bool)>) -> Result<Bytes, String> {
+        self.message(flight, leg)
+            .map(|message| message.encode_to_vec().into())
+    }
+
+    fn message(
+        &self,
+        flight: &Flight,
+        leg: Option<(SlotId, u32, bool)>,
+    ) -> Result<EventMessage, String> {
         let cx = flight.cx();
         let plan = flight.shared().plan.load();
         let (types, attributes) = cx.attributes();
@@ -274,7 +285,7 @@ impl Forward {
             value: Bytes::copy_from_slice(value.as_bytes()),
         });
         let trace = cx.trace_context();
-        let message = EventMessage {
+        Ok(EventMessage {
             slot: leg.map(|(slot, ..)| u32::from(slot.index())),
             version: self.standing().shown().table.version(),
             kind: message::kind_code(cx.kind()),
@@ -295,8 +306,7 @@ impl Forward {
             authority: cx.authority().unwrap_or_default().to_owned(),
             part: false,
             slots: Vec::new(),
-        };
-        Ok(message.encode_to_vec().into())
+        })
     }
 }
 

@@ -15,6 +15,7 @@ pub use header_auth::HeaderAuth;
 pub use limit::Limit;
 
 use crate::cx::Cx;
+use crate::forward::AttributeType;
 use crate::outcome::{Failure, Outcome};
 use crate::reject::Reject;
 use crate::reply::Reply;
@@ -78,6 +79,13 @@ pub trait Interceptor: Send + Sync + 'static {
     /// Whether [`Interceptor::after`] does anything; a stage that says `false` costs no way back.
     const HAS_AFTER: bool = true;
 
+    /// The types of attributes that it sets. A node of a cluster does not start, or reload, with a
+    /// type among them that does not cross ([`Router::attribute`](crate::Router::attribute)); one that
+    /// is not named here is found where an event that carries it has to be sent on.
+    fn sets(&self) -> Vec<AttributeType> {
+        Vec::new()
+    }
+
     /// Runs on the way in. Attributes put into `cx` are seen by everything further in and by the
     /// `after` halves.
     fn before(&self, cx: &mut Cx) -> impl Future<Output = Flow> + Send {
@@ -98,6 +106,9 @@ pub(crate) trait AnyInterceptor: Send + Sync + 'static {
     /// See [`Interceptor::HAS_AFTER`].
     fn has_after(&self) -> bool;
 
+    /// See [`Interceptor::sets`].
+    fn sets(&self) -> Vec<AttributeType>;
+
     /// Arms `slot` with the first half.
     fn before(self: Arc<Self>, flight: Flight, slot: &mut HalfSlot<Flow>);
 
@@ -115,6 +126,10 @@ pub(crate) type HalfSlot<T> = ReusableBoxFuture<'static, (Flight, Ended<T>)>;
 impl<I: Interceptor> AnyInterceptor for I {
     fn has_after(&self) -> bool {
         I::HAS_AFTER
+    }
+
+    fn sets(&self) -> Vec<AttributeType> {
+        Interceptor::sets(self)
     }
 
     fn before(self: Arc<Self>, mut flight: Flight, slot: &mut HalfSlot<Flow>) {

@@ -15,6 +15,7 @@ mod slots;
 mod streams;
 mod tenure;
 mod timers;
+mod work;
 
 pub(crate) use lane::{InboundTurn, LaneState, LaneView, Leg, Values};
 pub(crate) use shard::{Shard, ShardActor, ShardArgs, ShardMessage};

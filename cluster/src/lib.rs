@@ -4,7 +4,7 @@
 //! A name (a channel, or whatever a route chose as its key) falls into one of [`SLOT_COUNT`] slots.
 //! The slot is the unit of ownership: a [`Table`] that all nodes agree on names its owner and its
 //! [`OwnerEpoch`]; a lease says until when a node may act for what it owns. A node alone owns every
-//! slot ([`LocalOwnership`]). Inside the owner a [`ShardLayout`] says which shard on which core runs
+//! slot ([`Standing::alone`]). Inside the owner a [`ShardLayout`] says which shard on which core runs
 //! it.
 //!
 //! This crate knows nothing of Centrifugo: no event, no wire contract. What is here is pure, but for
@@ -23,7 +23,7 @@
 //! | To change | Open |
 //! |---|---|
 //! | name to slot, slot to shard to core | `slot.rs` |
-//! | who owns a slot, for a node alone | `owner.rs` |
+//! | who owns a slot, as a question | `owner.rs` |
 //! | what nodes agree on: records, commands, guards, deltas, what never goes backwards (R9, R10) | `table.rs`, `table/` |
 //! | which node gets which slot, and what holds moves back | `allocation.rs`, `allocation/` |
 //! | who may act, for how long (R1 to R7) | `lease.rs`, `lease/` |
@@ -82,7 +82,7 @@ mod table;
 mod testing;
 
 pub use codec::{DECODE_LIMIT, DecodeError};
-pub use owner::{LocalOwnership, NodeId, Owner, OwnerEpoch, Ownership};
+pub use owner::{NodeId, Owner, OwnerEpoch, Ownership};
 pub use plane::{FIRST_KIND, Ingress, Region, Report, Reports};
 pub use rules::{Rule, Rules};
 pub use shell::{Cluster, ClusterConfig, Door, Home, HomeError, MemoryHome, StartError, Status};

@@ -1,7 +1,8 @@
 //! Who acts for a slot.
 //!
 //! A node asks its [`Ownership`] on every keyed event. Alone it owns every slot
-//! ([`LocalOwnership`]); among several nodes the answer comes from the table they agree on.
+//! ([`Standing::alone`](crate::Standing::alone)); among several nodes the answer comes from the table
+//! they agree on.
 
 use std::fmt;
 
@@ -56,29 +57,4 @@ pub enum Owner {
 pub trait Ownership: fmt::Debug + Send + Sync {
     /// The owner of a slot now. Asked on every keyed event: answers from memory, never waits.
     fn owner(&self, slot: SlotId) -> Owner;
-}
-
-/// The ownership of a node without a cluster: every slot is its own, for ever at the first epoch.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LocalOwnership;
-
-impl Ownership for LocalOwnership {
-    fn owner(&self, _slot: SlotId) -> Owner {
-        Owner::Here {
-            epoch: OwnerEpoch::FIRST,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_alone_owns_every_slot_at_the_first_epoch() {
-        let ours = Owner::Here {
-            epoch: OwnerEpoch(1),
-        };
-        assert!(SlotId::all().all(|slot| LocalOwnership.owner(slot) == ours));
-    }
 }

@@ -79,6 +79,9 @@ impl Engine {
             standing: Arc::clone(&standing),
         });
         let compiled = Compiled::try_new(router, &config.namespace_boundary)?;
+        if config.cluster.is_some() {
+            compiled.check_attributes()?;
+        }
         let count = u16::try_from(cores.len()).unwrap_or(u16::MAX);
         let layout = ShardLayout::try_new(count, config.shards_per_core)?;
         let activities = Arc::new(Activities::default());

@@ -196,6 +196,30 @@ impl Compiled {
         })
     }
 
+    /// Whether every attribute that stages say they set crosses between nodes.
+    ///
+    /// # Errors
+    /// All that do not.
+    pub(crate) fn check_attributes(&self) -> Result<(), BuildError> {
+        let mut problems = Vec::new();
+        for stage in &self.stages {
+            for of in stage.interceptor.sets() {
+                if !self.attributes.has(of) {
+                    problems.push(format!(
+                        "interceptor `{}` sets the attribute `{}`, which does not cross between the \
+                         nodes of a cluster; register it with Router::attribute",
+                        stage.name, of.type_name
+                    ));
+                }
+            }
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(BuildError { problems })
+        }
+    }
+
     /// The table of routes, with their places as payload.
     pub(crate) fn table(&self, boundary: &str) -> Result<RouteTable<usize>, Vec<RouteError>> {
         let rule = |(payload, compiled): (usize, &CompiledRoute)| RouteRule {

@@ -282,6 +282,26 @@ impl Flight {
         true
     }
 
+    /// Gives an event of another node back, if it has not started: this one is at its end. Answers
+    /// whether it did; nobody waits for this flight then.
+    fn goes_back(&mut self) -> bool {
+        let inner = self.inner();
+        if inner.phase != Phase::In {
+            return false;
+        }
+        match inner.call.reply.take() {
+            Some(Waiter::Peer(call)) => {
+                call.give_back();
+                self.0 = None;
+                true
+            }
+            reply => {
+                inner.call.reply = reply;
+                false
+            }
+        }
+    }
+
     /// The hold of its core hears that the owner has answered, if that is this node.
     fn leave_hold(&mut self) {
         let inner = self.inner();
@@ -474,6 +494,9 @@ impl Flight {
     pub(crate) fn refuse(self, why: Unavailable) {
         if self.view().shared.is_closed() {
             let mut flight = self;
+            if flight.goes_back() {
+                return;
+            }
             flight.set_outcome(Failure::Unavailable(Unavailable::Draining).into());
             return flight.land();
         }
@@ -514,18 +537,28 @@ impl Flight {
     fn recover(mut inner: Box<Inner>) {
         if inner.shared.is_closed() {
             inner.outcome = Some(Failure::Unavailable(Unavailable::Draining).into());
-            return Self(Some(inner)).land();
+            let mut flight = Self(Some(inner));
+            if flight.goes_back() {
+                return;
+            }
+            return flight.land();
         }
         match inner.phase {
             Phase::In if inner.resends < RESENDS => {
                 inner.resends += 1;
-                match (inner.held.take(), inner.shared.forward.clone()) {
-                    // What was sent behind it, in its slot, must not overtake it.
-                    (Some(ticket), Some(forward)) => {
-                        forward.crashed_here(Self(Some(inner)), ticket);
-                    }
-                    _ => Self(Some(inner)).advance(),
-                }
+                let shared = Arc::clone(&inner.shared);
+                let came = inner.cx.lane.as_ref();
+                let Some((slot, leg)) = came.and_then(|lane| Some((lane.slot, lane.leg?))) else {
+                    return Self(Some(inner)).advance();
+                };
+                // What was sent behind it, in its slot, must not overtake it: it goes back to its
+                // ingress, and so does all of its generation.
+                let shard = &shared.shards[usize::from(shared.layout.shard_of(slot).index())];
+                let mut bars = shard.memory.bars();
+                bars.bounced(leg.sender, slot, leg.generation);
+                drop(bars);
+                let table = Arc::clone(&shared.standing.shown().table);
+                Self(Some(inner)).bounce(NotHere::new(Reason::Stale, &table, slot));
             }
             Phase::In | Phase::Started => {
                 let crashed = Failure::Unavailable(Unavailable::Crashed);

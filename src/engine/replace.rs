@@ -156,6 +156,9 @@ impl Engine {
     pub(crate) fn prepare(&self, router: Router) -> Result<Prepared, EngineError> {
         let shared = Arc::clone(&self.shared);
         let compiled = Compiled::try_new(router, &shared.boundary)?;
+        if shared.forward.is_some() {
+            compiled.check_attributes()?;
+        }
         let plan = Ground::of(&shared).plan(compiled, Some(&shared.plan.load()))?;
         Ok(Prepared { shared, plan })
     }

@@ -9,6 +9,7 @@ mod limits;
 mod pools;
 mod reload;
 mod shutdown;
+mod slots;
 mod stages;
 mod stages_failing;
 mod streams;

@@ -606,12 +606,6 @@ impl Forward {
         }
     }
 
-    /// A shard of this node has crashed with an event of its hold that had not started.
-    pub(crate) fn crashed_here(self: &Arc<Self>, flight: Flight, ticket: Ticket) {
-        let why = self.not_here(Reason::Stale);
-        self.bounced_here(flight, ticket, &why);
-    }
-
     /// The owners of these slots may take what is held.
     pub(super) fn wake(self: &Arc<Self>, slots: &[SlotId]) {
         for core in 0..self.holds.len() {

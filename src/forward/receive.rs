@@ -92,6 +92,11 @@ impl PeerCall {
         request.reply(outcome::encode(outcome));
     }
 
+    /// Says that it has not started, since this node is at its end.
+    pub(crate) fn give_back(self: Box<Self>) {
+        self.request.bounce(Bytes::new());
+    }
+
     /// Says that it has not started, and why.
     pub(crate) fn bounce(self: Box<Self>, why: &NotHere) {
         let Self {
@@ -250,6 +255,10 @@ impl Forward {
             return received.request.reply(outcome::encode(&late));
         }
         if received.slot.is_none() && !self.serves(&received) {
+            self.counts.sent_back[counts::bounce(Reason::WrongOwner)].add_one();
+            return received.request.bounce(Bytes::new());
+        }
+        if received.message.part && !self.owns(&received.message.slots) {
             self.counts.sent_back[counts::bounce(Reason::WrongOwner)].add_one();
             return received.request.bounce(Bytes::new());
         }

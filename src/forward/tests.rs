@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod faults;
+mod moves;
 mod net;
 mod outcomes;
 mod streams;

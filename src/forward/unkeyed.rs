@@ -73,6 +73,9 @@ enum Tried {
 impl Forward {
     /// Runs an event of this node that has no key.
     pub(super) fn unkeyed(self: &Arc<Self>, flight: Flight, route: Arc<PlanRoute>) {
+        if flight.cx().kind() == EventKind::ChannelState {
+            return self.batch(flight, route);
+        }
         match self.server_of(&flight, &[]) {
             Ok(None) => {
                 self.counts.local.add_one();

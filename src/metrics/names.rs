@@ -65,7 +65,7 @@ metrics! {
     DURATIONS = Histogram "centripeta_event_duration_seconds" ["kind", "route", "handler", "outcome"]
         "Time from the arrival of an event to its answer, of streams to their acceptance. Events that were refused on arrival took no time and are not here.";
     REFUSED = Counter "centripeta_refused_total" ["reason"]
-        "Events that were refused, whatever their kind: by a limit (`in_flight`, `in_flight_bytes`, `streams`, `lane`, `shard`, `memory`, `rate`, `workers`: a full worker pool, `held`: too many wait for their slots, `peer`: too much waits for the node that would run them), since nobody can run them now (`draining`, `parked`, `crashed`, `no_owner`, `worker`: its process was lost, `moving`: their slot, `lapsed`: the lease of its owner, `lost_peer`: the node that had them, `isolated`: this node has no quorum in reach, `no_server`: no node in reach serves their kind), or as no proper request (`unauthenticated`, `undecodable`).";
+        "Events that were refused, whatever their kind: by a limit (`in_flight`, `in_flight_bytes`, `streams`, `lane`, `shard`, `memory`, `rate`, `workers`: a full worker pool, `held`: too many wait for their slots, `peer`: too much waits for the node that would run them), since nobody can run them now (`draining`, `parked`, `crashed`, `no_owner`, `worker`: its process was lost; among several nodes `lapsed`, `lost`, `cut`: the node's lease, the slot, or the time that a move gives was over before the answer could leave, `moving`: their slot did, `lost_peer`: the node that had them, `isolated`: this node has no quorum in reach, `no_server`: no node in reach serves their kind), or as no proper request (`unauthenticated`, `undecodable`).";
     IN_FLIGHT = Gauge "centripeta_in_flight_events" []
         "Events being worked on.";
     IN_FLIGHT_BYTES = Gauge "centripeta_in_flight_bytes" []
@@ -95,7 +95,7 @@ metrics! {
     STREAMS = Gauge "centripeta_open_streams" []
         "Accepted subscription streams that are open.";
     STREAM_ENDS = Counter "centripeta_stream_ends_total" ["kind", "reason"]
-        "Accepted subscription streams that are over: `finished` or `failed` in the handler, `cancelled` by the client, `drained` by the end of the node.";
+        "Accepted subscription streams that are over: `finished` or `failed` in the handler, `cancelled` by the client, `drained` by the end of the node, `moved` with their slot to another one.";
     WATCHDOG = Counter "centripeta_watchdog_findings_total" ["core"]
         "How often code held a core for longer than `runtime.watchdog`; the log names it.";
     CONNECTIONS = Gauge "centripeta_connections" ["core"]

@@ -270,7 +270,7 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// Generations that were bounced (R11).
-    pub(super) fn bars(&self) -> MutexGuard<'_, Bars> {
+    pub(crate) fn bars(&self) -> MutexGuard<'_, Bars> {
         self.bars.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

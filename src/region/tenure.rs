@@ -7,13 +7,14 @@ use crate::engine::Engine;
 use crate::engine::shared::Shared;
 use crate::outcome::{StreamEndReason, Unavailable};
 use crate::region::lane::{Lane, Work};
-use crate::region::shard::{Shard, ShardMessage, ShardState, place_of};
+use crate::region::shard::{Shard, ShardMessage, ShardState};
+use crate::region::work::place_of;
 use crate::routing::key::LaneKey;
 use centripeta_cluster::handoff::Load;
 use centripeta_cluster::lease::DropReason;
 use centripeta_cluster::peer::{Reason, Verdict};
 use centripeta_cluster::store::StateStore;
-use centripeta_cluster::{Move, MoveReason, OwnerEpoch, Region, Report, Reports, SlotId};
+use centripeta_cluster::{BootId, Move, MoveReason, OwnerEpoch, Region, Report, Reports, SlotId};
 use ractor::ActorRef;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -51,6 +52,13 @@ impl Engine {
     /// The lanes of this node, for the shell of its cluster.
     pub fn region(&self) -> Arc<dyn Region> {
         Arc::new(Lanes(Arc::clone(&self.shared)))
+    }
+
+    /// A process of the cluster is over, and with it what was bounced of its events (R11).
+    pub fn forget_process(&self, boot: BootId) {
+        for shard in &self.shared.shards {
+            shard.memory.bars().forget(boot);
+        }
     }
 
     /// Where the values of its slots live.
@@ -268,7 +276,8 @@ impl ShardState {
                 Verdict::Run(epoch) => {
                     if let Some((key, _)) = place_of(&work) {
                         let key = key.clone();
-                        self.enter(myself, (at, epoch), key, work, cx);
+                        // The shard's limit has let it in; a lapse costs no event its place.
+                        self.enter(myself, (at, epoch), key, work, usize::MAX, cx);
                     }
                 }
                 Verdict::Bounce(reason) => self.bounce(work, reason),

@@ -180,9 +180,9 @@ impl MemoryStore {
         slot.check(epoch)?;
         let mut all: Vec<_> = slot.values.iter().collect();
         // The same values make the same pieces.
-        all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        let entry = |(key, value): (&Box<[u8]>, &Value)| pack_one(key, value);
-        Ok(pack(all.into_iter().map(entry)))
+        all.sort_unstable_by_key(|(key, _)| *key);
+        let entries = all.into_iter().map(|(key, value)| pack_one(key, value));
+        Ok(pack(entries))
     }
 
     fn install(&self, slot: SlotId, epoch: OwnerEpoch, pieces: &[Bytes]) -> Result<(), StoreError> {

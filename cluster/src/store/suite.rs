@@ -30,7 +30,7 @@ fn expect<T: std::fmt::Debug + PartialEq>(
 }
 
 fn slot(index: u16) -> Result<SlotId, Broken> {
-    SlotId::new(index).ok_or(Broken {
+    SlotId::new(index).ok_or_else(|| Broken {
         promise: "a slot of the suite exists",
         answered: index.to_string(),
     })

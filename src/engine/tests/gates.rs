@@ -22,7 +22,8 @@ pub(super) struct Member {
     pub(super) router: TestRouter,
     pub(super) region: Arc<dyn Region>,
     clock: Arc<Mutex<Duration>>,
-    reports: UnboundedReceiver<Report>,
+    pub(super) reports: UnboundedReceiver<Report>,
+    pub(super) recorder: Arc<crate::egress::Recorder>,
 }
 
 pub(super) fn slot(channel: &str) -> SlotId {
@@ -55,7 +56,7 @@ impl Member {
         }
         let settings = crate::node::engine_config(&Config::default());
         let recorder = Arc::default();
-        let publisher = crate::egress::Publisher::recording(recorder);
+        let publisher = crate::egress::Publisher::recording(Arc::clone(&recorder));
         let given = Arc::clone(&standing);
         let router = TestRouter::with_settings(router, settings, publisher, given);
         let router = router.await.unwrap();
@@ -68,58 +69,53 @@ impl Member {
             region,
             clock,
             reports,
+            recorder,
         };
         member.renew();
         member
     }
 
-    fn renew(&self) {
+    pub(super) fn renew(&self) {
         let now = *self.clock.lock().unwrap();
         self.standing.renew(Reading::of_one(now), LEASE);
     }
 
-    /// The lease has been over for so long.
-    fn lapse(&self, over: Duration) {
-        let mut now = self.clock.lock().unwrap();
-        *now += self.standing_left() + over;
+    /// The lease, renewed just now, has been over for so long.
+    pub(super) fn lapse(&self, over: Duration) {
+        *self.clock.lock().unwrap() += LEASE + over;
     }
 
-    fn standing_left(&self) -> Duration {
-        // The clock is locked by the caller, so the lease is counted from what was renewed last.
-        LEASE
-    }
-
-    fn resume(&self) {
+    pub(super) fn resume(&self) {
         self.renew();
         self.region.resume();
     }
 
-    fn close(&self, channel: &str, to: Move) {
+    pub(super) fn close(&self, channel: &str, to: Move) {
         let slot = slot(channel);
         self.standing.set_gate(slot, Gate::Shut(OwnerEpoch(3)));
         self.region.close(slot, to);
     }
 
-    fn lose(&self, channel: &str) {
+    pub(super) fn lose(&self, channel: &str) {
         let slot = slot(channel);
         self.standing.set_gate(slot, Gate::Foreign);
         self.region.lose(slot, OwnerEpoch(3), DropReason::Table);
     }
 
-    fn open(&self, channel: &str, epoch: u64) {
+    pub(super) fn open(&self, channel: &str, epoch: u64) {
         let epoch = OwnerEpoch(epoch);
         self.standing.set_gate(slot(channel), Gate::Open(epoch));
         self.region.open(slot(channel), epoch);
     }
 
-    fn reopen(&self, channel: &str) {
+    pub(super) fn reopen(&self, channel: &str) {
         let epoch = OwnerEpoch(3);
         self.standing.set_gate(slot(channel), Gate::Open(epoch));
         self.region.reopen(slot(channel), epoch);
     }
 
     /// A publish that takes so many milliseconds, under way.
-    fn call(
+    pub(super) fn call(
         &self,
         channel: &str,
         name: &str,
@@ -133,7 +129,7 @@ impl Member {
         call.metadata("x-name", name)
     }
 
-    fn bounced(&self) -> Vec<Reason> {
+    pub(super) fn bounced(&self) -> Vec<Reason> {
         let mut all = self.router.engine().shared.slots.bounced.lock().unwrap();
         std::mem::take(&mut *all)
             .into_iter()
@@ -142,7 +138,7 @@ impl Member {
     }
 
     /// The next report but those of progress.
-    async fn report(&mut self) -> Report {
+    pub(super) async fn report(&mut self) -> Report {
         loop {
             match self.reports.recv().await.unwrap() {
                 Report::Worked { .. } => {}
@@ -152,21 +148,16 @@ impl Member {
     }
 }
 
-async fn settle() {
+pub(super) async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
 }
 
-fn starts(trace: &Trace) -> Vec<String> {
+pub(super) fn starts(trace: &Trace) -> Vec<String> {
     let lines = trace.0.lock().unwrap();
     let starts = lines.iter().filter_map(|line| line.strip_prefix("start "));
     starts.map(str::to_owned).collect()
-}
-
-/// Why an answer is *unavailable*.
-fn said<E: crate::event::Event>(answer: &TestAnswer<E>) -> Code {
-    answer.status()
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,7 +167,7 @@ async fn a_foreign_slot_sends_events_back_with_its_owner_and_an_open_one_runs_th
     assert!(node.call("a", "runs", 0).await.unwrap().result().is_some());
     node.lose("a");
     let back = node.call("a", "back", 0).await.unwrap();
-    assert_eq!(said(&back), Code::Unavailable);
+    assert_eq!(back.status(), Code::Unavailable);
     assert_eq!(node.bounced(), [Reason::WrongOwner]);
     assert_eq!(starts(&trace), ["runs"]);
     let other = node.call("b", "other", 0).await.unwrap();
@@ -196,7 +187,7 @@ async fn events_of_a_slot_that_opens_wait_and_run_in_order_under_its_epoch() {
     }
     let late = launch(node.named("a", "late", 0).timeout(ms(300)));
     sleep(ms(500)).await;
-    assert_eq!(said(&late.await.unwrap()), Code::DeadlineExceeded);
+    assert_eq!(late.await.unwrap().status(), Code::DeadlineExceeded);
     assert!(starts(&trace).is_empty());
     node.open("a", 4);
     for call in calls {
@@ -217,18 +208,17 @@ async fn a_closed_slot_sends_back_what_has_not_started_and_reports_what_still_ru
     let to = moving(7, MoveReason::Rebalance);
     node.close("a", to);
     let slot = slot("a");
-    let id = to.id;
-    let started_count = 1;
+    let (id, running) = (to.id, 1);
     let closed = Report::Closed {
         slot,
         id,
-        started: started_count,
+        started: running,
     };
     assert_eq!(node.report().await, closed);
     let late = node.call("a", "late", 0).await.unwrap();
-    assert_eq!(said(&late), Code::Unavailable);
+    assert_eq!(late.status(), Code::Unavailable);
     for queued in queued {
-        assert_eq!(said(&queued.await.unwrap()), Code::Unavailable);
+        assert_eq!(queued.await.unwrap().status(), Code::Unavailable);
     }
     assert_eq!(node.bounced(), [Reason::Moving(to); 3]);
     assert!(started.await.unwrap().result().is_some(), "it may finish");
@@ -297,7 +287,7 @@ async fn what_is_cut_is_dropped_answered_unavailable_and_counted_apart() {
     ));
     let begun = Instant::now();
     node.region.cut(slot("a"));
-    assert_eq!(said(&long.await.unwrap()), Code::Unavailable);
+    assert_eq!(long.await.unwrap().status(), Code::Unavailable);
     assert_eq!(begun.elapsed(), Duration::ZERO);
     assert!(matches!(node.report().await, Report::Idle { .. }));
     let counts = &node.router.engine().shared.slots.counts;
@@ -337,6 +327,24 @@ async fn a_short_lapse_lets_events_wait_and_they_run_in_order_when_the_lease_is_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lapse_costs_no_event_its_place_in_a_lane() {
+    let trace = Trace::default();
+    let node = Member::start(timed(&trace)).await;
+    node.lapse(ms(1));
+    let mut calls = Vec::new();
+    for n in 0..200 {
+        calls.push(node.call("a", &n.to_string(), 1));
+        settle().await;
+    }
+    node.resume();
+    for call in calls {
+        assert!(call.await.unwrap().result().is_some());
+    }
+    let expected: Vec<_> = (0..200).map(|n| n.to_string()).collect();
+    assert_eq!(starts(&trace), expected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lapse_that_nobody_announced_as_over_is_noticed_all_the_same() {
     let trace = Trace::default();
     let node = Member::start(timed(&trace)).await;
@@ -360,10 +368,10 @@ async fn a_lapse_of_a_hundred_milliseconds_sends_back_what_waits_in_order() {
     assert!(node.bounced().is_empty());
     *node.clock.lock().unwrap() += ms(1);
     for call in waiting {
-        assert_eq!(said(&call.await.unwrap()), Code::Unavailable);
+        assert_eq!(call.await.unwrap().status(), Code::Unavailable);
     }
     let at_once = node.call("a", "2", 0).await.unwrap();
-    assert_eq!(said(&at_once), Code::Unavailable);
+    assert_eq!(at_once.status(), Code::Unavailable);
     assert_eq!(node.bounced(), [Reason::Lapsed; 3]);
     assert!(starts(&trace).is_empty());
 }
@@ -387,7 +395,7 @@ async fn an_answer_waits_for_the_lease_and_leaves_when_it_is_back_or_never() {
     );
     assert!(!resumed.is_finished() && !late.is_finished());
     assert_eq!(
-        said(&late.await.unwrap()),
+        late.await.unwrap().status(),
         Code::Unavailable,
         "not a timeout: it ran"
     );
@@ -428,8 +436,8 @@ async fn a_lost_slot_drops_what_runs_sends_back_what_waits_and_no_late_answer_le
     settle().await;
     let begun = Instant::now();
     node.lose("a");
-    assert_eq!(said(&started.await.unwrap()), Code::Unavailable);
-    assert_eq!(said(&queued.await.unwrap()), Code::Unavailable);
+    assert_eq!(started.await.unwrap().status(), Code::Unavailable);
+    assert_eq!(queued.await.unwrap().status(), Code::Unavailable);
     assert_eq!(begun.elapsed(), Duration::ZERO);
     assert_eq!(node.bounced(), [Reason::WrongOwner]);
     assert_eq!(trace.take(), ["start started", "dropped started"]);
@@ -437,13 +445,13 @@ async fn a_lost_slot_drops_what_runs_sends_back_what_waits_and_no_late_answer_le
     let late = node.call("b", "late", 50);
     settle().await;
     node.standing.set_gate(slot("b"), Gate::Foreign);
-    assert_eq!(said(&late.await.unwrap()), Code::Unavailable);
+    assert_eq!(late.await.unwrap().status(), Code::Unavailable);
     assert!(trace.take().contains(&"end late".to_owned()));
     // Nor under a newer epoch of the same node.
     let late = node.call("c", "late", 50);
     settle().await;
     node.standing.set_gate(slot("c"), Gate::Open(OwnerEpoch(5)));
-    assert_eq!(said(&late.await.unwrap()), Code::Unavailable);
+    assert_eq!(late.await.unwrap().status(), Code::Unavailable);
     node.open("a", 9);
     assert!(node.call("a", "again", 0).await.unwrap().result().is_some());
 }
@@ -459,7 +467,7 @@ async fn an_answer_that_waits_for_the_lease_does_not_leave_once_the_slot_is_lost
     assert!(!held.is_finished());
     node.lose("a");
     node.renew();
-    assert_eq!(said(&held.await.unwrap()), Code::Unavailable);
+    assert_eq!(held.await.unwrap().status(), Code::Unavailable);
 }
 
 #[tokio::test(start_paused = true)]
@@ -474,11 +482,11 @@ async fn a_shard_that_crashes_while_a_slot_is_closed_keeps_it_closed_and_says_wh
     // The order dies in the mailbox, with the actor.
     shard_of(&shared, "a").seat.occupant().unwrap().kill();
     node.close("a", to);
-    assert_eq!(said(&started.await.unwrap()), Code::Unavailable);
+    assert_eq!(started.await.unwrap().status(), Code::Unavailable);
     let started = 0;
     assert_eq!(node.report().await, Report::Closed { slot, id, started });
     let late = node.call("a", "late", 0).await.unwrap();
-    assert_eq!(said(&late), Code::Unavailable);
+    assert_eq!(late.status(), Code::Unavailable);
     assert_eq!(node.bounced(), [Reason::Moving(to)]);
     node.reopen("a");
     assert!(node.call("a", "again", 0).await.unwrap().result().is_some());

@@ -5,10 +5,13 @@ use super::{Net, ms, net};
 use crate::cx::Cx;
 use crate::event::PublishReply;
 use crate::extract::{Attribute, Headers, Raw};
+use crate::forward::Seat;
 use crate::interceptor::{Flow, Interceptor};
 use crate::outcome::Outcome;
+use crate::proto::proxy::{ChannelEvent, NotifyChannelStateRequest};
 use crate::router::{Route, Router};
-use crate::{EventKind, Reject, Reply, RpcReply};
+use crate::testing::TestRouter;
+use crate::{AttributeType, Reject, Reply, RpcReply};
 use net::publish;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex};
@@ -79,7 +82,8 @@ async fn an_event_that_another_node_runs_ends_as_it_would_have_ended_here() {
         let mut answers = Vec::new();
         for at in [0, 1] {
             let call = net.nodes[at].router.publish(publish(&channel, &data));
-            let answer = call.timeout(ms(400)).await;
+            let limit = if data.contains("sleep") { 300 } else { 60_000 };
+            let answer = call.timeout(ms(limit)).await;
             answers.push(format!("{answer:?}"));
         }
         assert_eq!(answers[0], answers[1], "{data}");
@@ -106,6 +110,10 @@ struct Secret;
 struct Sets;
 
 impl Interceptor for Sets {
+    fn sets(&self) -> Vec<AttributeType> {
+        vec![AttributeType::of::<Tenant>()]
+    }
+
     async fn before(&self, cx: &mut Cx) -> Flow {
         cx.set_attribute(Tenant("acme".to_owned()));
         if cx.header("x-secret").is_some() {
@@ -141,5 +149,78 @@ async fn metadata_and_registered_attributes_cross_and_others_stop_the_event_that
         here.metadata("x-secret", "1").await.status(),
         tonic::Code::Ok
     );
-    assert_eq!(EventKind::Rpc.name(), "rpc");
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_does_not_start_with_an_attribute_that_does_not_cross() {
+    let mut settings = crate::node::engine_config(&crate::config::Config::default());
+    let start = |settings| async {
+        let router = Router::new().intercept_all("sets", Sets);
+        let standing = Arc::new(centripeta_cluster::Standing::alone("a"));
+        let publisher = crate::Publisher::closed();
+        TestRouter::with_settings(router, settings, publisher, standing).await
+    };
+    assert!(
+        start(settings.clone()).await.is_ok(),
+        "alone nothing crosses"
+    );
+    settings.cluster = Some(Seat {
+        serve_stateless_isolated: true,
+    });
+    let why = start(settings).await.unwrap_err().to_string();
+    assert!(
+        why.contains("interceptor `sets`") && why.contains("Tenant"),
+        "{why}"
+    );
+}
+
+#[tokio::test]
+async fn a_batch_of_channels_is_split_by_owner_and_fails_if_a_part_does() {
+    let seen: Arc<Mutex<Vec<(usize, Vec<String>)>>> = Arc::default();
+    let router = |at: usize| {
+        let seen = Arc::clone(&seen);
+        Router::new().channel_state(move |Raw(raw): Raw| {
+            let batch = <NotifyChannelStateRequest as prost::Message>::decode(raw).unwrap();
+            let channels: Vec<String> = batch.events.into_iter().map(|it| it.channel).collect();
+            let fails = channels.iter().any(|name| name.starts_with('x'));
+            seen.lock().unwrap().push((at, channels));
+            async move {
+                if fails {
+                    return Err(Reject::internal("broken"));
+                }
+                Ok(crate::ChannelStateReply::acknowledge())
+            }
+        })
+    };
+    let net = Net::of(3, router).await;
+    let event = |channel: String| ChannelEvent {
+        channel,
+        ..Default::default()
+    };
+    let names: Vec<String> = (0..3).map(|at| net.channel(at)).collect();
+    let second = net.channel_in(1, "d");
+    let all = [&names[0], &names[1], &names[2], &second];
+    let batch = NotifyChannelStateRequest {
+        events: all.map(|name| event(name.clone())).to_vec(),
+    };
+    let near = &net.nodes[0].router;
+    assert_eq!(
+        near.channel_state(batch.clone()).await.status(),
+        tonic::Code::Ok
+    );
+    let mut parts = std::mem::take(&mut *seen.lock().unwrap());
+    parts.sort();
+    let mine = vec![names[1].clone(), second.clone()];
+    let expected = [
+        (0, vec![names[0].clone()]),
+        (1, mine),
+        (2, vec![names[2].clone()]),
+    ];
+    assert_eq!(parts, expected);
+    let mut bad = batch;
+    bad.events.push(event(net.channel_in(2, "x")));
+    assert_eq!(
+        near.channel_state(bad).await.status(),
+        tonic::Code::Internal
+    );
 }
