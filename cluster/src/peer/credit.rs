@@ -101,6 +101,11 @@ impl Credit {
         (self.envelopes, self.queue.len())
     }
 
+    /// The bytes of the events that are with the receiver.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn fits(&self, bytes: usize) -> bool {
         let room = self.bytes.saturating_add(bytes) <= self.limits.bytes;
         self.envelopes < self.limits.envelopes && (room || self.envelopes == 0)

@@ -62,6 +62,8 @@ pub enum Envelope {
         deadline_ms: u32,
         /// What the payload is, in the user's terms.
         kind: u8,
+        /// Whether the answer may be a stream.
+        stream: bool,
         /// The request itself.
         payload: Bytes,
     },
@@ -109,6 +111,48 @@ pub enum Envelope {
     Ping,
     /// The dialler closes; nothing is missing.
     Bye,
+    /// A request is answered with a stream: its credit comes back, both directions are open.
+    StreamOpened {
+        /// The id of the request, and from now on that of the stream on this link.
+        id: u64,
+        /// How much the answering node has in flight.
+        load: u32,
+        /// What the stream begins with; it takes no room in the window.
+        payload: Bytes,
+    },
+    /// A message of a stream, within the window.
+    StreamData {
+        /// The stream.
+        id: u64,
+        /// The message.
+        payload: Bytes,
+    },
+    /// So much of a stream was read since the last such.
+    StreamCredit {
+        /// The stream.
+        id: u64,
+        /// How many messages.
+        messages: u32,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// Its writer has finished a direction of a stream.
+    StreamEnd {
+        /// The stream.
+        id: u64,
+        /// The last message.
+        payload: Bytes,
+    },
+    /// Its writer went away before it had finished, or answers that it was cancelled.
+    StreamDropped {
+        /// The stream.
+        id: u64,
+    },
+    /// Nobody reads that direction of a stream any more: its writer ends it.
+    StreamCancelled {
+        /// The stream.
+        id: u64,
+    },
 }
 
 impl Envelope {
@@ -117,11 +161,27 @@ impl Envelope {
         16 + match self {
             Self::Request { payload, .. }
             | Self::Cast { payload, .. }
-            | Self::Reply { payload, .. } => payload.len(),
+            | Self::Reply { payload, .. }
+            | Self::StreamOpened { payload, .. }
+            | Self::StreamData { payload, .. }
+            | Self::StreamEnd { payload, .. } => payload.len(),
             Self::Welcome { started: ids, .. } | Self::Confirm { ids } => ids.len() * 9,
             Self::Refused { why } => why.len(),
-            Self::Accepted { .. } | Self::Ping | Self::Bye => 0,
+            Self::Accepted { .. }
+            | Self::Ping
+            | Self::Bye
+            | Self::StreamCredit { .. }
+            | Self::StreamDropped { .. }
+            | Self::StreamCancelled { .. } => 0,
         }
+    }
+
+    /// Whether it is what flows in a stream, which may wait behind all else.
+    pub(crate) const fn flows(&self) -> bool {
+        matches!(
+            self,
+            Self::StreamData { .. } | Self::StreamEnd { .. } | Self::StreamDropped { .. }
+        )
     }
 }
 
@@ -210,10 +270,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
-/// Takes from the front of a queue what goes into one frame.
-pub(crate) fn next_batch(queue: &mut std::collections::VecDeque<Envelope>) -> Vec<Envelope> {
+/// Takes from the front of a queue what goes into one frame, and no more than `most`.
+pub(crate) fn next_batch(
+    queue: &mut std::collections::VecDeque<Envelope>,
+    most: usize,
+) -> Vec<Envelope> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
-    while batch.len() < BATCH_LIMIT
+    while batch.len() < BATCH_LIMIT.min(most)
         && let Some(first) = queue.front()
     {
         bytes += first.weight();
@@ -242,14 +305,22 @@ mod tests {
     fn envelope() -> impl Strategy<Value = Envelope> {
         let ids = || prop::collection::vec(any::<u64>(), 0..20);
         prop_oneof![
-            (any::<u64>(), any::<u32>(), any::<u8>(), bytes()).prop_map(
-                |(id, deadline_ms, kind, payload)| Envelope::Request {
-                    id,
-                    deadline_ms,
-                    kind,
-                    payload
-                }
-            ),
+            (
+                any::<u64>(),
+                any::<u32>(),
+                any::<u8>(),
+                any::<bool>(),
+                bytes()
+            )
+                .prop_map(|(id, deadline_ms, kind, stream, payload)| {
+                    Envelope::Request {
+                        id,
+                        deadline_ms,
+                        kind,
+                        stream,
+                        payload,
+                    }
+                }),
             (any::<u8>(), bytes()).prop_map(|(kind, payload)| Envelope::Cast { kind, payload }),
             (any::<u64>(), any::<u8>(), any::<u32>(), bytes()).prop_map(
                 |(id, outcome, load, payload)| Envelope::Reply {
@@ -266,6 +337,25 @@ mod tests {
             ids().prop_map(|ids| Envelope::Confirm { ids }),
             Just(Envelope::Ping),
             Just(Envelope::Bye),
+            of_a_stream(),
+        ]
+    }
+
+    fn of_a_stream() -> impl Strategy<Value = Envelope> {
+        prop_oneof![
+            (any::<u64>(), any::<u32>(), bytes())
+                .prop_map(|(id, load, payload)| Envelope::StreamOpened { id, load, payload }),
+            (any::<u64>(), bytes()).prop_map(|(id, payload)| Envelope::StreamData { id, payload }),
+            (any::<u64>(), any::<u32>(), any::<u64>()).prop_map(|(id, messages, bytes)| {
+                Envelope::StreamCredit {
+                    id,
+                    messages,
+                    bytes,
+                }
+            }),
+            (any::<u64>(), bytes()).prop_map(|(id, payload)| Envelope::StreamEnd { id, payload }),
+            any::<u64>().prop_map(|id| Envelope::StreamDropped { id }),
+            any::<u64>().prop_map(|id| Envelope::StreamCancelled { id }),
         ]
     }
 
@@ -318,7 +408,7 @@ mod tests {
             let mut queue: std::collections::VecDeque<_> = envelopes.iter().cloned().collect();
             let mut taken = Vec::new();
             while !queue.is_empty() {
-                let batch = next_batch(&mut queue);
+                let batch = next_batch(&mut queue, usize::MAX);
                 prop_assert!(!batch.is_empty() && batch.len() <= BATCH_LIMIT);
                 let bytes: usize = batch.iter().map(Envelope::weight).sum();
                 prop_assert!(bytes <= BATCH_BYTES || batch.len() == 1);

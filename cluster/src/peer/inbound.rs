@@ -2,6 +2,7 @@
 //! It outlives the single link (R12).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,23 +11,34 @@ use tokio::io::AsyncRead;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::credit::CreditLimits;
 use super::frame::{Envelope, FrameReader, Outcome};
 use super::hello::LinkError;
-use super::links::{Handler, Remote, SILENCE};
+use super::links::{Handler, Limits, LinkState, Remote, SILENCE};
 use super::order::{Arrived, Inbox};
+use super::outbound::CONFIRM_EVERY;
 use super::queue::Queue;
+use super::request::Request;
+use super::stream::{StreamError, StreamRx, StreamTx};
+use super::streams::Streams;
+use super::view::{Direction, PeerView};
 
 /// A link without a byte for so long is closed by its listener.
 pub(crate) const LISTENER_SILENCE: Duration = Duration::from_secs(5);
-/// So many answers may wait to be confirmed, as a multiple of the credit.
+/// Why a link ends when the next of its life is open.
+const REPLACED: &str = "a newer link replaces it";
+/// So many answers may wait to be confirmed, as a multiple of the credit, or of what is confirmed at
+/// once where that is more.
 const KEPT: usize = 4;
 
-/// Where an incoming link writes, and what ends it.
-#[derive(Debug, Default)]
+/// What a stream is answered with whose link was lost before its sender heard of it.
+const STREAM_LOST: &[u8] = b"the link of the stream was lost";
+
+/// Where an incoming link writes, what ends it, and its streams, which end with it.
+#[derive(Debug)]
 pub(crate) struct Way {
-    pub(crate) queue: Queue,
+    pub(crate) queue: Arc<Queue>,
     pub(crate) stop: Notify,
+    pub(crate) streams: Arc<Streams>,
 }
 
 #[derive(Debug)]
@@ -41,6 +53,10 @@ struct State {
     held: usize,
     answers: BTreeMap<u64, Envelope>,
     dead: bool,
+    /// Since when there is a link, or none.
+    since: Instant,
+    opened: u64,
+    reason: Option<String>,
 }
 
 impl State {
@@ -55,9 +71,9 @@ impl State {
 /// One dialling life, one class.
 pub(crate) struct Inbound {
     remote: Remote,
-    limits: CreditLimits,
-    payload_limit: usize,
+    limits: Limits,
     handler: Arc<dyn Handler>,
+    streams: Arc<AtomicUsize>,
     state: Mutex<State>,
 }
 
@@ -68,17 +84,12 @@ impl std::fmt::Debug for Inbound {
 }
 
 impl Inbound {
-    pub(crate) fn new(
-        remote: Remote,
-        limits: CreditLimits,
-        payload_limit: usize,
-        handler: Arc<dyn Handler>,
-    ) -> Self {
+    pub(crate) fn new(remote: Remote, limits: Limits, handler: Arc<dyn Handler>) -> Self {
         Self {
             remote,
             limits,
-            payload_limit,
             handler,
+            streams: Arc::default(),
             state: Mutex::new(State {
                 inbox: Inbox::new(),
                 way: None,
@@ -88,6 +99,9 @@ impl Inbound {
                 held: 0,
                 answers: BTreeMap::new(),
                 dead: false,
+                since: Instant::now(),
+                opened: 0,
+                reason: None,
             }),
         }
     }
@@ -111,6 +125,7 @@ impl Inbound {
         let mut state = self.lock();
         state.dead = true;
         if let Some(way) = state.way.take() {
+            way.streams.end(&StreamError::Gone);
             way.stop.notify_one();
         }
     }
@@ -123,7 +138,16 @@ impl Inbound {
         for id in &opened.dropped {
             state.release(*id);
         }
-        let way = Arc::new(Way::default());
+        let queue = Arc::<Queue>::default();
+        let way = Arc::new(Way {
+            streams: Streams::new(
+                Arc::clone(&queue),
+                Arc::clone(&self.streams),
+                self.limits.payload,
+            ),
+            queue,
+            stop: Notify::new(),
+        });
         way.queue.push(Envelope::Welcome {
             protocol,
             started: opened.started,
@@ -135,18 +159,61 @@ impl Inbound {
         {
             way.queue.push(answer.clone());
         }
-        if let Some(old) = state.way.replace(Arc::clone(&way)) {
-            old.stop.notify_one();
+        if state.dead {
+            way.streams.end(&StreamError::Gone);
+            way.stop.notify_one();
         }
-        (state.link, state.heard) = (link, Instant::now());
+        if let Some(old) = state.way.replace(Arc::clone(&way)) {
+            old.streams.lost(REPLACED);
+            old.stop.notify_one();
+            state.reason = Some(REPLACED.to_owned());
+        }
+        let now = Instant::now();
+        (state.link, state.heard, state.since) = (link, now, now);
+        state.opened += 1;
         Ok(way)
     }
 
-    /// A link is over.
-    pub(crate) fn closed(&self, link: u64) {
+    /// A link is over, and why.
+    pub(crate) fn closed(&self, link: u64, why: String) {
         let mut state = self.lock();
         if state.link == link {
             state.way = None;
+            (state.since, state.reason) = (Instant::now(), Some(why));
+        }
+    }
+
+    /// What waits to be read of each stream, for tests.
+    #[cfg(test)]
+    pub(crate) fn unread(&self) -> Vec<(usize, usize)> {
+        let state = self.lock();
+        state
+            .way
+            .as_ref()
+            .map_or_else(Vec::new, |way| way.streams.unread())
+    }
+
+    /// For operators.
+    pub(crate) fn view(&self) -> PeerView {
+        let state = self.lock();
+        PeerView {
+            peer: self.remote.member.id,
+            class: self.remote.class,
+            direction: Direction::In,
+            state: match &state.way {
+                Some(_) if state.heard.elapsed() < SILENCE => LinkState::Up,
+                Some(_) => LinkState::Silent,
+                None => LinkState::Down,
+            },
+            since: state.since.elapsed(),
+            heard: (state.opened > 0).then(|| state.heard.elapsed()),
+            unanswered: state.inbox.unanswered(),
+            credit_envelopes: state.taken.len(),
+            credit_bytes: state.held,
+            waiting: 0,
+            streams: self.streams.load(Ordering::Relaxed),
+            reconnects: state.opened.saturating_sub(1),
+            reason: state.reason.clone(),
         }
     }
 
@@ -155,6 +222,7 @@ impl Inbound {
         self: &Arc<Self>,
         reader: &mut FrameReader<R>,
         link: u64,
+        streams: &Streams,
     ) -> Result<(), LinkError> {
         loop {
             let before = reader.heard();
@@ -171,7 +239,9 @@ impl Inbound {
                 if matches!(envelope, Envelope::Bye) {
                     return Ok(());
                 }
-                self.take(link, envelope)?;
+                if let Some(envelope) = streams.take(envelope)? {
+                    self.take(link, envelope)?;
+                }
             }
         }
     }
@@ -182,8 +252,17 @@ impl Inbound {
                 id,
                 deadline_ms,
                 kind,
+                stream,
                 payload,
-            } => self.request(link, id, deadline_ms, kind, payload),
+            } => {
+                let left = Duration::from_millis(u64::from(deadline_ms));
+                let inbound = Arc::clone(self);
+                self.request(
+                    link,
+                    left,
+                    Request::new(inbound, id, kind, stream, payload, Instant::now() + left),
+                )
+            }
             Envelope::Cast { kind, payload } => {
                 self.handler.cast(&self.remote, kind, payload);
                 Ok(())
@@ -198,52 +277,42 @@ impl Inbound {
             }
             Envelope::Ping => Ok(()),
             _ => Err(LinkError::Broken(
-                "a dialler sends requests, casts and confirmations",
+                "a dialler sends requests, casts, streams and confirmations",
             )),
         }
     }
 
-    fn request(
-        self: &Arc<Self>,
-        link: u64,
-        id: u64,
-        deadline_ms: u32,
-        kind: u8,
-        payload: Bytes,
-    ) -> Result<(), LinkError> {
+    fn request(&self, link: u64, left: Duration, request: Request) -> Result<(), LinkError> {
+        let (id, bytes) = (request.id(), request.payload().len());
+        let credit = self.limits.credit;
         let mut state = self.lock();
-        let full = state.taken.len() >= self.limits.envelopes
-            || (!state.taken.is_empty() && state.held + payload.len() > self.limits.bytes);
-        if full || state.answers.len() > KEPT * self.limits.envelopes {
+        let full = state.taken.len() >= credit.envelopes
+            || (!state.taken.is_empty() && state.held + bytes > credit.bytes);
+        if full || state.answers.len() > KEPT * credit.envelopes.max(CONFIRM_EVERY) {
+            drop(state);
+            request.forget();
             return Err(LinkError::Broken("it sends more than it has credit for"));
         }
-        match state.inbox.arrived(link, id) {
-            Arrived::Accept => {}
-            Arrived::Drop => return Ok(()),
-            Arrived::CloseLink => return Err(LinkError::Broken("an id does not rise")),
+        let arrived = state.inbox.arrived(link, id);
+        if arrived == Arrived::Accept {
+            state.taken.insert(id, bytes);
+            state.held += bytes;
         }
-        state.taken.insert(id, payload.len());
-        state.held += payload.len();
         drop(state);
-        let request = Request {
-            inbound: Arc::clone(self),
-            id,
-            kind,
-            payload,
-            deadline: Instant::now() + Duration::from_millis(u64::from(deadline_ms)),
-            started: false,
-            done: false,
-        };
-        if deadline_ms == 0 {
-            request.expire();
-        } else {
-            self.handler.request(&self.remote, request);
+        match arrived {
+            Arrived::Accept if left.is_zero() => request.expire(),
+            Arrived::Accept => self.handler.request(&self.remote, request),
+            Arrived::Drop => request.forget(),
+            Arrived::CloseLink => {
+                request.forget();
+                return Err(LinkError::Broken("an id does not rise"));
+            }
         }
         Ok(())
     }
 
-    fn answer(&self, id: u64, outcome: Outcome, payload: Bytes, started: bool) {
-        let (outcome, payload) = if payload.len() > self.payload_limit {
+    pub(super) fn answer(&self, id: u64, outcome: Outcome, payload: Bytes, started: bool) {
+        let (outcome, payload) = if payload.len() > self.limits.payload {
             (Outcome::Dropped, Bytes::from_static(b"answer too large"))
         } else {
             (outcome, payload)
@@ -272,101 +341,63 @@ impl Inbound {
             state.answers.insert(id, reply);
         }
     }
-}
 
-/// A peer's request. Whoever drops it unanswered answers it: as not started, or, once it has started,
-/// as dropped.
-#[derive(Debug)]
-pub struct Request {
-    inbound: Arc<Inbound>,
-    id: u64,
-    kind: u8,
-    payload: Bytes,
-    deadline: Instant,
-    started: bool,
-    done: bool,
-}
-
-impl Request {
-    /// What the payload is, in the user's terms.
-    pub const fn kind(&self) -> u8 {
-        self.kind
+    /// The largest payload, in bytes.
+    pub(super) const fn payload_limit(&self) -> usize {
+        self.limits.payload
     }
 
-    /// The request itself; it shares memory with the frame that it came in.
-    pub const fn payload(&self) -> &Bytes {
-        &self.payload
+    /// The most streams.
+    pub(super) const fn stream_limit(&self) -> usize {
+        self.limits.streams
     }
 
-    /// When its sender stops waiting.
-    pub const fn deadline(&self) -> Instant {
-        self.deadline
+    /// A request is about to start: whether it may.
+    pub(super) fn start(&self, id: u64) -> bool {
+        let mut state = self.lock();
+        !state.dead && state.inbox.start(id)
     }
 
-    /// Who sent it.
-    pub fn from(&self) -> &Remote {
-        self.inbound.remote()
-    }
-
-    /// To be asked right before it runs: whether it may. It may not when its link was replaced: then
-    /// its sender sends it again (R12).
-    pub fn start(&mut self) -> bool {
-        if !self.started {
-            let mut state = self.inbound.lock();
-            self.started = !state.dead && state.inbox.start(self.id);
-            drop(state);
-            self.done = !self.started;
-        }
-        self.started
-    }
-
-    /// It has started and will go on for long, like a stream: its credit goes back now.
-    pub fn accept(&mut self) {
-        if self.start() {
-            let mut state = self.inbound.lock();
-            if state.release(self.id)
-                && let Some(way) = &state.way
-            {
-                way.queue.push(Envelope::Accepted { id: self.id });
-            }
+    /// A request that has started gives its credit back.
+    pub(super) fn release_credit(&self, id: u64) {
+        let mut state = self.lock();
+        if state.release(id)
+            && let Some(way) = &state.way
+        {
+            way.queue.push(Envelope::Accepted { id });
         }
     }
 
-    /// Answers it. Without [`Self::start`] before, it starts here.
-    pub fn reply(mut self, payload: Bytes) {
-        if self.start() {
-            self.finish(Outcome::Answered, payload);
-        }
+    /// Whether one more stream may be opened now.
+    pub(super) fn has_room(&self) -> bool {
+        let state = self.lock();
+        let way = state.way.as_ref();
+        way.is_none_or(|way| way.streams.has_room(self.limits.streams))
     }
 
-    /// Sends it back unstarted, with the reason. One that has started is answered as dropped.
-    pub fn bounce(mut self, why: Bytes) {
-        let outcome = if self.started {
-            Outcome::Dropped
-        } else {
-            Outcome::NotStarted
+    /// Answers a request that has started with a stream on the link that is open now. Should that
+    /// be lost before its sender hears of it, the request is answered so on the next one (R12).
+    pub(super) fn accept(&self, id: u64, first: Bytes) -> Option<(StreamTx, StreamRx)> {
+        let load = self.handler.load();
+        let mut state = self.lock();
+        if state.inbox.finish(id).is_none() || state.dead {
+            return None;
+        }
+        state.release(id);
+        let lost = Envelope::Reply {
+            id,
+            outcome: Outcome::Dropped.code(),
+            load,
+            payload: Bytes::from_static(STREAM_LOST),
         };
-        self.finish(outcome, why);
-    }
-
-    fn expire(mut self) {
-        self.finish(Outcome::Expired, Bytes::new());
-    }
-
-    fn finish(&mut self, outcome: Outcome, payload: Bytes) {
-        if !std::mem::replace(&mut self.done, true) {
-            self.inbound.answer(self.id, outcome, payload, self.started);
-        }
-    }
-}
-
-impl Drop for Request {
-    fn drop(&mut self) {
-        let outcome = if self.started {
-            Outcome::Dropped
-        } else {
-            Outcome::NotStarted
-        };
-        self.finish(outcome, Bytes::new());
+        state.answers.insert(id, lost);
+        let way = state.way.as_ref()?;
+        let ends = way.streams.open(id);
+        way.queue.push(Envelope::StreamOpened {
+            id,
+            load,
+            payload: first,
+        });
+        Some(ends)
     }
 }

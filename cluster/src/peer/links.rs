@@ -1,17 +1,20 @@
 //! The links of a node: to whom it sends, from whom it takes, and who is who (R10).
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::credit::CreditLimits;
 use super::handshake::{Security, SecurityConfig, SecurityError};
 use super::hello::{Class, Hello, Identity, LinkError};
-use super::inbound::Request;
-use super::outbound::{Answer, Outbound, Reply, RequestError};
+use super::outbound::{Answer, Outbound, Reply, RequestError, StreamAnswer};
+use super::request::Request;
 use super::transport::Transport;
+use super::view::PeerView;
 use crate::{BootId, Member, NodeId};
 
 mod shared;
@@ -33,6 +36,33 @@ pub struct LinkConfig {
     pub credit: CreditLimits,
     /// The largest payload, in bytes; at most 63 MiB.
     pub payload_limit: usize,
+    /// So many streams may be open with one peer, of each class and direction. One that nobody
+    /// reads holds up to 256 KiB at either end, or one message that is larger.
+    pub streams: usize,
+    /// Where data links run, and what the [`Handler`] does with what comes on them: another runtime
+    /// than that of [`Links::start`], on which the door, the handshakes and the control links stay.
+    /// So data can never delay a heartbeat. `None`: the same. Connections that peers have opened
+    /// are still watched for readiness by the runtime that accepted them, which costs it a wake-up
+    /// at most.
+    pub data_runtime: Option<Handle>,
+}
+
+/// What holds for each link.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) credit: CreditLimits,
+    pub(crate) payload: usize,
+    pub(crate) streams: usize,
+}
+
+impl LinkConfig {
+    pub(crate) const fn limits(&self) -> Limits {
+        Limits {
+            credit: self.credit,
+            payload: self.payload_limit,
+            streams: self.streams,
+        }
+    }
 }
 
 impl Default for LinkConfig {
@@ -41,6 +71,8 @@ impl Default for LinkConfig {
             security: SecurityConfig::default(),
             credit: CreditLimits::default(),
             payload_limit: 4 * 1024 * 1024,
+            streams: 16 * 1024,
+            data_runtime: None,
         }
     }
 }
@@ -159,8 +191,12 @@ struct Guard(Arc<Shared>);
 impl Drop for Guard {
     fn drop(&mut self) {
         lock(&self.0.tasks).abort_all();
-        for outbound in lock(&self.0.peers).outbound.values() {
+        let peers = lock(&self.0.peers);
+        for outbound in peers.outbound.values() {
             outbound.gone();
+        }
+        for inbound in peers.inbound.values() {
+            inbound.kill();
         }
     }
 }
@@ -173,10 +209,14 @@ pub struct Links {
 }
 
 impl Links {
-    /// Begins to take links. Others are opened when something is sent.
+    /// Begins to take links, on the runtime that it is called on. Others are opened when something is
+    /// sent.
     ///
     /// # Errors
     /// If secrets or certificates cannot be used.
+    ///
+    /// # Panics
+    /// If it is called outside of a runtime.
     pub fn start(
         mut config: LinkConfig,
         identity: Identity,
@@ -191,10 +231,12 @@ impl Links {
             security,
             transport,
             handler,
+            runtime: Handle::current(),
             peers: Mutex::default(),
             tasks: Mutex::default(),
+            refused: Mutex::default(),
         });
-        shared.spawn(Arc::clone(&shared).accept());
+        shared.spawn(Class::Control, Arc::clone(&shared).accept());
         Ok(Self {
             _guard: Arc::new(Guard(Arc::clone(&shared))),
             shared,
@@ -258,6 +300,37 @@ impl Links {
         outbound.map_or(0, |outbound| outbound.unanswered())
     }
 
+    /// A future that ends when nothing that this node sent to a peer is unanswered, or the peer is
+    /// forgotten. Streams that are open do not count, nor do casts.
+    pub fn drained(&self, peer: NodeId, class: Class) -> impl Future<Output = ()> + Send + use<> {
+        let outbound = lock(&self.shared.peers)
+            .outbound
+            .get(&(peer, class))
+            .cloned();
+        async move {
+            if let Some(outbound) = outbound {
+                outbound.drained().await;
+            }
+        }
+    }
+
+    /// Each link to and from each peer, by peer, class and who dials.
+    pub fn peers(&self) -> Vec<PeerView> {
+        let peers = lock(&self.shared.peers);
+        let out = peers.outbound.values().filter_map(|link| link.view());
+        let mut views: Vec<_> = out
+            .chain(peers.inbound.values().map(|link| link.view()))
+            .collect();
+        drop(peers);
+        views.sort_by_key(|view| (view.peer, view.class, view.direction));
+        views
+    }
+
+    /// How many handshakes and links were refused here since the start, by reason.
+    pub fn refused(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.shared.refused).clone()
+    }
+
     /// Sends a request. Requests to one peer of one class start there in this order.
     ///
     /// # Errors
@@ -272,6 +345,23 @@ impl Links {
         deadline: Instant,
     ) -> Result<Answer, RequestError> {
         self.outbound(peer, class)?.request(kind, payload, deadline)
+    }
+
+    /// Sends a request that the peer may answer with a stream: two directions of messages, which end
+    /// with the link. The deadline is that of the answer.
+    ///
+    /// # Errors
+    /// As [`Self::request`], and overloaded if as many streams are open as may be.
+    pub fn request_stream(
+        &self,
+        peer: NodeId,
+        class: Class,
+        kind: u8,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<StreamAnswer, RequestError> {
+        self.outbound(peer, class)?
+            .request_stream(kind, payload, deadline)
     }
 
     /// Sends a message that wants no answer, and is lost with its link.
@@ -304,8 +394,7 @@ impl Links {
             None,
             Class::Ask,
             vec![addr.to_owned()],
-            shared.config.credit,
-            shared.config.payload_limit,
+            shared.config.limits(),
         ));
         let answer = outbound.request(kind, payload, deadline)?;
         tokio::select! {
@@ -327,18 +416,12 @@ impl Links {
             .filter(|_| class != Class::Ask)
             .cloned()
             .ok_or(RequestError::UnknownPeer(peer))?;
-        let config = &self.shared.config;
-        let outbound = Arc::new(Outbound::new(
-            Some(peer),
-            class,
-            addrs,
-            config.credit,
-            config.payload_limit,
-        ));
+        let limits = self.shared.config.limits();
+        let outbound = Arc::new(Outbound::new(Some(peer), class, addrs, limits));
         peers.outbound.insert((peer, class), Arc::clone(&outbound));
         drop(peers);
         let run = Arc::clone(&outbound).run(Arc::clone(&self.shared));
-        self.shared.spawn(run);
+        self.shared.spawn(class, run);
         Ok(outbound)
     }
 }

@@ -130,6 +130,11 @@ impl Inbox {
         Some(self.link)
     }
 
+    /// How many events have come and are not over.
+    pub fn unanswered(&self) -> usize {
+        self.unstarted.len() + self.running.len()
+    }
+
     /// The sender has these answers: they need not be kept any longer.
     pub fn confirmed_each(&mut self, ids: &[u64]) {
         for id in ids {

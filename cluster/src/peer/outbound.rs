@@ -1,41 +1,31 @@
 //! The sending side of the links to one peer of one class: requests keep their order and their
 //! tickets across links (R12), wait for credit, and are answered once.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::AsyncRead;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::Instant;
 
-use super::credit::{CreditLimits, Credited};
-use super::frame::{Envelope, FrameReader, Outcome};
-use super::handshake::{self, HANDSHAKE_TIMEOUT, Shaken};
-use super::hello::{Class, Hello, LinkError};
-use super::links::{LinkEvent, LinkState, Remote, SILENCE, Shared};
-use super::queue::Queue;
+use super::credit::Credited;
+use super::frame::Envelope;
+use super::hello::Class;
+use super::links::{Limits, LinkState};
+use super::stream::StreamError;
+use super::view::{Direction, PeerView};
 use crate::NodeId;
 
+mod answer;
+mod link;
 mod state;
 
-use state::{Outcomes, State, Waiting};
+pub use answer::{Answer, Answered, Reply, StreamAnswer};
+pub(crate) use state::CONFIRM_EVERY;
+use state::{State, Waiting};
 
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-const DATA_IDLE: Duration = Duration::from_secs(300);
 const CASTS: usize = 1024;
 const CAST_BYTES: usize = 16 * 1024 * 1024;
-
-/// An answer of a peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// What it says.
-    pub outcome: Outcome,
-    /// How much the peer has in flight.
-    pub load: u32,
-    /// The answer itself.
-    pub payload: Bytes,
-}
 
 /// Why a message was not sent, or not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,9 +63,12 @@ pub enum RequestError {
 pub(crate) struct Outbound {
     peer: Option<NodeId>,
     class: Class,
-    payload_limit: usize,
+    limits: Limits,
+    streams: Arc<AtomicUsize>,
     state: Mutex<State>,
     work: Notify,
+    /// Nothing is unanswered any more.
+    settled: Notify,
 }
 
 impl Outbound {
@@ -83,15 +76,16 @@ impl Outbound {
         peer: Option<NodeId>,
         class: Class,
         addrs: Vec<String>,
-        limits: CreditLimits,
-        payload_limit: usize,
+        limits: Limits,
     ) -> Self {
         Self {
             peer,
             class,
-            payload_limit,
-            state: Mutex::new(State::new(addrs, limits)),
+            limits,
+            streams: Arc::default(),
+            state: Mutex::new(State::new(addrs, limits.credit)),
             work: Notify::new(),
+            settled: Notify::new(),
         }
     }
 
@@ -112,19 +106,83 @@ impl Outbound {
     }
 
     fn fits(&self, payload: &Bytes) -> Result<(), RequestError> {
-        if payload.len() > self.payload_limit {
+        if payload.len() > self.limits.payload {
             return Err(RequestError::TooLarge {
                 length: payload.len(),
-                limit: self.payload_limit,
+                limit: self.limits.payload,
             });
         }
         Ok(())
+    }
+
+    /// Ends when nothing is unanswered.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            if self.unanswered() == 0 {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    fn wake_drained(&self, state: &State) {
+        if state.waiting.is_empty() {
+            self.settled.notify_waiters();
+        }
+    }
+
+    /// For operators.
+    pub(crate) fn view(&self) -> Option<PeerView> {
+        let state = self.lock();
+        let (credit_envelopes, waiting) = state.credit.in_flight();
+        Some(PeerView {
+            peer: self.peer?,
+            class: self.class,
+            direction: Direction::Out,
+            state: state.link,
+            since: state.since.elapsed(),
+            heard: state.heard.map(|heard| heard.elapsed()),
+            unanswered: state.waiting.len(),
+            credit_envelopes,
+            credit_bytes: state.credit.bytes(),
+            waiting,
+            streams: self.streams.load(Ordering::Relaxed),
+            reconnects: state.reconnects,
+            reason: state.reason.clone(),
+        })
+    }
+
+    /// Sends a request that may be answered with a stream.
+    pub(crate) fn request_stream(
+        self: &Arc<Self>,
+        kind: u8,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<StreamAnswer, RequestError> {
+        if self.streams.load(Ordering::Relaxed) >= self.limits.streams {
+            return Err(RequestError::Overloaded);
+        }
+        self.offer(kind, true, payload, deadline)
+            .map(StreamAnswer::new)
     }
 
     /// Sends a request, or lets it wait for credit or a link.
     pub(crate) fn request(
         self: &Arc<Self>,
         kind: u8,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Answer, RequestError> {
+        self.offer(kind, false, payload, deadline)
+    }
+
+    fn offer(
+        self: &Arc<Self>,
+        kind: u8,
+        stream: bool,
         payload: Bytes,
         deadline: Instant,
     ) -> Result<Answer, RequestError> {
@@ -147,6 +205,7 @@ impl Outbound {
             ticket,
             Waiting {
                 kind,
+                stream,
                 payload,
                 deadline,
                 answer,
@@ -159,12 +218,7 @@ impl Outbound {
         }
         drop(state);
         self.work.notify_one();
-        Ok(Answer {
-            outbound: Arc::clone(self),
-            ticket,
-            deadline,
-            receive,
-        })
+        Ok(Answer::new(Arc::clone(self), ticket, deadline, receive))
     }
 
     /// Sends a message that wants no answer. It is lost with its link.
@@ -204,11 +258,15 @@ impl Outbound {
         let mut state = self.lock();
         state.gone = true;
         state.queue = None;
+        if let Some(streams) = state.streams.take() {
+            streams.end(&StreamError::Gone);
+        }
         for (_, waiting) in std::mem::take(&mut state.waiting) {
             let _ = waiting.answer.send(Err(RequestError::Gone {
                 may_have_started: waiting.sent,
             }));
         }
+        self.wake_drained(&state);
         drop(state);
         self.work.notify_one();
     }
@@ -229,263 +287,7 @@ impl Outbound {
                 state.credit_back(bytes);
             }
         }
+        self.wake_drained(&state);
         // One that was sent is answered some time; until then it holds its credit.
-    }
-
-    fn sign_of_life(&self) -> Envelope {
-        let mut state = self.lock();
-        match std::mem::take(&mut state.confirm) {
-            ids if ids.is_empty() => Envelope::Ping,
-            ids => Envelope::Confirm { ids },
-        }
-    }
-
-    fn has_work(&self) -> bool {
-        let state = self.lock();
-        self.class == Class::Control
-            || state.gone
-            || !state.waiting.is_empty()
-            || !state.casts.is_empty()
-    }
-
-    /// Keeps a link open while there is use for it. Ends with the peer.
-    pub(crate) async fn run(self: Arc<Self>, shared: Arc<Shared>) {
-        let mut backoff = BACKOFF.0;
-        loop {
-            while !self.has_work() {
-                self.work.notified().await;
-            }
-            if self.lock().gone {
-                return;
-            }
-            self.lock().link = LinkState::Dialling;
-            let (was_up, ended) = self.link(&shared).await;
-            self.lost(&ended);
-            if let (Err(why), Some(peer)) = (ended, self.peer) {
-                let class = self.class;
-                if matches!(why, LinkError::Silent(_)) {
-                    shared.handler.event(LinkEvent::Silent { peer, class });
-                }
-                shared.handler.event(LinkEvent::Down {
-                    peer,
-                    class,
-                    why: why.to_string(),
-                });
-                if was_up {
-                    backoff = BACKOFF.0;
-                }
-                if !(was_up && matches!(why, LinkError::Silent(_))) {
-                    sleep(backoff.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                    backoff = (backoff * 2).min(BACKOFF.1);
-                }
-            } else {
-                backoff = BACKOFF.0;
-            }
-        }
-    }
-
-    fn lost(&self, ended: &Result<(), LinkError>) {
-        let mut state = self.lock();
-        state.queue = None;
-        state.confirm.clear();
-        state.link = match ended {
-            Ok(()) => LinkState::Idle,
-            Err(LinkError::Silent(_)) => LinkState::Silent,
-            Err(_) => LinkState::Down,
-        };
-    }
-
-    /// One link, from dialling to its end: whether it was up, and why it ended.
-    pub(crate) async fn link(&self, shared: &Shared) -> (bool, Result<(), LinkError>) {
-        let (number, addrs) = {
-            let mut state = self.lock();
-            (state.outbox.connect(), state.addrs.clone())
-        };
-        let mut failed = LinkError::Io(std::io::Error::other("no address is known"));
-        for addr in &addrs {
-            match self.dial(shared, addr, number).await {
-                Ok(shaken) => return self.open(shared, shaken, number).await,
-                Err(error) => failed = error,
-            }
-        }
-        (false, Err(failed))
-    }
-
-    async fn dial(&self, shared: &Shared, addr: &str, number: u64) -> Result<Shaken, LinkError> {
-        let connection = timeout(HANDSHAKE_TIMEOUT, shared.transport.dial(addr))
-            .await
-            .map_err(|_| LinkError::Slow(HANDSHAKE_TIMEOUT.as_millis()))??;
-        let identity = shared.identity();
-        let security = &shared.security;
-        let shaken = handshake::dial(
-            connection, &identity, security, self.class, number, self.peer,
-        )
-        .await?;
-        if self.class != Class::Ask {
-            shared.admit(&shaken.hello)?;
-        }
-        Ok(shaken)
-    }
-
-    async fn open(
-        &self,
-        shared: &Shared,
-        shaken: Shaken,
-        number: u64,
-    ) -> (bool, Result<(), LinkError>) {
-        let (read, mut write) = tokio::io::split(shaken.stream);
-        let mut reader = FrameReader::new(read, shared.frame_limit());
-        let welcome = timeout(HANDSHAKE_TIMEOUT, reader.next()).await;
-        let batch = match welcome {
-            Ok(Ok(batch)) => batch,
-            Ok(Err(error)) => return (false, Err(error)),
-            Err(_) => return (false, Err(LinkError::Slow(HANDSHAKE_TIMEOUT.as_millis()))),
-        };
-        let mut batch = batch.into_iter();
-        let started = match batch.next() {
-            Some(Envelope::Welcome { started, .. }) => started,
-            Some(Envelope::Refused { why }) => return (false, Err(LinkError::Refused(why))),
-            _ => return (false, Err(LinkError::Broken("it does not say welcome"))),
-        };
-        let queue = self.opened(&shaken.hello, number, &started);
-        if let Some(peer) = self.peer {
-            shared.handler.event(LinkEvent::Up {
-                peer,
-                class: self.class,
-                remote: Box::new(Remote::of(&shaken.hello, shaken.protocol)),
-            });
-        }
-        for envelope in batch {
-            if let Err(error) = self.take(envelope) {
-                return (true, Err(error));
-            }
-        }
-        let ended = tokio::select! {
-            ended = queue.write_to(&mut write, || self.sign_of_life()) => ended,
-            ended = self.read(&mut reader, &queue) => ended,
-        };
-        (true, ended)
-    }
-
-    /// The link is open: what did not start goes again, in order, before anything new.
-    fn opened(&self, hello: &Hello, number: u64, started: &[u64]) -> Arc<Queue> {
-        let queue = Arc::new(Queue::default());
-        let mut state = self.lock();
-        if state
-            .far
-            .replace(hello.boot)
-            .is_some_and(|far| far != hello.boot)
-        {
-            state.abandon();
-        }
-        let again = state.outbox.named(number, started);
-        let ready = std::mem::take(&mut state.ready);
-        state.queue = Some(Arc::clone(&queue));
-        state.link = LinkState::Up;
-        state.used = Instant::now();
-        for cast in std::mem::take(&mut state.casts) {
-            queue.push(cast);
-        }
-        for ticket in again.into_iter().chain(ready) {
-            state.send(ticket);
-        }
-        if state.gone {
-            queue.close();
-        }
-        queue
-    }
-
-    async fn read<R: AsyncRead + Unpin>(
-        &self,
-        reader: &mut FrameReader<R>,
-        queue: &Queue,
-    ) -> Result<(), LinkError> {
-        loop {
-            let before = reader.heard();
-            match timeout(SILENCE, reader.next()).await {
-                Ok(batch) => {
-                    for envelope in batch? {
-                        self.take(envelope)?;
-                    }
-                }
-                Err(_) if reader.heard() == before => {
-                    return Err(LinkError::Silent(SILENCE.as_millis()));
-                }
-                Err(_) => {}
-            }
-            let state = self.lock();
-            let idle = state.waiting.is_empty() && state.used.elapsed() >= DATA_IDLE;
-            if state.gone || (idle && self.class == Class::Data) {
-                queue.push(Envelope::Bye);
-                queue.close();
-            }
-        }
-    }
-
-    fn take(&self, envelope: Envelope) -> Result<(), LinkError> {
-        let mut state = self.lock();
-        match envelope {
-            Envelope::Reply {
-                id,
-                outcome,
-                load,
-                payload,
-            } => {
-                let outcome =
-                    Outcome::of(outcome).ok_or(LinkError::Broken("an outcome that is none"))?;
-                state.answered(
-                    id,
-                    Reply {
-                        outcome,
-                        load,
-                        payload,
-                    },
-                );
-            }
-            Envelope::Accepted { id } => {
-                if let Some(ticket) = state.outbox.ticket(id)
-                    && let Some(waiting) = state.waiting.get_mut(&ticket)
-                    && std::mem::replace(&mut waiting.credit, false)
-                {
-                    let bytes = waiting.payload.len();
-                    state.credit_back(bytes);
-                }
-            }
-            Envelope::Ping => {}
-            _ => return Err(LinkError::Broken("a listener sends answers")),
-        }
-        Ok(())
-    }
-}
-
-/// The answer to come. Dropped, the request goes on where it has been sent, and is taken back where
-/// it has not.
-#[derive(Debug)]
-pub struct Answer {
-    outbound: Arc<Outbound>,
-    ticket: u64,
-    deadline: Instant,
-    receive: oneshot::Receiver<Outcomes>,
-}
-
-impl Answer {
-    /// Waits for it, up to the deadline.
-    ///
-    /// # Errors
-    /// If it does not come in time, or the peer's life is over.
-    pub async fn wait(mut self) -> Result<Reply, RequestError> {
-        match timeout_at(self.deadline, &mut self.receive).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(RequestError::Gone {
-                may_have_started: true,
-            }),
-            Err(_) => Err(RequestError::Deadline),
-        }
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        self.outbound.give_up(self.ticket);
     }
 }

@@ -14,6 +14,7 @@ fn envelopes() -> Vec<Envelope> {
             id: 300,
             deadline_ms: 1000,
             kind: 7,
+            stream: true,
             payload: payload(),
         },
         Envelope::Cast {
@@ -37,6 +38,26 @@ fn envelopes() -> Vec<Envelope> {
         Envelope::Confirm { ids: vec![4] },
         Envelope::Ping,
         Envelope::Bye,
+        Envelope::StreamOpened {
+            id: 300,
+            load: 6,
+            payload: payload(),
+        },
+        Envelope::StreamData {
+            id: 5,
+            payload: payload(),
+        },
+        Envelope::StreamCredit {
+            id: 5,
+            messages: 16,
+            bytes: 300,
+        },
+        Envelope::StreamEnd {
+            id: 5,
+            payload: payload(),
+        },
+        Envelope::StreamDropped { id: 6 },
+        Envelope::StreamCancelled { id: 7 },
     ]
 }
 
@@ -45,8 +66,8 @@ fn the_bytes_of_envelopes_never_change() {
     let mut bytes = Vec::new();
     Envelope::encode_batch(&envelopes(), &mut bytes);
     let expected = [
-        &[9][..],
-        &[0, 251, 44, 1, 251, 232, 3, 7, 3, 97, 98, 99],
+        &[15][..],
+        &[0, 251, 44, 1, 251, 232, 3, 7, 1, 3, 97, 98, 99],
         &[1, 255, 3, 97, 98, 99],
         &[2, 5, 3, 6, 3, 97, 98, 99],
         &[3, 9],
@@ -55,6 +76,12 @@ fn the_bytes_of_envelopes_never_change() {
         &[6, 1, 4],
         &[7],
         &[8],
+        &[9, 251, 44, 1, 6, 3, 97, 98, 99],
+        &[10, 5, 3, 97, 98, 99],
+        &[11, 5, 16, 251, 44, 1],
+        &[12, 5, 3, 97, 98, 99],
+        &[13, 6],
+        &[14, 7],
     ];
     assert_eq!(bytes, expected.concat());
     assert_eq!(Envelope::decode_batch(&Bytes::from(bytes)), Ok(envelopes()));

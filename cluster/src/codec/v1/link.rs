@@ -96,6 +96,7 @@ enum Envelope<'a> {
         id: u64,
         deadline_ms: u32,
         kind: u8,
+        stream: bool,
         payload: &'a [u8],
     },
     Cast {
@@ -123,6 +124,30 @@ enum Envelope<'a> {
     },
     Ping,
     Bye,
+    StreamOpened {
+        id: u64,
+        load: u32,
+        payload: &'a [u8],
+    },
+    StreamData {
+        id: u64,
+        payload: &'a [u8],
+    },
+    StreamCredit {
+        id: u64,
+        messages: u32,
+        bytes: u64,
+    },
+    StreamEnd {
+        id: u64,
+        payload: &'a [u8],
+    },
+    StreamDropped {
+        id: u64,
+    },
+    StreamCancelled {
+        id: u64,
+    },
 }
 
 impl<'a> Envelope<'a> {
@@ -133,11 +158,13 @@ impl<'a> Envelope<'a> {
                 id,
                 deadline_ms,
                 kind,
+                stream,
                 payload,
             } => Self::Request {
                 id: *id,
                 deadline_ms: *deadline_ms,
                 kind: *kind,
+                stream: *stream,
                 payload,
             },
             Here::Cast { kind, payload } => Self::Cast {
@@ -166,6 +193,24 @@ impl<'a> Envelope<'a> {
             },
             Here::Ping => Self::Ping,
             Here::Bye => Self::Bye,
+            Here::StreamOpened { id, load, payload } => Self::StreamOpened {
+                id: *id,
+                load: *load,
+                payload,
+            },
+            Here::StreamData { id, payload } => Self::StreamData { id: *id, payload },
+            Here::StreamCredit {
+                id,
+                messages,
+                bytes,
+            } => Self::StreamCredit {
+                id: *id,
+                messages: *messages,
+                bytes: *bytes,
+            },
+            Here::StreamEnd { id, payload } => Self::StreamEnd { id: *id, payload },
+            Here::StreamDropped { id } => Self::StreamDropped { id: *id },
+            Here::StreamCancelled { id } => Self::StreamCancelled { id: *id },
         }
     }
 
@@ -176,11 +221,13 @@ impl<'a> Envelope<'a> {
                 id,
                 deadline_ms,
                 kind,
+                stream,
                 payload,
             } => Here::Request {
                 id,
                 deadline_ms,
                 kind,
+                stream,
                 payload: frame.slice_ref(payload),
             },
             Self::Cast { kind, payload } => Here::Cast {
@@ -209,6 +256,30 @@ impl<'a> Envelope<'a> {
             Self::Confirm { ids } => Here::Confirm { ids: ids.0 },
             Self::Ping => Here::Ping,
             Self::Bye => Here::Bye,
+            Self::StreamOpened { id, load, payload } => Here::StreamOpened {
+                id,
+                load,
+                payload: frame.slice_ref(payload),
+            },
+            Self::StreamData { id, payload } => Here::StreamData {
+                id,
+                payload: frame.slice_ref(payload),
+            },
+            Self::StreamCredit {
+                id,
+                messages,
+                bytes,
+            } => Here::StreamCredit {
+                id,
+                messages,
+                bytes,
+            },
+            Self::StreamEnd { id, payload } => Here::StreamEnd {
+                id,
+                payload: frame.slice_ref(payload),
+            },
+            Self::StreamDropped { id } => Here::StreamDropped { id },
+            Self::StreamCancelled { id } => Here::StreamCancelled { id },
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What all links of a node share: who is known, which links are open, and the door.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -14,6 +15,7 @@ use crate::peer::handshake::{self, HANDSHAKE_TIMEOUT, Security, Shaken};
 use crate::peer::hello::{Class, Hello, Identity, LinkError};
 use crate::peer::inbound::Inbound;
 use crate::peer::outbound::Outbound;
+use crate::peer::streams::EndWith;
 use crate::peer::transport::{Connection, Transport};
 use crate::{BootId, Incarnation, NodeId};
 
@@ -43,8 +45,11 @@ pub(crate) struct Shared {
     pub(crate) security: Security,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) handler: Arc<dyn Handler>,
+    /// Where everything runs that is not data.
+    pub(super) runtime: Handle,
     pub(super) peers: Mutex<Peers>,
     pub(super) tasks: Mutex<JoinSet<()>>,
+    pub(super) refused: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -68,11 +73,14 @@ impl Shared {
 
     pub(super) fn spawn(
         &self,
+        class: Class,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> tokio::task::AbortHandle {
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(task)
+        let data = self.config.data_runtime.as_ref();
+        let runtime = data.filter(|_| class == Class::Data);
+        tasks.spawn_on(task, runtime.unwrap_or(&self.runtime))
     }
 
     /// R10, for a life that has proved that it is of this cluster. A newer life ends the links of
@@ -127,9 +135,8 @@ impl Shared {
         let hello = &shaken.hello;
         let fresh = || {
             let remote = Remote::of(hello, shaken.protocol);
-            let limit = self.config.payload_limit;
             let handler = Arc::clone(&self.handler);
-            Arc::new(Inbound::new(remote, self.config.credit, limit, handler))
+            Arc::new(Inbound::new(remote, self.config.limits(), handler))
         };
         if hello.class == Class::Ask {
             if hello.node != NodeId(0) {
@@ -167,9 +174,10 @@ impl Shared {
                 && let Some(oldest) = unfinished.pop_front()
             {
                 oldest.abort();
+                self.count("made_room");
             }
             let shared = Arc::clone(&self);
-            unfinished.push_back(self.spawn(shared.shake(connection)));
+            unfinished.push_back(self.spawn(Class::Control, shared.shake(connection)));
         }
     }
 
@@ -179,13 +187,18 @@ impl Shared {
         match handshake::listen(connection, &identity, &self.security).await {
             Ok(shaken) => {
                 let shared = Arc::clone(&self);
-                self.spawn(shared.serve(shaken, from));
+                self.spawn(shaken.hello.class, shared.serve(shaken, from));
             }
             Err(why) => self.refused(from, &why),
         }
     }
 
+    fn count(&self, reason: &'static str) {
+        *lock(&self.refused).entry(reason).or_default() += 1;
+    }
+
     fn refused(&self, from: String, why: &LinkError) {
+        self.count(why.label());
         let why = why.to_string();
         self.handler.event(LinkEvent::Refused { from, why });
     }
@@ -215,12 +228,18 @@ impl Shared {
         let remote = Box::new(Remote::of(&shaken.hello, shaken.protocol));
         self.handler.event(LinkEvent::Accepted(remote));
         let mut reader = FrameReader::new(read, self.frame_limit());
+        let _end = EndWith(Arc::clone(&way.streams));
         let ended = tokio::select! {
             ended = way.queue.write_to(&mut write, || Envelope::Ping) => ended,
-            ended = inbound.read(&mut reader, link) => ended,
+            ended = inbound.read(&mut reader, link, &way.streams) => ended,
             () = way.stop.notified() => Ok(()),
         };
-        inbound.closed(link);
+        let why = match &ended {
+            Ok(()) => "closed by the peer, which has no use for it".to_owned(),
+            Err(why) => why.to_string(),
+        };
+        way.streams.lost(&why);
+        inbound.closed(link, why);
         match ended {
             Ok(()) | Err(LinkError::Closed | LinkError::Io(_) | LinkError::Silent(_)) => {}
             Err(why) => self.refused(from, &why),

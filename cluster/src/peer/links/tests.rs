@@ -1,8 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod net;
+mod operating;
 mod refusals;
+mod streams;
 mod traffic;
+mod violations;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +14,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::*;
+use crate::peer::Direction;
 use crate::peer::transport::Connection;
+use crate::peer::{Answered, OpenStream, StreamError, StreamItem, StreamRx, StreamTx};
 use crate::{ClusterId, Incarnation};
 use net::Net;
 
@@ -40,6 +45,33 @@ impl Handler for Tap {
     fn load(&self) -> u32 {
         self.load.load(Ordering::Relaxed)
     }
+}
+
+type Ends = (StreamTx, StreamRx);
+
+fn opened(answered: Result<Answered, RequestError>) -> OpenStream {
+    match answered.unwrap() {
+        Answered::Stream(stream) => stream,
+        Answered::Reply(reply) => panic!("{reply:?}"),
+    }
+}
+
+fn message(text: impl Into<Bytes>) -> Result<StreamItem, StreamError> {
+    Ok(StreamItem::Message(text.into()))
+}
+
+fn finished(text: &'static str) -> Result<StreamItem, StreamError> {
+    Ok(StreamItem::Finished(text.into()))
+}
+
+/// Lets other tasks run until it is so.
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), wait).await.expect(what);
 }
 
 struct Node {
@@ -103,6 +135,39 @@ impl Node {
         let payload = Bytes::copy_from_slice(payload);
         self.links
             .request(NodeId(peer), class, 1, payload, deadline)
+    }
+
+    fn ask_stream(&self, peer: u32, payload: &'static [u8]) -> StreamAnswer {
+        let deadline = Instant::now() + LONG;
+        let payload = Bytes::from_static(payload);
+        self.links
+            .request_stream(NodeId(peer), Class::Data, 1, payload, deadline)
+            .unwrap()
+    }
+
+    /// A stream from this node to another: its ends here and there.
+    async fn stream(&self, peer: u32, other: &mut Self) -> (Ends, Ends) {
+        let answer = self.ask_stream(peer, b"subscribe");
+        let request = other.requests.recv().await.unwrap();
+        assert!(request.wants_stream());
+        let far = request.accept(Bytes::from_static(b"subscribed")).unwrap();
+        let near = opened(answer.wait().await);
+        assert_eq!(near.first, "subscribed");
+        ((near.tx, near.rx), far)
+    }
+
+    /// What waits to be read here, of each stream that a node has opened.
+    fn unread(&self, from: u32) -> Vec<(usize, usize)> {
+        let peers = lock(&self.links.shared.peers);
+        peers.inbound[&(NodeId(from), Class::Data)].unread()
+    }
+
+    /// What operators see of the data links with a peer, and of the control links.
+    fn view(&self, peer: u32, class: Class, direction: Direction) -> PeerView {
+        let wanted = |view: &PeerView| {
+            (view.peer, view.class, view.direction) == (NodeId(peer), class, direction)
+        };
+        self.links.peers().into_iter().find(wanted).unwrap()
     }
 
     /// The next event that says so.

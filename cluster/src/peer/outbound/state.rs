@@ -7,21 +7,25 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Reply, RequestError};
+use super::{Answered, Reply, RequestError};
 use crate::BootId;
 use crate::peer::credit::{Credit, CreditLimits};
 use crate::peer::frame::{Envelope, Outcome};
 use crate::peer::links::LinkState;
 use crate::peer::order::Outbox;
 use crate::peer::queue::Queue;
+use crate::peer::streams::Streams;
 
-const CONFIRM_EVERY: usize = 64;
+/// So many answers are confirmed at once.
+pub(crate) const CONFIRM_EVERY: usize = 64;
 
-pub(super) type Outcomes = Result<Reply, RequestError>;
+pub(super) type Outcomes = Result<Answered, RequestError>;
 
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) kind: u8,
+    /// Whether it may be answered with a stream.
+    pub(super) stream: bool,
     pub(super) payload: Bytes,
     pub(super) deadline: Instant,
     pub(super) answer: oneshot::Sender<Outcomes>,
@@ -41,10 +45,17 @@ pub(super) struct State {
     pub(super) ready: VecDeque<u64>,
     pub(super) casts: VecDeque<Envelope>,
     pub(super) queue: Option<Arc<Queue>>,
+    pub(super) streams: Option<Arc<Streams>>,
     pub(super) far: Option<BootId>,
     pub(super) confirm: Vec<u64>,
     pub(super) used: Instant,
     pub(super) link: LinkState,
+    pub(super) since: Instant,
+    pub(super) heard: Option<Instant>,
+    /// Whether the last link failed: the next is a reconnect.
+    pub(super) failed: bool,
+    pub(super) reconnects: u64,
+    pub(super) reason: Option<String>,
     pub(super) gone: bool,
 }
 
@@ -59,11 +70,24 @@ impl State {
             ready: VecDeque::new(),
             casts: VecDeque::new(),
             queue: None,
+            streams: None,
             far: None,
             confirm: Vec::new(),
             used: Instant::now(),
             link: LinkState::Idle,
+            since: Instant::now(),
+            heard: None,
+            failed: false,
+            reconnects: 0,
+            reason: None,
             gone: false,
+        }
+    }
+
+    /// Where the link stands from now on.
+    pub(super) fn stands(&mut self, link: LinkState) {
+        if self.link != link {
+            (self.link, self.since) = (link, Instant::now());
         }
     }
 
@@ -86,6 +110,7 @@ impl State {
             id,
             deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
             kind: waiting.kind,
+            stream: waiting.stream,
             payload: waiting.payload.clone(),
         });
     }
@@ -101,23 +126,31 @@ impl State {
 
     pub(super) fn answered(&mut self, id: u64, reply: Reply) {
         if matches!(reply.outcome, Outcome::Answered | Outcome::Dropped) {
-            self.confirm.push(id);
-            if self.confirm.len() >= CONFIRM_EVERY
-                && let Some(queue) = &self.queue
-            {
-                let ids = std::mem::take(&mut self.confirm);
-                queue.push(Envelope::Confirm { ids });
-            }
+            self.confirm(id);
         }
-        let Some(waiting) = self
+        if let Some(waiting) = self
             .outbox
             .answered(id)
             .and_then(|ticket| self.waiting.remove(&ticket))
-        else {
-            return;
-        };
+        {
+            self.settle(waiting, Answered::Reply(reply));
+        }
+    }
+
+    /// The receiver has this answer from now on.
+    pub(super) fn confirm(&mut self, id: u64) {
+        self.confirm.push(id);
+        if self.confirm.len() >= CONFIRM_EVERY
+            && let Some(queue) = &self.queue
+        {
+            let ids = std::mem::take(&mut self.confirm);
+            queue.push(Envelope::Confirm { ids });
+        }
+    }
+
+    pub(super) fn settle(&mut self, waiting: Waiting, answered: Answered) {
         let (bytes, credit) = (waiting.payload.len(), waiting.credit);
-        let _ = waiting.answer.send(Ok(reply));
+        let _ = waiting.answer.send(Ok(answered));
         if credit {
             self.credit_back(bytes);
         }

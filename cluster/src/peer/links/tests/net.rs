@@ -18,6 +18,7 @@ pub(super) struct Net {
     listeners: Mutex<HashMap<String, mpsc::UnboundedSender<Connection>>>,
     stalled: watch::Sender<bool>,
     cuts: Mutex<Option<Chance>>,
+    cut: watch::Sender<()>,
     pub(super) dialled: AtomicU32,
 }
 
@@ -27,6 +28,7 @@ impl Net {
             listeners: Mutex::default(),
             stalled: watch::Sender::new(false),
             cuts: Mutex::default(),
+            cut: watch::Sender::new(()),
             dialled: AtomicU32::new(0),
         })
     }
@@ -39,6 +41,11 @@ impl Net {
     /// Nothing gets through any more, on any stream; none breaks.
     pub(super) fn stall(&self, stalled: bool) {
         self.stalled.send_replace(stalled);
+    }
+
+    /// Every stream that is open breaks, with what is on it.
+    pub(super) fn cut(&self) {
+        self.cut.send_replace(());
     }
 
     pub(super) fn node(self: &Arc<Self>, addr: &str) -> Arc<Mem> {
@@ -62,7 +69,14 @@ impl Net {
         let budget = lock(&self.cuts)
             .as_mut()
             .map_or(u64::MAX, |chance| chance.between(2_000, 400_000));
-        tokio::spawn(wire(mid, dim, budget, self.stalled.subscribe()));
+        let (stalled, mut cut) = (self.stalled.subscribe(), self.cut.subscribe());
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                _ = cut.changed() => {}
+                () = wire(mid, dim, budget, stalled) => {}
+            }
+        });
         let end = |stream| Connection {
             stream: Box::new(stream),
             peer: addr.to_owned(),

@@ -210,7 +210,7 @@ async fn a_long_request_gives_its_credit_back_when_it_is_accepted() {
     for event in 0..20u8 {
         answers.push(one.send(2, Class::Data, &[event]).unwrap());
         let mut request = two.requests.recv().await.unwrap();
-        request.accept();
+        request.release_credit();
         long.push(request);
     }
     for request in long {
@@ -219,6 +219,22 @@ async fn a_long_request_gives_its_credit_back_when_it_is_accepted() {
     for answer in answers {
         assert_eq!(answer.wait().await.unwrap().payload, "over");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn little_credit_is_enough_for_many_quick_answers_and_streams() {
+    let net = Net::new();
+    let (one, mut two) = (
+        Node::with(&net, identity(1, 1, 1001), small()),
+        Node::with(&net, identity(2, 1, 1002), small()),
+    );
+    for _ in 0..200 {
+        let answer = one.send(2, Class::Data, b"x").unwrap();
+        two.requests.recv().await.unwrap().reply(Bytes::new());
+        assert!(answer.wait().await.is_ok());
+        one.stream(2, &mut two).await;
+    }
+    assert!(two.links.refused().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,106 @@
+//! Answers of a peer, and those to come.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::state::Outcomes;
+use super::{Outbound, RequestError};
+use crate::peer::frame::Outcome;
+use crate::peer::stream::OpenStream;
+
+/// An answer of a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// What it says.
+    pub outcome: Outcome,
+    /// How much the peer has in flight.
+    pub load: u32,
+    /// The answer itself.
+    pub payload: Bytes,
+}
+
+/// How a request that may be answered with a stream was answered.
+#[derive(Debug)]
+pub enum Answered {
+    /// As any other.
+    Reply(Reply),
+    /// With a stream.
+    Stream(OpenStream),
+}
+
+/// The answer to come. Dropped, the request goes on where it has been sent, and is taken back where
+/// it has not.
+#[derive(Debug)]
+pub struct Answer {
+    outbound: Arc<Outbound>,
+    ticket: u64,
+    deadline: Instant,
+    receive: oneshot::Receiver<Outcomes>,
+}
+
+impl Answer {
+    pub(super) const fn new(
+        outbound: Arc<Outbound>,
+        ticket: u64,
+        deadline: Instant,
+        receive: oneshot::Receiver<Outcomes>,
+    ) -> Self {
+        Self {
+            outbound,
+            ticket,
+            deadline,
+            receive,
+        }
+    }
+
+    /// Waits for it, up to the deadline.
+    ///
+    /// # Errors
+    /// If it does not come in time, or the peer's life is over.
+    pub async fn wait(self) -> Result<Reply, RequestError> {
+        match self.answered().await? {
+            Answered::Reply(reply) => Ok(reply),
+            // The link refuses one that was not asked for.
+            Answered::Stream(_) => Err(RequestError::Gone {
+                may_have_started: true,
+            }),
+        }
+    }
+
+    async fn answered(mut self) -> Outcomes {
+        match timeout_at(self.deadline, &mut self.receive).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(RequestError::Gone {
+                may_have_started: true,
+            }),
+            Err(_) => Err(RequestError::Deadline),
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.outbound.give_up(self.ticket);
+    }
+}
+
+/// The answer to come to a request that may be answered with a stream. Dropped, so is the stream.
+#[derive(Debug)]
+pub struct StreamAnswer(Answer);
+
+impl StreamAnswer {
+    pub(super) const fn new(answer: Answer) -> Self {
+        Self(answer)
+    }
+
+    /// Waits for it, up to the deadline, which means nothing to an open stream.
+    ///
+    /// # Errors
+    /// If it does not come in time, or the peer's life is over.
+    pub async fn wait(self) -> Result<Answered, RequestError> {
+        self.0.answered().await
+    }
+}
