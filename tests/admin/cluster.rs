@@ -663,9 +663,17 @@ fn recover_says_how_far_the_log_goes_and_acts_with_yes_only() {
         "{told:?}"
     );
     assert!(told.err.contains("--yes was not given"), "{told:?}");
+    assert!(
+        told.out.ends_with("voters    none yet: it has never run\n"),
+        "{told:?}"
+    );
     let told = offline(dir.path(), MEMBER, &["recover", "--yes", "--json"]);
-    // A node that has never run has nothing to be recovered.
-    assert!(told.code <= 1, "{told:?}");
+    assert_eq!(told.code, 1, "it has nothing to recover: {told:?}");
+    let what = told.json()["problems"][0]["what"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(what.contains("the log of node 1 is empty"), "{what}");
     let data = DataDir::open(&dir.path().join("data")).unwrap();
     let told = offline(dir.path(), MEMBER, &["recover", "--yes"]);
     assert_eq!(told.code, 1, "{told:?}");

@@ -40,6 +40,7 @@ fn alone_it_prints_help_and_every_command_tells_the_version() {
         "health",
         "reload",
         "log-level",
+        "cluster",
         "completion",
     ] {
         assert!(alone.out.contains(command), "{}", alone.out);
@@ -64,6 +65,11 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         &["fire", "stream", "--channel", "a", "--count", "2"],
         &["explain", "connect", "--channel", "a"],
         &["centrifugo-config", "--split", "nope=h:1"],
+        &["cluster", "no-such-question"],
+        &["cluster", "where"],
+        &["cluster", "move", "1"],
+        &["cluster", "voters", "many"],
+        &["cluster", "drain", "b", "--timeout", "1s"],
         &["completion", "no-such-shell"],
         &["load", "connect"],
         &["load", "connect", "--rate", "1", "--concurrency", "1"],

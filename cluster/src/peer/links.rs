@@ -228,7 +228,7 @@ impl Links {
         let shared = Arc::new(Shared {
             identity: Mutex::new(identity),
             config,
-            security,
+            security: Mutex::new(Arc::new(security)),
             transport,
             handler,
             runtime: Handle::current(),
@@ -246,6 +246,16 @@ impl Links {
     /// This node has joined, or says something else of itself from now on. Links that are open stay.
     pub fn set_identity(&self, identity: Identity) {
         *lock(&self.shared.identity) = identity;
+    }
+
+    /// Other secrets or certificates, for links that open from now on. Links that are open stay.
+    ///
+    /// # Errors
+    /// If they cannot be used; those before hold on.
+    pub fn set_security(&self, security: SecurityConfig) -> Result<(), SecurityError> {
+        let security = Arc::new(Security::new(security)?);
+        *lock(&self.shared.security) = security;
+        Ok(())
     }
 
     /// Where a node is reached: `host:port`, tried in order.

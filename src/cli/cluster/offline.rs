@@ -203,7 +203,11 @@ fn survey_text(survey: &Survey) -> String {
          voters    {}",
         survey.joined.cluster.0,
         survey.joined.node,
-        voters.join(", ")
+        if voters.is_empty() {
+            "none yet: it has never run".to_owned()
+        } else {
+            voters.join(", ")
+        }
     )
 }
 

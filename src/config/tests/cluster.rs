@@ -134,7 +134,7 @@ fn one_secret_or_a_list_comes_from_file_variable_or_environment() {
     let file = ClusterSecret::File(PathBuf::from("./cluster.secret"));
     assert_eq!(
         of("[cluster]\nsecret = \"file:cluster.secret\"", &[]),
-        [file.clone()]
+        std::slice::from_ref(&file)
     );
     let key = "CENTRIPETA_CLUSTER__SECRET";
     // What looks like a number is a secret all the same, and a list is a list.

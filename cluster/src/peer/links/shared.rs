@@ -42,7 +42,7 @@ impl Peers {
 pub(crate) struct Shared {
     pub(super) identity: Mutex<Identity>,
     pub(super) config: LinkConfig,
-    pub(crate) security: Security,
+    pub(super) security: Mutex<Arc<Security>>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) handler: Arc<dyn Handler>,
     /// Where everything runs that is not data.
@@ -65,6 +65,11 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     pub(crate) fn identity(&self) -> Identity {
         lock(&self.identity).clone()
+    }
+
+    /// How strangers are kept out of links that open now.
+    pub(crate) fn security(&self) -> Arc<Security> {
+        Arc::clone(&lock(&self.security))
     }
 
     pub(crate) const fn frame_limit(&self) -> usize {
@@ -184,7 +189,7 @@ impl Shared {
     async fn shake(self: Arc<Self>, connection: Connection) {
         let from = connection.peer.clone();
         let identity = self.identity();
-        match handshake::listen(connection, &identity, &self.security).await {
+        match handshake::listen(connection, &identity, &self.security()).await {
             Ok(shaken) => {
                 let shared = Arc::clone(&self);
                 self.spawn(shaken.hello.class, shared.serve(shaken, from));

@@ -112,7 +112,7 @@ impl Outbound {
             .await
             .map_err(|_| LinkError::Slow(HANDSHAKE_TIMEOUT.as_millis()))??;
         let identity = shared.identity();
-        let security = &shared.security;
+        let security = &shared.security();
         let shaken = handshake::dial(
             connection, &identity, security, self.class, number, self.peer,
         )

@@ -159,6 +159,39 @@ async fn on_tcp(id: u32) -> (Node, String) {
 }
 
 #[tokio::test]
+async fn secrets_change_for_links_that_open_from_then_on() {
+    let known = |texts: &[&str]| SecurityConfig {
+        secrets: texts
+            .iter()
+            .map(|text| SecretSource::Text((*text).to_owned()))
+            .collect(),
+        ..SecurityConfig::default()
+    };
+    let ((one, addr), (two, _), (mut late, _)) =
+        (on_tcp(1).await, on_tcp(2).await, on_tcp(3).await);
+    for node in [&two, &late] {
+        node.links.set_peer(NodeId(1), vec![addr.clone()]);
+    }
+    let links = one.links.clone();
+    let _one = one.echo();
+    assert!(answered(&two, 1).await);
+    links
+        .set_security(known(&["the secret that follows"]))
+        .unwrap();
+    assert!(answered(&two, 1).await, "a link that is open stays");
+    let waits = late.send(1, Class::Control, b"x").unwrap();
+    let why = late.refusal().await;
+    assert!(why.contains("secret"), "{why}");
+    assert!(late.links.set_security(known(&["short"])).is_err());
+    let both = known(&["the secret that follows", "a secret of the test"]);
+    late.links.set_security(both).unwrap();
+    let reply = timeout(Duration::from_secs(20), waits.wait())
+        .await
+        .unwrap();
+    assert!(reply.is_ok(), "{reply:?}");
+}
+
+#[tokio::test]
 async fn garbage_on_the_port_hurts_nobody() {
     let ((mut one, addr), (two, _)) = (on_tcp(1).await, on_tcp(2).await);
     two.links.set_peer(NodeId(1), vec![addr.clone()]);
