@@ -398,7 +398,7 @@ impl Node {
         };
         let listener = tokio::spawn(listener.run());
         if let Some(membership) = &membership {
-            //OPS operators.set(Arc::new(membership.cluster().clone()));
+            operators.set(Arc::new(membership.cluster().clone()));
             membership.is_ready();
         }
         Ok(Self {
