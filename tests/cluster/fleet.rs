@@ -60,7 +60,7 @@ handler = "allow"
 [[route]]
 on = "rpc"
 match = "count"
-key = "user"
+key = "room:{user}"
 handler = "counter"
 
 [[route]]
@@ -281,7 +281,7 @@ impl Fleet {
         let nodes = self.json(node, &["cluster", "nodes"])?;
         let nodes = nodes["nodes"].as_array()?.iter().map(|node| {
             Some((
-                node["name"].as_str()?.to_owned(),
+                node["node"]["name"].as_str()?.to_owned(),
                 node["slots"].as_u64()?,
                 node["state"].as_str()?.to_lowercase(),
             ))
@@ -292,14 +292,14 @@ impl Fleet {
     /// How many moves are open, as this node sees it.
     pub(crate) fn moves(&self, node: usize) -> Option<usize> {
         let moves = self.json(node, &["cluster", "moves"])?;
-        Some(moves["moves"].as_array()?.len())
+        Some(moves["open"].as_array()?.len())
     }
 
     /// The node that leads, as this one sees it.
     pub(crate) fn leader(&self, node: usize) -> usize {
         eventually("a leader", || {
             let status = self.json(node, &["cluster", "status"])?;
-            let name = status["leader"].as_str()?.to_owned();
+            let name = status["leader"]["name"].as_str()?.to_owned();
             self.specs.iter().position(|spec| spec.name == name)
         })
     }

@@ -21,10 +21,10 @@ async fn a_slot_that_an_operator_moves_back_and_forth_fails_no_event_and_keeps_i
     driver.round().await;
     let paused = fleet.run(0, &["cluster", "pause-moves"]);
     assert!(paused.status.success(), "{paused:?}");
-    let key = "user:user-0";
+    let key = "room:user-0";
     for _ in 0..6 {
         let place = fleet.json(0, &["cluster", "where", key]).unwrap();
-        let owner = place["owner"].as_str().unwrap().to_owned();
+        let owner = place["slot"]["owner"]["name"].as_str().unwrap().to_owned();
         let to = ["a", "b", "c"]
             .into_iter()
             .find(|name| *name != owner)
@@ -33,7 +33,7 @@ async fn a_slot_that_an_operator_moves_back_and_forth_fails_no_event_and_keeps_i
         assert!(moved.status.success(), "{moved:?}");
         eventually("it has moved", || {
             let place = fleet.json(0, &["cluster", "where", key])?;
-            (place["owner"].as_str()? == to).then_some(())
+            (place["slot"]["owner"]["name"].as_str()? == to).then_some(())
         });
         driver.round().await;
     }
