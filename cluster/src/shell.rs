@@ -13,6 +13,7 @@
 //! | who gets the table from whom | `shell/feed.rs` |
 //! | joining; Raft here; leaving | `shell/join.rs`; `shell/voter.rs`; `shell/leave.rs` |
 //! | values of slots that move | `shell/values.rs` |
+//! | shards that are parked | `shell/parked.rs` |
 //! | what operators see and ask | `shell/operate.rs`; the handle's side: `shell/operations.rs` |
 //! | what is told of how things stand | `shell/status.rs` |
 
@@ -29,6 +30,7 @@ mod leave;
 mod life;
 mod operate;
 mod operations;
+mod parked;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -314,6 +316,7 @@ async fn begin(
             payload_limit: config.payload_limit,
             build: config.build,
             workers: config.workers,
+            layout: config.layout,
         },
         serves: config.serves,
         routes_hash: config.routes_hash,
@@ -349,6 +352,7 @@ async fn begin(
         joining: None,
         join_again: Duration::ZERO,
         refused: None,
+        parked: BTreeMap::new(),
         watched: Watched::default(),
         ready: false,
         asked_leader: Duration::ZERO,

@@ -27,7 +27,7 @@ use crate::raft::Timing;
 use crate::store::StateStore;
 use crate::{
     BootId, Gate, Ingress, LeaderId, Member, MoveId, NodeId, Now, Outcome, Region, Report, Roles,
-    Serves, SlotId, Standing, View,
+    Serves, ShardLayout, SlotId, Standing, View,
 };
 
 /// How often the machines are told the time.
@@ -54,6 +54,7 @@ pub(super) struct Setup {
     pub(super) payload_limit: usize,
     pub(super) build: String,
     pub(super) workers: usize,
+    pub(super) layout: Option<ShardLayout>,
 }
 
 /// One node of a cluster, as long as its process.
@@ -108,6 +109,8 @@ pub(super) struct Core {
     pub(super) join_again: Duration,
     pub(super) refused: Option<String>,
 
+    /// Shards that are parked, by their first slot, with all of their slots.
+    pub(super) parked: BTreeMap<SlotId, Vec<SlotId>>,
     pub(super) watched: Watched,
     pub(super) ready: bool,
     /// When something was last asked of the leader about this node.
@@ -277,8 +280,7 @@ impl Core {
                 return;
             }
             Report::Parked { slot, parked } => {
-                let me = life.me;
-                self.parked(me, slot, parked);
+                self.shard_parked(slot, parked);
                 return;
             }
         };
