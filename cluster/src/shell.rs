@@ -11,6 +11,7 @@
 //! | what machines want done | `shell/effects.rs`; the leader's part: `shell/leading.rs` |
 //! | control messages, questions, links | `shell/deliver.rs`; kinds and bytes: `shell/wire.rs` |
 //! | who gets the table from whom | `shell/feed.rs` |
+//! | a recovery that was missed | `shell/estranged.rs` |
 //! | joining; Raft here; leaving | `shell/join.rs`; `shell/voter.rs`; `shell/leave.rs` |
 //! | values of slots that move | `shell/values.rs` |
 //! | shards that are parked | `shell/parked.rs` |
@@ -21,6 +22,7 @@ mod config;
 mod core;
 mod deliver;
 mod effects;
+mod estranged;
 mod event;
 mod feed;
 mod home;
@@ -354,6 +356,7 @@ async fn begin(
         refused: None,
         parked: BTreeMap::new(),
         watched: Watched::default(),
+        in_touch: (config.now)().raw,
         ready: false,
         asked_leader: Duration::ZERO,
         leaving: Leaving::default(),
