@@ -416,7 +416,7 @@ impl Links {
         payload: Bytes,
         deadline: Instant,
     ) -> Result<Reply, RequestError> {
-        let question = self.question(addr).as_stranger();
+        let question = self.question(addr).unknown();
         self.ask_with(question, kind, payload, deadline).await
     }
 

@@ -103,7 +103,7 @@ impl Outbound {
     }
 
     /// It speaks as someone who has not joined.
-    pub(crate) fn as_stranger(mut self) -> Self {
+    pub(crate) fn unknown(mut self) -> Self {
         self.stranger = true;
         self
     }
