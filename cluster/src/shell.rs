@@ -11,8 +11,10 @@
 //! | what machines want done | `shell/effects.rs`; the leader's part: `shell/leading.rs` |
 //! | control messages, questions, links | `shell/deliver.rs`; kinds and bytes: `shell/wire.rs` |
 //! | who gets the table from whom | `shell/feed.rs` |
+//! | a recovery that was missed | `shell/estranged.rs` |
 //! | joining; Raft here; leaving | `shell/join.rs`; `shell/voter.rs`; `shell/leave.rs` |
 //! | values of slots that move | `shell/values.rs` |
+//! | shards that are parked | `shell/parked.rs` |
 //! | what operators see and ask | `shell/operate.rs`; the handle's side: `shell/operations.rs` |
 //! | what is told of how things stand | `shell/status.rs` |
 
@@ -20,6 +22,7 @@ mod config;
 mod core;
 mod deliver;
 mod effects;
+mod estranged;
 mod event;
 mod feed;
 mod home;
@@ -29,6 +32,7 @@ mod leave;
 mod life;
 mod operate;
 mod operations;
+mod parked;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -314,6 +318,7 @@ async fn begin(
             payload_limit: config.payload_limit,
             build: config.build,
             workers: config.workers,
+            layout: config.layout,
         },
         serves: config.serves,
         routes_hash: config.routes_hash,
@@ -349,7 +354,9 @@ async fn begin(
         joining: None,
         join_again: Duration::ZERO,
         refused: None,
+        parked: BTreeMap::new(),
         watched: Watched::default(),
+        in_touch: (config.now)().raw,
         ready: false,
         asked_leader: Duration::ZERO,
         leaving: Leaving::default(),

@@ -74,6 +74,9 @@ match = "feed:{name}"
 handler = "allow"
 "#;
 
+/// A plan that saves less than this is not worth its moves.
+const EVEN: u64 = 14;
+
 /// Nodes on hosts.
 pub(crate) struct Fleet {
     pub(crate) dir: tempfile::TempDir,
@@ -236,7 +239,7 @@ impl Fleet {
     }
 
     /// Waits until these nodes are up, every slot has an owner among those that may, none moves, and
-    /// no node has two more than another.
+    /// they have about as many.
     pub(crate) fn settled(&self, nodes: &[usize]) {
         let mut last = None;
         let end = Instant::now() + LIMIT;
@@ -249,7 +252,7 @@ impl Fleet {
                 let up = ours.clone().all(|(.., state)| state == "up");
                 let owning: Vec<u64> = slots.iter().copied().filter(|count| *count > 0).collect();
                 let even = owning.iter().max().zip(owning.iter().min());
-                let even = even.is_some_and(|(most, least)| most - least <= 1);
+                let even = even.is_some_and(|(most, least)| most - least <= EVEN);
                 if slots.len() == nodes.len()
                     && up
                     && even

@@ -297,6 +297,7 @@ impl Links {
     pub fn forget_peer(&self, peer: NodeId) {
         let mut peers = lock(&self.shared.peers);
         peers.addrs.remove(&peer);
+        peers.forgotten += 1;
         for class in [Class::Control, Class::Data] {
             if let Some(outbound) = peers.outbound.remove(&(peer, class)) {
                 outbound.gone();
@@ -409,13 +410,40 @@ impl Links {
         payload: Bytes,
         deadline: Instant,
     ) -> Result<Reply, RequestError> {
+        self.ask_with(self.question(addr), kind, payload, deadline)
+            .await
+    }
+
+    /// The same, in the name of a node that has not joined: what a node does that may have missed a
+    /// recovery of its cluster.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn ask_as_stranger(
+        &self,
+        addr: &str,
+        kind: u8,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Reply, RequestError> {
+        let question = self.question(addr).unknown();
+        self.ask_with(question, kind, payload, deadline).await
+    }
+
+    fn question(&self, addr: &str) -> Outbound {
+        let limits = self.shared.config.limits();
+        Outbound::new(None, Class::Ask, vec![addr.to_owned()], limits)
+    }
+
+    async fn ask_with(
+        &self,
+        question: Outbound,
+        kind: u8,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Reply, RequestError> {
         let shared = &self.shared;
-        let outbound = Arc::new(Outbound::new(
-            None,
-            Class::Ask,
-            vec![addr.to_owned()],
-            shared.config.limits(),
-        ));
+        let outbound = Arc::new(question);
         let answer = outbound.request(kind, payload, deadline)?;
         tokio::select! {
             answer = answer.wait() => answer,
@@ -437,7 +465,8 @@ impl Links {
             .cloned()
             .ok_or(RequestError::UnknownPeer(peer))?;
         let limits = self.shared.config.limits();
-        let outbound = Arc::new(Outbound::new(Some(peer), class, addrs, limits));
+        let outbound =
+            Arc::new(Outbound::new(Some(peer), class, addrs, limits).after(peers.forgotten));
         peers.outbound.insert((peer, class), Arc::clone(&outbound));
         drop(peers);
         let run = Arc::clone(&outbound).run(Arc::clone(&self.shared));

@@ -166,6 +166,18 @@ impl Outbox {
         Self::default()
     }
 
+    /// One that takes the place of an earlier one to the same receiver, which may still remember its
+    /// numbers: link numbers and ids begin above all that so many earlier ones have used.
+    pub fn after(earlier: u64) -> Self {
+        const EACH: u32 = 40;
+        let base = earlier << EACH;
+        Self {
+            link: base,
+            last: base,
+            ..Self::default()
+        }
+    }
+
     /// A link is about to be opened: its number. Nothing is sent on it until the receiver has named
     /// what it has started.
     pub const fn connect(&mut self) -> u64 {
@@ -378,6 +390,31 @@ mod tests {
             }
         }
         ran
+    }
+
+    #[test]
+    fn whoever_takes_the_place_of_a_sender_uses_none_of_its_numbers_again() {
+        let (mut first, mut inbox) = (Outbox::new(), Inbox::new());
+        let link = first.connect();
+        inbox.open(link).unwrap();
+        first.named(link, &[]);
+        let old = first.send(7).unwrap();
+        assert_eq!(inbox.arrived(link, old), Arrived::Accept);
+        assert!(inbox.start(old));
+        inbox.finish(old);
+        let mut second = Outbox::after(1);
+        let link = second.connect();
+        let opened = inbox.open(link).unwrap();
+        assert_eq!(opened.answered, [old]);
+        second.named(link, &opened.started);
+        let new = second.send(8).unwrap();
+        assert_eq!(inbox.arrived(link, new), Arrived::Accept);
+        assert_eq!(
+            second.answered(old),
+            None,
+            "an old answer belongs to nobody"
+        );
+        assert_eq!(second.answered(new), Some(8));
     }
 
     #[test]

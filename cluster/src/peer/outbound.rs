@@ -12,6 +12,7 @@ use super::credit::Credited;
 use super::frame::Envelope;
 use super::hello::Class;
 use super::links::{Limits, LinkState};
+use super::order::Outbox;
 use super::stream::StreamError;
 use super::view::{Direction, PeerView};
 use crate::NodeId;
@@ -71,6 +72,8 @@ pub(crate) struct Outbound {
     settled: Notify,
     /// Ends a wait between two dials.
     hurry: Notify,
+    /// Speaks as someone who has not joined.
+    stranger: bool,
 }
 
 impl Outbound {
@@ -89,7 +92,20 @@ impl Outbound {
             work: Notify::new(),
             settled: Notify::new(),
             hurry: Notify::new(),
+            stranger: false,
         }
+    }
+
+    /// It takes the place of so many earlier ones: their numbers are not used again (R12).
+    pub(crate) fn after(self, earlier: u64) -> Self {
+        self.lock().outbox = Outbox::after(earlier);
+        self
+    }
+
+    /// It speaks as someone who has not joined.
+    pub(crate) fn unknown(mut self) -> Self {
+        self.stranger = true;
+        self
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -11,7 +11,7 @@ use super::home::{Home, HomeError};
 use crate::handoff::HandoffConfig;
 use crate::peer::{SecurityConfig, SecurityError, Transport};
 use crate::raft::{self, Timing};
-use crate::{Now, Roles, Serves, allocation};
+use crate::{Now, Roles, Serves, ShardLayout, allocation};
 
 /// Where peers come in, and how they are dialled.
 #[derive(Debug)]
@@ -58,6 +58,8 @@ pub struct ClusterConfig {
     pub routes_hash: u64,
     /// How many workers report their progress.
     pub workers: usize,
+    /// Which slots share a shard; `None`: a parked shard is that of one slot.
+    pub layout: Option<ShardLayout>,
     /// Reads both clocks.
     pub now: Now,
     /// Where leases, Raft and control links run; `None`: on a thread of their own.
@@ -101,6 +103,7 @@ impl ClusterConfig {
             build: env!("CARGO_PKG_VERSION").to_owned(),
             routes_hash: 0,
             workers: 0,
+            layout: None,
             now,
             control: None,
             data: None,

@@ -27,7 +27,7 @@ use crate::raft::Timing;
 use crate::store::StateStore;
 use crate::{
     BootId, Gate, Ingress, LeaderId, Member, MoveId, NodeId, Now, Outcome, Region, Report, Roles,
-    Serves, SlotId, Standing, View,
+    Serves, ShardLayout, SlotId, Standing, View,
 };
 
 /// How often the machines are told the time.
@@ -54,6 +54,7 @@ pub(super) struct Setup {
     pub(super) payload_limit: usize,
     pub(super) build: String,
     pub(super) workers: usize,
+    pub(super) layout: Option<ShardLayout>,
 }
 
 /// One node of a cluster, as long as its process.
@@ -108,7 +109,11 @@ pub(super) struct Core {
     pub(super) join_again: Duration,
     pub(super) refused: Option<String>,
 
+    /// Shards that are parked, by their first slot, with all of their slots.
+    pub(super) parked: BTreeMap<SlotId, Vec<SlotId>>,
     pub(super) watched: Watched,
+    /// When the node was last in touch with its cluster, or asked whether that was recovered.
+    pub(super) in_touch: Duration,
     pub(super) ready: bool,
     /// When something was last asked of the leader about this node.
     pub(super) asked_leader: Duration,
@@ -224,13 +229,13 @@ impl Core {
             }
             Event::Genesis(table) => self.learned(table.map(|table| *table)),
             Event::RaftStopped(why) => {
-                if why.is_fatal() {
-                    self.fatal(&why.to_string());
-                }
+                // It was not asked to: when it is, the loop is over.
+                self.fatal(&why.to_string());
             }
             Event::RaftRuns(raft) => self.raft_runs(*raft),
             Event::Fatal(why) => self.fatal(&why),
             Event::Buried(member) => self.buried(member),
+            Event::Recovered(recovery) => self.recovered(recovery),
             Event::NotJoined => self.joining = None,
             Event::Parted => self.parted(),
             Event::Left => self.left(),
@@ -277,8 +282,7 @@ impl Core {
                 return;
             }
             Report::Parked { slot, parked } => {
-                let me = life.me;
-                self.parked(me, slot, parked);
+                self.shard_parked(slot, parked);
                 return;
             }
         };
@@ -327,6 +331,7 @@ impl Core {
             let effects = lead.tick(view.table(), now);
             self.led(effects);
         }
+        self.ask_whether_recovered();
         self.join();
         self.be_up();
         self.keep_following();

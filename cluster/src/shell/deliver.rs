@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::core::Core;
-use super::wire::{ADMIN, GENESIS, LEAVE, REGISTER, TABLE};
+use super::wire::{ADMIN, GENESIS, LEAVE, PARKED, REGISTER, TABLE};
 use crate::peer::{Class, Control, LinkEvent, Outcome, Request};
 use crate::{LeaderId, NodeId};
 
@@ -129,6 +129,7 @@ impl Core {
             self.held(held);
             self.sourced(source);
         }
+        self.tell_parked();
     }
 
     pub(super) fn requested(&mut self, request: Request) {
@@ -155,6 +156,7 @@ impl Core {
                 }
                 _ => request.bounce("this node does not lead".into()),
             },
+            (_, PARKED) => self.parked_told(request),
             (_, ADMIN) => self.operation_asked(request),
             _ => request.bounce("no such question".into()),
         }

@@ -52,6 +52,8 @@ pub(super) enum Event {
     Fatal(String),
     /// Raft has stopped here.
     RaftStopped(Stopped),
+    /// The cluster was recovered so often, the last time without this node.
+    Recovered(u32),
     /// That life, of this process, is over.
     Buried(Member),
     /// Nobody answered to a registration.

@@ -40,6 +40,11 @@ pub trait Home: Send + fmt::Debug {
     /// # Errors
     /// If it contradicts what is known, or could not be kept.
     fn joined(&mut self, joined: Joined, incarnation: Incarnation) -> Result<Member, HomeError>;
+    /// Drops what is known of the cluster: it was recovered without this node, which keeps no log.
+    ///
+    /// # Errors
+    /// If the node keeps a log, or it could not be kept.
+    fn forget(&mut self) -> Result<(), HomeError>;
     /// Makes the log that a learner needs.
     ///
     /// # Errors
@@ -82,6 +87,10 @@ impl Home for DataDir {
 
     fn joined(&mut self, joined: Joined, incarnation: Incarnation) -> Result<Member, HomeError> {
         Self::joined(self, joined, incarnation).map_err(words)
+    }
+
+    fn forget(&mut self) -> Result<(), HomeError> {
+        Self::forget(self).map_err(words)
     }
 
     fn keep_log(&mut self, genesis: &Table) -> Result<Store, HomeError> {
@@ -149,6 +158,21 @@ impl MemoryHome {
         started
     }
 
+    /// Recovers its cluster, as after the loss of the majority for good.
+    ///
+    /// # Errors
+    /// If it keeps no log, or that is damaged.
+    pub fn recover(&self) -> Result<(), HomeError> {
+        let mut kept = self.lock();
+        let (Some(store), Some(joined)) = (&kept.store, kept.joined) else {
+            return Err(HomeError("the node keeps no log".to_owned()));
+        };
+        let table = store.recover().map_err(words)?;
+        let recovery = table.cluster().recovery;
+        kept.joined = Some(Joined { recovery, ..joined });
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -205,6 +229,15 @@ impl Home for MemoryHome {
             id: joined.node,
             incarnation,
         })
+    }
+
+    fn forget(&mut self) -> Result<(), HomeError> {
+        let mut kept = self.lock();
+        if kept.store.is_some() {
+            return Err(HomeError("the node keeps a log".to_owned()));
+        }
+        kept.joined = None;
+        Ok(())
     }
 
     fn keep_log(&mut self, genesis: &Table) -> Result<Store, HomeError> {

@@ -81,7 +81,7 @@ impl Core {
     }
 
     /// Where others are, the leader first.
-    fn known_addrs(&self) -> Vec<String> {
+    pub(super) fn known_addrs(&self) -> Vec<String> {
         let leader = self.leader_at_raft();
         let mut nodes: Vec<_> = self
             .view

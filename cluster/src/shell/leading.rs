@@ -9,7 +9,7 @@ use super::event::Event;
 use crate::lead::{Lead, LeadConfig, LeadEffect, ProposalId};
 use crate::lease::LeaseConfig;
 use crate::peer::Control;
-use crate::{Command, LeaderId, Member, NodeId, Outcome, SlotId, raft};
+use crate::{Command, LeaderId, NodeId, Outcome, raft};
 
 /// How long a round of leadership may take.
 const ROUND: Duration = Duration::from_millis(100);
@@ -181,15 +181,6 @@ impl Core {
         let (id, effects) = lead.ask(view.table(), command, now);
         self.asked.insert(id, answer);
         self.led(effects);
-    }
-
-    /// A shard of a node is parked, or runs again.
-    pub(super) fn parked(&mut self, member: Member, slot: SlotId, parked: bool) {
-        let now = self.reading();
-        if let (Some(lead), Some(view)) = (&mut self.lead, &self.view) {
-            let effects = lead.parked(view.table(), member, &[slot], parked, now);
-            self.led(effects);
-        }
     }
 
     /// Whoever opens a link hears at once who leads.

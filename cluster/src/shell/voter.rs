@@ -9,7 +9,7 @@ use super::core::Core;
 use super::event::Event;
 use super::wire::{Calls, GENESIS};
 use crate::peer::{Class, Outcome};
-use crate::raft::{self, Stopped, TableWatch};
+use crate::raft::{self, TableWatch};
 use crate::{NodeId, Table};
 
 /// How long a node may take to say what the log begins with.
@@ -73,9 +73,7 @@ impl Raft {
         let handle = self.handle.clone();
         tokio::spawn(async move {
             let why = handle.stopped().await;
-            if why != Stopped::Shutdown {
-                drop(events.send(Event::RaftStopped(why)));
-            }
+            drop(events.send(Event::RaftStopped(why)));
         });
     }
 }

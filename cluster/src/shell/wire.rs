@@ -29,6 +29,8 @@ pub(super) const GENESIS: u8 = 4;
 pub(super) const LEAVE: u8 = 5;
 /// A question of an operator, sent on.
 pub(super) const ADMIN: u8 = 6;
+/// A shard of a node is parked, or runs again.
+pub(super) const PARKED: u8 = 7;
 
 /// On data links: a part of the values of a slot that moves.
 pub(super) const VALUES: u8 = 1;

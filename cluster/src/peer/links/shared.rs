@@ -22,6 +22,8 @@ use crate::{BootId, Incarnation, NodeId};
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     pub(super) addrs: HashMap<NodeId, Vec<String>>,
+    /// How often a peer was forgotten.
+    pub(super) forgotten: u64,
     pub(super) known: HashMap<NodeId, (Incarnation, BootId)>,
     pub(super) outbound: HashMap<(NodeId, Class), Arc<Outbound>>,
     pub(super) inbound: HashMap<(NodeId, Class), Arc<Inbound>>,

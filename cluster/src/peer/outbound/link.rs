@@ -111,7 +111,12 @@ impl Outbound {
         let connection = timeout(HANDSHAKE_TIMEOUT, shared.transport.dial(addr))
             .await
             .map_err(|_| LinkError::Slow(HANDSHAKE_TIMEOUT.as_millis()))??;
-        let identity = shared.identity();
+        let mut identity = shared.identity();
+        if self.stranger {
+            identity.member.id = crate::NodeId(0);
+            identity.cluster = crate::ClusterId(0);
+            identity.recovery = 0;
+        }
         let security = &shared.security();
         let shaken = handshake::dial(
             connection, &identity, security, self.class, number, self.peer,

@@ -2,7 +2,7 @@
 
 use super::nodes::Nodes;
 use crate::admin::{Operations, Refused};
-use crate::{NodeState, SlotId};
+use crate::{NodeState, ShardLayout, SlotId};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operators_see_and_ask_the_same_on_every_node() {
@@ -81,4 +81,33 @@ async fn operators_see_and_ask_the_same_on_every_node() {
         matches!(refused, Err(Refused::Unavailable(_))),
         "{refused:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_slots_of_a_parked_shard_move_away_and_may_come_back_once_it_runs() {
+    let nodes = Nodes::of(2, 1, |config| {
+        config.layout = ShardLayout::try_new(1, 64).ok()
+    })
+    .await;
+    let layout = ShardLayout::try_new(1, 64).unwrap();
+    let own = SlotId::all()
+        .find(|slot| nodes.all[1].acts_for(*slot))
+        .unwrap();
+    let shard: Vec<_> = SlotId::all()
+        .filter(|slot| layout.shard_of(*slot) == layout.shard_of(own))
+        .collect();
+    let left = || {
+        shard
+            .iter()
+            .filter(|slot| nodes.all[1].acts_for(**slot))
+            .count()
+    };
+    assert!(left() > 0);
+    nodes.all[1].around.lanes.parked(own, true);
+    nodes
+        .until("no slot of the shard is there", || left() == 0)
+        .await;
+    nodes.served().await;
+    nodes.all[1].around.lanes.parked(own, false);
+    nodes.even().await;
 }

@@ -136,6 +136,11 @@ impl Lanes {
             .unwrap_or_default()
     }
 
+    /// A shard is parked, or runs again.
+    pub(super) fn parked(&self, slot: SlotId, parked: bool) {
+        self.report(Report::Parked { slot, parked });
+    }
+
     fn note(&self, slot: SlotId, told: Told) {
         self.told
             .lock()
