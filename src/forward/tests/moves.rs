@@ -38,6 +38,10 @@ impl Ran {
         })
     }
 
+    fn count(&self) -> usize {
+        self.0.lock().unwrap().values().map(Vec::len).sum()
+    }
+
     fn of(&self, channel: &str) -> Vec<(usize, u32)> {
         self.0
             .lock()
@@ -136,6 +140,12 @@ async fn events_of_a_channel_run_once_and_in_order_while_its_slot_moves() {
     let mut owner = 1;
     let mut moves = 0;
     while !sends.iter().all(tokio::task::JoinHandle::is_finished) {
+        // No event meets three owners that are not: links take longer than these moves.
+        let before = ran.count();
+        eventually("something runs at the new owner", || {
+            ran.count() > before + 5 || sends.iter().all(tokio::task::JoinHandle::is_finished)
+        })
+        .await;
         // To the ingress itself too: then what it holds runs here.
         let to = (owner + 1 + moves % 2) % 3;
         let abort = moves % 3 == 2;
@@ -144,7 +154,6 @@ async fn events_of_a_channel_run_once_and_in_order_while_its_slot_moves() {
             owner = to;
         }
         moves += 1;
-        sleep(ms(3)).await;
     }
     for send in sends {
         let answers = send.await.unwrap();
