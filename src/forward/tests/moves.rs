@@ -14,9 +14,12 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::sleep;
 use tonic::Code;
 
-/// What ran, per channel, in its order; and where.
+/// Where an event ran, and its number.
+type Run = (usize, u32);
+
+/// What ran, per channel, in its order.
 #[derive(Debug, Clone, Default)]
-struct Ran(Arc<Mutex<BTreeMap<String, Vec<(usize, u32)>>>>);
+struct Ran(Arc<Mutex<BTreeMap<String, Vec<Run>>>>);
 
 impl Ran {
     fn router(&self, at: usize) -> Router {
@@ -42,7 +45,7 @@ impl Ran {
         self.0.lock().unwrap().values().map(Vec::len).sum()
     }
 
-    fn of(&self, channel: &str) -> Vec<(usize, u32)> {
+    fn of(&self, channel: &str) -> Vec<Run> {
         self.0
             .lock()
             .unwrap()
