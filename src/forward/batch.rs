@@ -29,8 +29,10 @@ struct Part {
     slots: Vec<u32>,
 }
 
-/// The fields of a batch, as they came: with its channel, each that is an event.
-fn fields(raw: &Bytes) -> Result<Vec<(Option<String>, &[u8])>, DecodeError> {
+/// A field of a batch, as it came: with its channel, if it is an event.
+type BatchField<'a> = (Option<String>, &'a [u8]);
+
+fn fields(raw: &Bytes) -> Result<Vec<BatchField<'_>>, DecodeError> {
     let mut fields = Vec::new();
     let mut rest: &[u8] = raw;
     while !rest.is_empty() {

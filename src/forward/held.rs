@@ -431,7 +431,7 @@ impl Forward {
         let slot = key.slot();
         let owner = self.standing().owner_of(slot);
         let deadline = flight.deadline().saturating_duration_since(self.started);
-        let channel = crate::routing::key::BuildLaneHasher::default().hash_one(&key);
+        let channel = crate::routing::key::BuildLaneHasher.hash_one(&key);
         let bytes = flight.cx().raw().len();
         let retry_safe = route.info.retry_safe;
         self.act(core, |state| {

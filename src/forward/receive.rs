@@ -87,34 +87,34 @@ impl PeerCall {
     }
 
     /// Answers.
-    pub(crate) fn answer(self: Box<Self>, outcome: &Outcome) {
-        let Self { request, .. } = *self;
+    pub(crate) fn answer(self, outcome: &Outcome) {
+        let Self { request, .. } = self;
         request.reply(outcome::encode(outcome));
     }
 
     /// Says that it has not started, since this node is at its end.
-    pub(crate) fn give_back(self: Box<Self>) {
+    pub(crate) fn give_back(self) {
         self.request.bounce(Bytes::new());
     }
 
     /// Says that it has not started, and why.
-    pub(crate) fn bounce(self: Box<Self>, why: &NotHere) {
+    pub(crate) fn bounce(self, why: &NotHere) {
         let Self {
             request, forward, ..
-        } = *self;
+        } = self;
         forward.counts.sent_back[counts::bounce(why.reason)].add_one();
         request.bounce(message::encode_not_here(why));
     }
 
     /// Its handler has accepted a stream.
-    pub(crate) fn open(self: Box<Self>, open: StreamOpen, flight: Flight) {
+    pub(crate) fn open(self, open: StreamOpen, flight: Flight) {
         let Self {
             request,
             inbound,
             limit,
             permit,
             ..
-        } = *self;
+        } = self;
         let opening = Opening {
             request,
             inbound,

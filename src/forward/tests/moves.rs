@@ -14,9 +14,12 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::sleep;
 use tonic::Code;
 
-/// What ran, per channel, in its order; and where.
+/// Where an event ran, and its number.
+type Run = (usize, u32);
+
+/// What ran, per channel, in its order.
 #[derive(Debug, Clone, Default)]
-struct Ran(Arc<Mutex<BTreeMap<String, Vec<(usize, u32)>>>>);
+struct Ran(Arc<Mutex<BTreeMap<String, Vec<Run>>>>);
 
 impl Ran {
     fn router(&self, at: usize) -> Router {
@@ -38,7 +41,11 @@ impl Ran {
         })
     }
 
-    fn of(&self, channel: &str) -> Vec<(usize, u32)> {
+    fn count(&self) -> usize {
+        self.0.lock().unwrap().values().map(Vec::len).sum()
+    }
+
+    fn of(&self, channel: &str) -> Vec<Run> {
         self.0
             .lock()
             .unwrap()
@@ -136,6 +143,12 @@ async fn events_of_a_channel_run_once_and_in_order_while_its_slot_moves() {
     let mut owner = 1;
     let mut moves = 0;
     while !sends.iter().all(tokio::task::JoinHandle::is_finished) {
+        // No event meets three owners that are not: links take longer than these moves.
+        let before = ran.count();
+        eventually("something runs at the new owner", || {
+            ran.count() > before + 5 || sends.iter().all(tokio::task::JoinHandle::is_finished)
+        })
+        .await;
         // To the ingress itself too: then what it holds runs here.
         let to = (owner + 1 + moves % 2) % 3;
         let abort = moves % 3 == 2;
@@ -144,7 +157,6 @@ async fn events_of_a_channel_run_once_and_in_order_while_its_slot_moves() {
             owner = to;
         }
         moves += 1;
-        sleep(ms(3)).await;
     }
     for send in sends {
         let answers = send.await.unwrap();

@@ -174,9 +174,12 @@ async fn a_node_of_a_cluster_does_not_start_with_an_attribute_that_does_not_cros
     );
 }
 
+/// Where a part of a batch ran, and its channels.
+type Part = (usize, Vec<String>);
+
 #[tokio::test]
 async fn a_batch_of_channels_is_split_by_owner_and_fails_if_a_part_does() {
-    let seen: Arc<Mutex<Vec<(usize, Vec<String>)>>> = Arc::default();
+    let seen: Arc<Mutex<Vec<Part>>> = Arc::default();
     let router = |at: usize| {
         let seen = Arc::clone(&seen);
         Router::new().channel_state(move |Raw(raw): Raw| {
