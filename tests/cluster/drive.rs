@@ -75,7 +75,8 @@ impl Door {
         held.clone()
     }
 
-    async fn lost(&self) {
+    /// The node is restarted: what comes next goes over another connection.
+    pub(crate) async fn lost(&self) {
         *self.client.lock().await = None;
     }
 
@@ -340,6 +341,14 @@ impl Report {
     /// One line for a log.
     pub(crate) fn line(&self) -> String {
         let answered = self.calls.iter().filter(|call| call.result.is_ok()).count();
+        for call in self
+            .calls
+            .iter()
+            .filter(|call| call.took > Duration::from_secs(4))
+            .take(12)
+        {
+            eprintln!("SLOW {call:?}");
+        }
         format!(
             "{answered} answered, {} failed in {:?}; p50 {:?}, p99 {:?}, longest gap {:?}",
             self.failed().len(),

@@ -5,7 +5,7 @@ use super::fleet::{Fleet, Spec};
 use super::process::eventually;
 use std::time::Instant;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_an_operator_moves_back_and_forth_fails_no_event_and_keeps_its_counts() {
     let Some(_turn) = super::turn("an operator moves a slot") else {
         return;
@@ -43,7 +43,7 @@ async fn a_slot_that_an_operator_moves_back_and_forth_fails_no_event_and_keeps_i
     assert_eq!(report.failed().len(), 0, "{:?}", report.failed());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_joins_and_another_is_drained_without_a_failed_event_or_a_gap() {
     let Some(_turn) = super::turn("a node joins, another is drained") else {
         return;

@@ -5,7 +5,7 @@ use super::fleet::Fleet;
 use super::process::eventually;
 use std::time::{Duration, Instant};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_cut_off_stops_acting_and_the_others_serve_its_slots() {
     let Some(_turn) = super::turn("a node is cut off") else {
         return;
@@ -46,7 +46,7 @@ async fn a_node_that_is_cut_off_stops_acting_and_the_others_serve_its_slots() {
     report.check(true);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_hears_nothing_but_is_heard_is_taken_over_as_well() {
     let Some(_turn) = super::turn("one-way loss") else {
         return;
@@ -76,7 +76,7 @@ async fn a_node_that_hears_nothing_but_is_heard_is_taken_over_as_well() {
     report.check(true);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_cut_between_two_nodes_that_are_not_the_leader_costs_no_owner() {
     let Some(_turn) = super::turn("one link is cut") else {
         return;
@@ -99,7 +99,7 @@ async fn a_link_cut_between_two_nodes_that_are_not_the_leader_costs_no_owner() {
     assert_eq!(report.failed().len(), 0, "{:?}", report.failed());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_loss_of_a_tenth_of_all_packets_breaks_no_rule() {
     let Some(_turn) = super::turn("random loss") else {
         return;

@@ -5,7 +5,7 @@ use super::fleet::Fleet;
 use super::process::eventually;
 use std::time::Duration;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_shorter_than_the_lease_loses_nothing_and_no_slot_changes_hands() {
     let Some(_turn) = super::turn("a short pause") else {
         return;
@@ -27,7 +27,7 @@ async fn a_pause_shorter_than_the_lease_loses_nothing_and_no_slot_changes_hands(
     assert_eq!(report.failed().len(), 0, "{:?}", report.failed());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_owner_that_wakes_after_the_takeover_answers_nothing_stale_and_joins_again() {
     let Some(_turn) = super::turn("a long pause") else {
         return;

@@ -4,7 +4,7 @@ use super::drive::{Driver, Load, doors};
 use super::fleet::Fleet;
 use std::time::Instant;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_nodes_restart_in_turn_without_a_failed_event_or_a_gap() {
     let Some(_turn) = super::turn("a rolling restart") else {
         return;
@@ -29,6 +29,7 @@ async fn all_nodes_restart_in_turn_without_a_failed_event_or_a_gap() {
         driver.round().await;
         let stopping = Instant::now();
         assert_eq!(fleet.stop(node), Some(0));
+        doors[node].lost().await;
         eprintln!("drained and ended in {:?}", stopping.elapsed());
         fleet.start(node);
         fleet.settled(&[others[0], others[1], node]);

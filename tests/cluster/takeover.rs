@@ -38,7 +38,7 @@ async fn kill(leads: bool) {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_slots_of_a_node_that_is_killed_are_served_by_others_within_three_seconds() {
     let Some(_turn) = super::turn("a node is killed") else {
         return;
@@ -46,7 +46,7 @@ async fn the_slots_of_a_node_that_is_killed_are_served_by_others_within_three_se
     kill(false).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_slots_of_a_leader_that_is_killed_are_served_by_others_within_three_seconds() {
     let Some(_turn) = super::turn("the leader is killed") else {
         return;
