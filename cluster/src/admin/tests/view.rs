@@ -263,3 +263,62 @@ fn questions_and_answers_cross_between_nodes_unchanged() {
     }
     assert!(Ask::decode(&[99]).is_err());
 }
+
+#[test]
+fn the_bytes_of_questions_and_answers_stay_what_they_are() {
+    let text = |text: &str| text.to_owned();
+    let asks: [(Ask, &[u8]); 6] = [
+        (Ask::Links, &[4]),
+        (Ask::Locate(vec![7, 8]), &[6, 2, 7, 8]),
+        (Ask::Drain(text("a"), true), &[9, 1, b'a', 1]),
+        (Ask::MoveSlot(4095, text("b")), &[11, 251, 255, 15, 1, b'b']),
+        (Ask::Voters(Some(5)), &[15, 1, 5]),
+        (Ask::Remove(text("c")), &[16, 1, b'c']),
+    ];
+    for (ask, bytes) in asks {
+        assert_eq!(ask.encode(), bytes, "{ask:?}");
+    }
+    let named = Named {
+        id: NodeId(3),
+        name: text("b"),
+    };
+    let moving = MoveView {
+        slot: slot(9),
+        id: MoveId(8),
+        from: None,
+        to: named.clone(),
+        reason: MoveReason::Drain,
+        age: Some(Duration::from_nanos(5)),
+        step: MoveStep::Sending,
+        stuck: true,
+    };
+    let told: [(Told, &[u8]); 4] = [
+        (Told::Node(named), &[10, 3, 1, b'b']),
+        (
+            Told::Move(moving),
+            &[11, 9, 8, 0, 3, 1, b'b', 1, 1, 5, 4, 1],
+        ),
+        (Told::Paused(true), &[13, 1]),
+        (
+            Told::Refused(Refused::no("w", "c")),
+            &[15, 0, 1, b'w', 1, b'c'],
+        ),
+    ];
+    for (told, bytes) in told {
+        assert_eq!(told.encode(), bytes, "{told:?}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_are_a_question_or_an_answer_or_refused(
+        bytes in proptest::collection::vec(0u8..20, 0..40),
+    ) {
+        if let Ok(ask) = Ask::decode(&bytes) {
+            proptest::prop_assert_eq!(Ask::decode(&ask.encode()), Ok(ask));
+        }
+        if let Ok(told) = Told::decode(&bytes) {
+            proptest::prop_assert_eq!(Told::decode(&told.encode()), Ok(told));
+        }
+    }
+}
