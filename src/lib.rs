@@ -4,6 +4,7 @@ pub mod answer;
 mod app;
 mod builtin;
 mod cli;
+mod client;
 pub mod config;
 pub mod config_routes;
 mod control;
