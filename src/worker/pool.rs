@@ -1,10 +1,10 @@
 //! A pool: as many workers as wanted, kept alive, replaced one by one, and ended without a loss.
 
 use super::actor::{Worker, WorkerArgs, WorkerMessage};
-use super::flaws::Flaws;
 use super::info::{WorkerInfo, WorkerState};
 use super::process::CommandSpec;
 use super::queue::{Counts, ExecError, Queue, Rules};
+use crate::answer::Flaws;
 use crate::goridge::Frame;
 use bytes::{Bytes, BytesMut};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};

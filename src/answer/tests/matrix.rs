@@ -23,7 +23,8 @@ fn next_failure(after: Option<&Failure>) -> Option<Failure> {
         Some(Failure::Unavailable(Unavailable::Parked)) => unavailable(Unavailable::Crashed),
         Some(Failure::Unavailable(Unavailable::Crashed)) => unavailable(Unavailable::NoOwner),
         Some(Failure::Unavailable(Unavailable::NoOwner)) => unavailable(Unavailable::Worker),
-        Some(Failure::Unavailable(Unavailable::Worker)) => overloaded(Overloaded::InFlight),
+        Some(Failure::Unavailable(Unavailable::Worker)) => unavailable(Unavailable::Upstream),
+        Some(Failure::Unavailable(Unavailable::Upstream)) => overloaded(Overloaded::InFlight),
         Some(Failure::Overloaded(Overloaded::InFlight)) => overloaded(Overloaded::InFlightBytes),
         Some(Failure::Overloaded(Overloaded::InFlightBytes)) => overloaded(Overloaded::Streams),
         Some(Failure::Overloaded(Overloaded::Streams)) => overloaded(Overloaded::Lane),
@@ -56,7 +57,8 @@ fn failure_row(failure: &Failure) -> Row {
             | Unavailable::Parked
             | Unavailable::Crashed
             | Unavailable::NoOwner
-            | Unavailable::Worker,
+            | Unavailable::Worker
+            | Unavailable::Upstream,
         ) => Row::all("Unavailable"),
         Failure::Overloaded(
             Overloaded::InFlight
@@ -137,7 +139,7 @@ impl Row {
 #[test]
 fn every_failure_of_every_kind_has_its_answer_of_the_table() {
     let failures = failures();
-    assert_eq!(failures.len(), 22);
+    assert_eq!(failures.len(), 23);
     for failure in failures {
         let row = failure_row(&failure);
         for kind in EventKind::ALL {
