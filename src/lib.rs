@@ -42,6 +42,7 @@ mod supervision;
 mod telemetry;
 pub mod testing;
 pub mod trace;
+mod upstream;
 mod watchdog;
 mod worker;
 

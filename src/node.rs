@@ -302,7 +302,7 @@ impl Node {
             }
             None => (Tracer::off(), None),
         };
-        let workers = router.workers.clone();
+        let (workers, upstreams) = (router.workers.clone(), router.upstreams.clone());
         let engine = Engine::start_with(
             router,
             EngineConfig {
@@ -339,6 +339,8 @@ impl Node {
         let call_back = rpc.as_ref().map(|rpc| rpc.address().to_string());
         workers::start(&workers, call_back.as_deref()).await?;
         engine.shared.pools.set(&workers::pools(&workers));
+        upstreams.iter().for_each(|upstream| upstream.start());
+        engine.shared.upstreams.set(&upstreams);
         let (stop, stopped) = watch::channel(false);
         let mut background = Vec::new();
         if let Some(tls) = tls.clone() {

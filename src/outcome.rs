@@ -181,6 +181,9 @@ pub enum Unavailable {
     /// The slot has no owner that could be asked.
     #[error("the slot has no owner in reach")]
     NoOwner,
+    /// No address of an upstream takes the event, or what was sent there was lost.
+    #[error("no upstream answers")]
+    Upstream,
     /// The worker process was lost after it had been given the event.
     #[error("the worker was lost while the event was running")]
     Worker,

@@ -112,6 +112,7 @@ impl Engine {
             activities: Arc::clone(&activities),
             limits: Limits::new(&config.limits),
             pools: Pools::default(),
+            upstreams: crate::upstream::Upstreams::default(),
             node: config.node.into(),
             draining: AtomicBool::new(false),
             closed: AtomicBool::new(false),

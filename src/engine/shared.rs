@@ -13,6 +13,7 @@ use crate::region::Shard;
 use crate::rpc::Collectors;
 use crate::store::MemoryStore;
 use crate::trace::Tracer;
+use crate::upstream::Upstreams;
 use crate::watchdog::{Activities, Beat};
 use crate::worker::pools::Pools;
 use arc_swap::ArcSwap;
@@ -109,6 +110,8 @@ pub(crate) struct Shared {
     pub(crate) activities: Arc<Activities>,
     /// Pools of worker processes that run.
     pub(crate) pools: Pools,
+    /// Upstreams that take calls.
+    pub(crate) upstreams: Upstreams,
     /// The node's name.
     pub(crate) node: Arc<str>,
     /// Whether new events are refused.

@@ -21,7 +21,7 @@ pub(super) const OUTCOMES: [&str; 14] = [
 ];
 
 /// Why events are refused, in the order of the cells.
-pub(super) const REASONS: [&str; 15] = [
+pub(super) const REASONS: [&str; 16] = [
     "in_flight",
     "in_flight_bytes",
     "streams",
@@ -37,6 +37,7 @@ pub(super) const REASONS: [&str; 15] = [
     "memory",
     "worker",
     "workers",
+    "upstream",
 ];
 
 /// Who ended a stream, in the order of the cells.
@@ -94,6 +95,7 @@ impl From<&Failure> for End {
                     Unavailable::Crashed => 8,
                     Unavailable::NoOwner => 9,
                     Unavailable::Worker => 13,
+                    Unavailable::Upstream => 15,
                 },
             ),
             Failure::Overloaded(which) => Self::refused(
@@ -160,6 +162,7 @@ mod tests {
             (Unavailable::Crashed, "crashed"),
             (Unavailable::NoOwner, "no_owner"),
             (Unavailable::Worker, "worker"),
+            (Unavailable::Upstream, "upstream"),
         ];
         let overloaded = [
             (Overloaded::InFlight, "in_flight"),
