@@ -76,11 +76,9 @@ impl Fleet {
         let now = Instant::now();
         let is_well = |member: &Arc<Member>| member.ejected_until(now).is_none();
         let is_fresh = |member: &Arc<Member>| !tried.iter().any(|it| Arc::ptr_eq(it, member));
-        let well = two(
-            members.iter().filter(|it| is_well(it) && is_fresh(it)),
-            kind,
-        )
-        .or_else(|| two(members.iter().filter(|it| is_well(it)), kind));
+        let well = members.iter().filter(|it| is_well(it));
+        let fresh = well.clone().filter(|it| is_fresh(it));
+        let well = two(&fresh, kind).or_else(|| two(&well, kind));
         let first_back = || {
             let fresh = members.iter().filter(|it| is_fresh(it));
             let until = |member: &&Arc<Member>| member.ejected_until(now);
@@ -139,7 +137,7 @@ pub(super) fn literal(target: &Target) -> Option<SocketAddr> {
 
 /// The power of two choices.
 fn two<'m>(
-    members: impl Iterator<Item = &'m Arc<Member>> + Clone,
+    members: &(impl Iterator<Item = &'m Arc<Member>> + Clone),
     kind: Kind,
 ) -> Option<&'m Arc<Member>> {
     let count = members.clone().count();

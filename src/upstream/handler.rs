@@ -349,7 +349,7 @@ impl AnyHandler for UpstreamHandler {
             path: format!("{SERVICE_PATH}{method}"),
             metadata: upstream.added.onto(cx.metadata(), cx.trace_context()),
             request: cx.raw().clone(),
-            deadline: own.map_or(cx.deadline(), |own| own.min(cx.deadline())),
+            deadline: own.into_iter().fold(cx.deadline(), Instant::min),
             inbound: cx.inbound.take().map(Inbound::new),
         };
         Box::pin(upstream.answer(ask))

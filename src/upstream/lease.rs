@@ -75,8 +75,10 @@ impl Lease {
         if matches!(end, End::Status(_)) {
             target.took.record(self.started.elapsed());
         }
-        if let (End::NotSent | End::Lost, Some(channel)) = (end, &self.channel) {
-            channel.retire();
+        match (end, &self.channel) {
+            (End::Status(_), Some(channel)) => channel.answered(),
+            (End::Timeout, Some(channel)) => channel.doubt(self.started),
+            _ => {}
         }
         match end.verdict() {
             Some(true) => self.member.succeeded(self.was_ejected),

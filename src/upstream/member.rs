@@ -94,6 +94,8 @@ pub(super) struct Channel {
     retired: AtomicBool,
     generation: u64,
     opened: Instant,
+    /// Nanoseconds from then to the last answer.
+    answered: AtomicU64,
 }
 
 /// A use of a connection, over when dropped.
@@ -106,9 +108,18 @@ impl InUse {
         &self.0.connection
     }
 
-    /// It takes no more calls: one could not be sent on it, or was lost with it.
-    pub(super) fn retire(&self) {
-        self.0.retired.store(true, Ordering::Relaxed);
+    /// Something was answered on it.
+    pub(super) fn answered(&self) {
+        let at = self.0.nanos(Instant::now());
+        self.0.answered.store(at, Ordering::Relaxed);
+    }
+
+    /// A call that began then was not answered in time. If nothing else was either since, the
+    /// connection may be dead without a word, and takes no more calls.
+    pub(super) fn doubt(&self, since: Instant) {
+        if self.0.answered.load(Ordering::Relaxed) < self.0.nanos(since) {
+            self.0.retired.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -219,6 +230,7 @@ impl Member {
             retired: AtomicBool::new(false),
             generation,
             opened: Instant::now(),
+            answered: AtomicU64::new(0),
         })
     }
 
@@ -282,6 +294,11 @@ impl Slot {
 }
 
 impl Channel {
+    fn nanos(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.opened).as_nanos();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+
     fn room(&self, kind: Kind) -> usize {
         let most = match kind {
             Kind::Call => usize::MAX,

@@ -66,8 +66,12 @@ struct Feed {
 }
 
 enum State {
+    /// For the stream to be accepted.
     Waits(oneshot::Receiver<Inbound>),
+    /// The client publishes.
     Runs(Inbound),
+    /// Nothing of the client's will come; the other signal ends the stream.
+    Silent,
 }
 
 impl Stream for Feed {
@@ -83,15 +87,12 @@ impl Stream for Feed {
             return Poll::Ready(Some(Ok(first)));
         }
         if let State::Waits(inbound) = &mut this.state {
-            match std::task::ready!(Pin::new(inbound).poll(cx)) {
-                Ok(inbound) => this.state = State::Runs(inbound),
-                // A stream without publications of its client: the other signal ends it.
-                Err(_) => return Poll::Pending,
-            }
+            let begun = std::task::ready!(Pin::new(inbound).poll(cx));
+            this.state = begun.map_or(State::Silent, State::Runs);
         }
         match &mut this.state {
             State::Runs(inbound) => inbound.poll_message(cx).map(|next| next.map(Ok)),
-            State::Waits(_) => Poll::Pending,
+            State::Waits(_) | State::Silent => Poll::Pending,
         }
     }
 }
@@ -133,5 +134,46 @@ fn ended(why: &CallError, place: &str) -> String {
         CallError::NotSent(why) | CallError::Lost(why) | CallError::Unreadable(why) => {
             format!("upstream {place}: {why}")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use http_body_util::BodyExt;
+
+    /// The next message with its prefix, if there is one at once.
+    fn next(body: &mut Outgoing) -> Option<Option<Result<Bytes, h2::Error>>> {
+        let frame = futures_util::FutureExt::now_or_never(body.frame())?;
+        Some(frame.map(|frame| frame.map(|frame| frame.into_data().unwrap())))
+    }
+
+    #[test]
+    fn a_two_way_stream_opens_with_its_request_and_is_silent_until_it_is_accepted() {
+        let (mut body, mut feeder) = two_way(b"request");
+        let first = next(&mut body).unwrap().unwrap().unwrap();
+        assert_eq!(first, &b"\0\0\0\0\x09\x0a\x07request"[..]);
+        assert!(next(&mut body).is_none());
+        let (to, source) = crate::inbound::channel();
+        feeder.begin(Some(Inbound::new(source)));
+        assert!(next(&mut body).is_none());
+        drop(to);
+        assert!(
+            next(&mut body).unwrap().is_none(),
+            "the client's end is the end"
+        );
+    }
+
+    #[test]
+    fn a_stream_without_publications_stays_open_until_its_reader_is_gone() {
+        let (mut body, mut feeder) = two_way(b"");
+        assert!(next(&mut body).unwrap().is_some());
+        feeder.begin(None);
+        assert!(next(&mut body).is_none());
+        assert!(next(&mut body).is_none());
+        drop(feeder);
+        let end = next(&mut body).unwrap().unwrap().unwrap_err();
+        assert_eq!(end.reason(), Some(h2::Reason::CANCEL));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::backend::{Answer, Backend};
 use crate::front::{Front, UNARY, handler, response, with_unknown};
-use crate::support::{path, small_request};
+use crate::support::{TestNode, actor, path, small_request};
 use centripeta::event::EventKind;
 use std::time::Duration;
 
@@ -154,4 +154,58 @@ async fn a_caller_that_leaves_takes_its_call_upstream_with_it() {
     crate::support::eventually("it has arrived", async || backend.count() == 1).await;
     call.cancel();
     crate::support::eventually("it is reset", async || backend.cancelled() == 1).await;
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_was_answered_in_time_takes_no_more_calls() {
+    let backend = Backend::start(|seen| match seen.header("x-do") {
+        Some("hang") => Answer::Hang,
+        _ => Answer::Reply(response()),
+    })
+    .await;
+    let front = Front::start(&[&backend], "timeout = \"200ms\"").await;
+    let request = small_request(EventKind::Rpc, "a");
+    let rpc = path(EventKind::Rpc);
+    for (headers, status, connections) in [
+        (&[][..], 0, 1),
+        (&[], 0, 1),
+        (&[("x-do", "hang")], 4, 1),
+        (&[], 0, 2),
+        (&[], 0, 2),
+    ] {
+        let reply = front.client.call(&rpc, headers, &request).await;
+        assert_eq!(reply.status, Some(status));
+        assert_eq!(backend.connections(), connections, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_behind_a_node_answers_every_event_as_it_does_by_itself() {
+    let back = TestNode::start(actor::router()).await;
+    let direct = back.client().await;
+    let endpoint = format!("grpc://{}", back.address());
+    let front = Front::start_with(&handler(&[endpoint], "")).await;
+    for kind in UNARY {
+        for act in ["", "error/1403/no", "disconnect/4403/go", "panic"] {
+            let (path, request) = (path(kind), small_request(kind, "a:1"));
+            let headers = [("x-do", act)];
+            let expected = direct.call(&path, &headers, &request).await;
+            let reply = front.client.call(&path, &headers, &request).await;
+            let told = format!("{kind} {act}");
+            assert_eq!(reply.status, expected.status, "{told}");
+            assert_eq!(reply.messages, expected.messages, "{told}");
+        }
+    }
+    for kind in [EventKind::Stream, EventKind::StreamBidirectional] {
+        let mut first = Vec::new();
+        for client in [&direct, &front.client] {
+            let mut call = client.open(&path(kind), &[]).await.unwrap();
+            call.message(&small_request(kind, "a:1")).await;
+            if kind == EventKind::Stream {
+                call.body.send_data(bytes::Bytes::new(), true).unwrap();
+            }
+            first.push(call.next().await.unwrap());
+        }
+        assert_eq!(first[0], first[1], "{kind}");
+    }
 }

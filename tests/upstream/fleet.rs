@@ -185,7 +185,7 @@ async fn every_address_of_a_name_is_used_and_a_name_that_is_none_is_unavailable(
     let backend = Backend::start(|_| Answer::Reply(response())).await;
     let port = backend.address.port();
     let named = format!("grpc://localhost:{port}");
-    let front = Front::start_with(&handler(&[named.clone()], "")).await;
+    let front = Front::start_with(&handler(std::slice::from_ref(&named), "")).await;
     let request = small_request(EventKind::Rpc, "a");
     let reply = front.call(EventKind::Rpc, &request).await;
     assert_eq!(reply.message(), &response());
