@@ -19,8 +19,19 @@ use tokio::time::{Instant, timeout};
 
 /// The most connections of one runtime to one address, for calls and for streams.
 const MOST_CHANNELS: usize = 32;
-/// The most streams of one connection, so that the window of all of them has room for each.
+/// The most streams of one connection.
 const MOST_STREAMS: usize = 256;
+/// How much of a stream that its client does not read may be here.
+const STREAM_WINDOW: u32 = 1 << 16;
+/// h2 ends a connection on which more small frames wait than half of its window, 256 bytes a frame,
+/// allows: all streams of a connection may be full of the smallest messages and the window is still
+/// large enough. What is here is bounded by the windows of the streams.
+const STREAMS_WINDOW: u32 = (1 << 31) - 1;
+const _: () = {
+    let smallest = 8;
+    let frames = MOST_STREAMS * STREAM_WINDOW as usize / smallest;
+    assert!(frames * (256 - smallest) <= STREAMS_WINDOW as usize / 2);
+};
 /// For how long a new connection may not know yet how many calls its server takes at once.
 const UNTOLD: Duration = Duration::from_millis(250);
 
@@ -41,8 +52,8 @@ impl Kind {
                 connection: 4 << 20,
             },
             Self::Stream => Windows {
-                stream: 1 << 16,
-                connection: (MOST_STREAMS as u32) << 16,
+                stream: STREAM_WINDOW,
+                connection: STREAMS_WINDOW,
             },
         }
     }

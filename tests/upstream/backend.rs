@@ -186,7 +186,11 @@ where
 {
     inner.connections.fetch_add(1, Ordering::Relaxed);
     let mut calls = JoinSet::new();
-    let Ok(mut connection) = h2::server::handshake(socket).await else {
+    // As servers in Rust have it; h2's own default takes no more than a hundred small frames.
+    let handshake = h2::server::Builder::new()
+        .initial_connection_window_size(1 << 20)
+        .handshake(socket);
+    let Ok(mut connection) = handshake.await else {
         return;
     };
     let mut is_leaving = false;

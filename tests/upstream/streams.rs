@@ -60,8 +60,10 @@ async fn messages_of_a_client_that_are_sent_at_once_all_arrive_in_order() {
         accepted()
     );
     for number in 0..500 {
-        let echo = soon("an echo", call.next()).await;
-        assert_eq!(echo.unwrap(), published(number));
+        match soon("an echo", call.next()).await {
+            Some(echo) => assert_eq!(echo, published(number)),
+            None => panic!("{number}: {:?}", call.finish().await),
+        }
     }
 }
 
