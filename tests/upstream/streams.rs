@@ -7,6 +7,7 @@ use crate::support::{eventually, path, small_request, soon};
 use bytes::Bytes;
 use centripeta::event::EventKind;
 use std::time::Duration;
+use tokio::net::TcpStream;
 
 /// A stream that was opened; nothing of it was read yet.
 async fn open(front: &Front, kind: EventKind) -> Call {
@@ -213,4 +214,55 @@ async fn more_streams_than_an_upstream_takes_on_one_connection_open_more_connect
         "{}",
         backend.connections()
     );
+}
+
+/// A stream whose client takes a kilobyte and then reads nothing.
+async fn stuck(front: &Front) -> h2::RecvStream {
+    let socket = TcpStream::connect(front.node.address()).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    let handshake = builder.initial_window_size(1024).handshake(socket);
+    let (client, connection) = handshake.await.unwrap();
+    tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let request = http::Request::post(format!("http://a{}", path(EventKind::Stream)));
+    let request = request.header("content-type", "application/grpc");
+    let (response, mut body) = client
+        .send_request(request.body(()).unwrap(), false)
+        .unwrap();
+    let message = small_request(EventKind::Stream, "a:1");
+    body.send_data(crate::support::client::frame(false, &message), true)
+        .unwrap();
+    soon("it is accepted", response).await.unwrap().into_body()
+}
+
+#[tokio::test]
+async fn many_slow_clients_with_small_messages_end_nobody_elses_stream() {
+    let backend = Backend::start(|_| {
+        let mut messages = vec![accepted()];
+        messages.extend((0..4000).map(|_| Bytes::from_static(b"\x12\x04\x22\x02{}")));
+        Answer::Stream(messages, None)
+    })
+    .await;
+    let front = Front::start(&[&backend], "").await;
+    let mut all = Vec::new();
+    for _ in 0..40 {
+        all.push(stuck(&front).await);
+    }
+    let mut before = usize::MAX;
+    eventually("the upstream waits", async || {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        std::mem::replace(&mut before, backend.sent()) == backend.sent()
+    })
+    .await;
+    assert!(backend.sent() > 40 * 30_000, "{}", backend.sent());
+    let mut other = open(&front, EventKind::Stream).await;
+    for _ in 0..4001 {
+        assert!(soon("a message", other.next()).await.is_some());
+    }
+    for stream in &mut all {
+        let data = soon("what was sent is here", stream.data()).await;
+        assert!(data.unwrap().is_ok());
+    }
+    // One for each core.
+    assert!(backend.connections() <= 2, "{}", backend.connections());
 }
