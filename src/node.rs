@@ -281,9 +281,16 @@ pub struct Node {
     limits: Arc<ArcSwap<ConnectionLimits>>,
     standing: Arc<Standing>,
     membership: Option<Membership>,
+    operators: admin::Operators,
 }
 
 impl Node {
+    /// Who answers for the cluster on the admin listener, where the node itself has no part in one.
+    #[doc(hidden)]
+    pub fn set_operations(&self, operations: Arc<dyn centripeta_cluster::admin::Operations>) {
+        self.operators.set(operations);
+    }
+
     /// Starts everything on bound addresses. The caller's runtime runs what must never wait behind
     /// events: accepting, admin.
     ///
@@ -329,7 +336,7 @@ impl Node {
             }
             None => (Tracer::off(), None),
         };
-        let workers = router.workers.clone();
+        let (workers, upstreams) = (router.workers.clone(), router.upstreams.clone());
         let engine = Engine::start_with(
             router,
             EngineConfig {
@@ -367,6 +374,8 @@ impl Node {
         let call_back = rpc.as_ref().map(|rpc| rpc.address().to_string());
         workers::start(&workers, call_back.as_deref()).await?;
         engine.shared.pools.set(&workers::pools(&workers));
+        upstreams.iter().for_each(|upstream| upstream.start());
+        engine.shared.upstreams.set(&upstreams);
         let membership = prospect.enter(config, &engine).await?;
         let (stop, stopped) = watch::channel(false);
         let mut background = Vec::new();
@@ -417,6 +426,7 @@ impl Node {
             limits,
             standing,
             membership,
+            operators,
         })
     }
 

@@ -392,7 +392,7 @@ impl Walk<'_> {
                     || matches!(node.value, Value::List(_)) && !takes_list(&key.kind);
                 let value = match key.kind {
                     Kind::Secret | Kind::Secrets => Some(quote_redacted()),
-                    Kind::Variables => None,
+                    Kind::Variables | Kind::MetadataTable => None,
                     _ if composite || holds_credential(&key.kind, node) => None,
                     _ => Some(shorten(&node.to_toml())),
                 };

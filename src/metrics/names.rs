@@ -65,7 +65,7 @@ metrics! {
     DURATIONS = Histogram "centripeta_event_duration_seconds" ["kind", "route", "handler", "outcome"]
         "Time from the arrival of an event to its answer, of streams to their acceptance. Events that were refused on arrival took no time and are not here.";
     REFUSED = Counter "centripeta_refused_total" ["reason"]
-        "Events that were refused, whatever their kind: by a limit (`in_flight`, `in_flight_bytes`, `streams`, `lane`, `shard`, `memory`, `rate`, `workers`: a full worker pool, `held`: too many wait for their slots, `peer`: too much waits for the node that would run them), since nobody can run them now (`draining`, `parked`, `crashed`, `no_owner`, `worker`: its process was lost; among several nodes `lapsed`, `lost`, `cut`: the node's lease, the slot, or the time that a move gives was over before the answer could leave, `moving`: their slot did, `lost_peer`: the node that had them, `isolated`: this node has no quorum in reach, `no_server`: no node in reach serves their kind), or as no proper request (`unauthenticated`, `undecodable`).";
+        "Events that were refused, whatever their kind: by a limit (`in_flight`, `in_flight_bytes`, `streams`, `lane`, `shard`, `memory`, `rate`, `workers`: a full worker pool, `held`: too many wait for their slots, `peer`: too much waits for the node that would run them), since nobody can run them now (`draining`, `parked`, `crashed`, `no_owner`, `worker`: its process was lost, `upstream`: no address of it answers; among several nodes `lapsed`, `lost`, `cut`: the node's lease, the slot, or the time that a move gives was over before the answer could leave, `moving`: their slot did, `lost_peer`: the node that had them, `isolated`: this node has no quorum in reach, `no_server`: no node in reach serves their kind), or as no proper request (`unauthenticated`, `undecodable`).";
     IN_FLIGHT = Gauge "centripeta_in_flight_events" []
         "Events being worked on.";
     IN_FLIGHT_BYTES = Gauge "centripeta_in_flight_bytes" []
@@ -150,6 +150,22 @@ metrics! {
         "Events that wait for the owner of their slot.";
     FORWARD_HELD_BYTES = Gauge "centripeta_forward_held_bytes" []
         "Bytes of their requests.";
+    UPSTREAM_CALLS = Counter "centripeta_upstream_calls_total" ["handler", "endpoint", "result"]
+        "Attempts at an endpoint of a `grpc` handler, by how they ended: a gRPC status (streams that were accepted are `OK`); `not_sent`, which are tried elsewhere; `lost` after they were sent; `unreadable`, no proper answer; `timeout`; `cancelled`, since nobody waited any more.";
+    UPSTREAM_DURATIONS = Histogram "centripeta_upstream_call_duration_seconds" ["handler", "endpoint"]
+        "Time from an attempt to its status, connecting with it; of streams to their acceptance.";
+    UPSTREAM_IN_FLIGHT = Gauge "centripeta_upstream_in_flight_calls" ["handler", "endpoint"]
+        "Calls under way at an endpoint.";
+    UPSTREAM_STREAMS = Gauge "centripeta_upstream_open_streams" ["handler", "endpoint"]
+        "Subscription streams that are open at an endpoint, or being opened.";
+    UPSTREAM_ADDRESSES = Gauge "centripeta_upstream_addresses" ["handler", "endpoint", "state"]
+        "Addresses of an endpoint: `well`, or `ejected` for a while since they failed several times in a row. None at all: its name is not found.";
+    UPSTREAM_EJECTIONS = Counter "centripeta_upstream_ejections_total" ["handler", "endpoint"]
+        "How often an address of an endpoint was ejected.";
+    UPSTREAM_RETRIES = Counter "centripeta_upstream_retries_total" ["handler", "reason"]
+        "Attempts after the first: `not_sent`, what was provably not sent; `status`, what was sent and is sent again by `retry.on`.";
+    UPSTREAM_FLAWS = Counter "centripeta_upstream_flawed_answers_total" ["handler"]
+        "Answers that crossed as they are though Centrifugo or an SDK would mishandle them; the log tells of each kind once.";
     TRACE_SPANS = Counter "centripeta_trace_spans_total" ["result"]
         "Spans of traces (`log.otlp`), by what became of them: `exported`; `dropped`, since the collector is slower than they come or the node ended; `failed`, since the collector was not there or did not take them.";
 }

@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::engine::shared::Shared;
 use crate::event::EventKind;
 use crate::forward::{BOUNCES, Counts};
+use crate::upstream::CALL_RESULTS;
 use crate::worker::info::WorkerState;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub(crate) fn page(engine: &Engine) -> Option<String> {
     publisher(&mut page, &shared.egress.publisher);
     workers(&mut page, shared);
     forwarding(&mut page, shared);
+    upstreams(&mut page, shared);
     traces(&mut page, shared);
     let mut text = page.into_text();
     shared.collectors.write(&mut text);
@@ -337,6 +339,60 @@ fn forwarding(page: &mut Page, shared: &Shared) {
     let (events, bytes) = forward.map_or((0, 0), |forward| forward.held());
     page.metric(&names::FORWARD_HELD).value(&[], events);
     page.metric(&names::FORWARD_HELD_BYTES).value(&[], bytes);
+}
+
+fn upstreams(page: &mut Page, shared: &Shared) {
+    let upstreams = shared.upstreams.all();
+    let standings: Vec<_> = upstreams.iter().map(|it| (it, it.standings())).collect();
+    let each = || {
+        standings.iter().flat_map(|(upstream, standings)| {
+            let of = standings.iter().enumerate();
+            of.map(|(at, standing)| (*upstream, at, standing))
+        })
+    };
+    let mut samples = page.metric(&names::UPSTREAM_CALLS);
+    for (upstream, _, standing) in each() {
+        for (at, (result, count)) in CALL_RESULTS.iter().zip(standing.ended).enumerate() {
+            if count > 0 || at == 0 {
+                samples.value(&[upstream.name(), &standing.endpoint, result], count);
+            }
+        }
+    }
+    let mut samples = page.metric(&names::UPSTREAM_DURATIONS);
+    for (upstream, at, standing) in each() {
+        let mut totals = Totals::new(&EVENT_BOUNDS);
+        upstream.add_times(at, &mut totals);
+        samples.histogram(&[upstream.name(), &standing.endpoint], &totals);
+    }
+    let mut samples = page.metric(&names::UPSTREAM_IN_FLIGHT);
+    for (upstream, _, standing) in each() {
+        samples.value(&[upstream.name(), &standing.endpoint], standing.calls);
+    }
+    let mut samples = page.metric(&names::UPSTREAM_STREAMS);
+    for (upstream, _, standing) in each() {
+        samples.value(&[upstream.name(), &standing.endpoint], standing.streams);
+    }
+    let mut samples = page.metric(&names::UPSTREAM_ADDRESSES);
+    for (upstream, _, standing) in each() {
+        let (name, endpoint) = (upstream.name(), &*standing.endpoint);
+        let well = standing.addresses - standing.ejected;
+        samples.value(&[name, endpoint, "well"], well);
+        samples.value(&[name, endpoint, "ejected"], standing.ejected);
+    }
+    let mut samples = page.metric(&names::UPSTREAM_EJECTIONS);
+    for (upstream, _, standing) in each() {
+        samples.value(&[upstream.name(), &standing.endpoint], standing.ejections);
+    }
+    let mut samples = page.metric(&names::UPSTREAM_RETRIES);
+    for upstream in &*upstreams {
+        let [unsent, sent] = upstream.retries();
+        samples.value(&[upstream.name(), "not_sent"], unsent);
+        samples.value(&[upstream.name(), "status"], sent);
+    }
+    let mut samples = page.metric(&names::UPSTREAM_FLAWS);
+    for upstream in &*upstreams {
+        samples.value(&[upstream.name()], upstream.flaws().count());
+    }
 }
 
 fn traces(page: &mut Page, shared: &Shared) {

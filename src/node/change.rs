@@ -8,10 +8,16 @@ use crate::engine::replace::Prepared;
 use crate::engine::{Engine, EngineLimits};
 use crate::ingress::listener::ConnectionLimits;
 use crate::router::Router;
+use crate::upstream::handler::Upstream;
 use crate::worker::handler::Workers;
 use arc_swap::ArcSwap;
 use centripeta_cluster::Serves;
+use futures_util::future::join_all;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a reload waits for the names of new upstreams.
+const LOOK_UP: Duration = Duration::from_secs(1);
 
 /// A configuration that a node could run, and does not run yet; dropped it leaves nothing behind.
 #[derive(Debug)]
@@ -22,6 +28,7 @@ pub(crate) struct Change {
     /// Where new workers call back.
     call_back: Option<String>,
     workers: Vec<Arc<Workers>>,
+    upstreams: Vec<Arc<Upstream>>,
     publisher: Reconfigured,
     sampling: f64,
     connections: ConnectionLimits,
@@ -37,13 +44,14 @@ impl Node {
     /// # Errors
     /// The router contradicts itself, threads can't be started, certificates can't be read.
     pub(crate) fn prepare(&self, config: &Config, router: Router) -> Result<Change, NodeError> {
-        let workers = router.workers.clone();
+        let (workers, upstreams) = (router.workers.clone(), router.upstreams.clone());
         let publisher = self.publisher.prepare(&config.centrifugo);
         Ok(Change {
             engine: self.engine.clone(),
             limits: engine_limits(config),
             plan: self.engine.prepare(router)?,
             workers,
+            upstreams,
             call_back: self.rpc_address().map(ToString::to_string),
             publisher: publisher.map_err(NodeError::Centrifugo)?,
             sampling: config.log.sampling,
@@ -56,12 +64,18 @@ impl Node {
 }
 
 impl Change {
-    /// Starts the workers that it brings, beside those that run, and waits until they are there.
+    /// Starts the workers and upstreams that it brings, beside those that run, and waits until the
+    /// workers are there and, for a moment, until names are looked up.
     ///
     /// # Errors
     /// They do not come up; dropped, the change ends those that did.
     pub(crate) async fn start_workers(&self) -> Result<(), NodeError> {
-        workers::bring_up(&self.workers, self.call_back.as_deref()).await
+        workers::bring_up(&self.workers, self.call_back.as_deref()).await?;
+        self.upstreams.iter().for_each(|upstream| upstream.start());
+        let looked_up = self.upstreams.iter();
+        let looked_up = looked_up.map(|upstream| upstream.until_looked_up(LOOK_UP));
+        join_all(looked_up).await;
+        Ok(())
     }
 
     /// Runs it. Nothing can fail any more; events that are in go on as they came in.
@@ -73,6 +87,7 @@ impl Change {
         self.plan.run();
         let pools = workers::pools(&self.workers);
         self.engine.shared.pools.set(&pools);
+        self.engine.shared.upstreams.set(&self.upstreams);
         if let Some(membership) = &self.membership {
             membership.changed(self.serves, &self.engine);
         }

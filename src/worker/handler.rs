@@ -10,7 +10,6 @@ use super::owner::{self, OwnerError};
 use super::pool::{PoolError, PoolSpec, WorkerPool};
 use super::process::CommandSpec;
 use super::queue::ExecError;
-use crate::answer::foreign;
 use crate::config::{RelayAddress, Variables, WorkersConfig};
 use crate::cx::Cx;
 use crate::engine::faults::Throttle;
@@ -242,18 +241,9 @@ impl Workers {
                 )),
             };
         }
-        match foreign(kind, json_client, body) {
-            Ok((reply, None)) => Outcome::Reply(reply),
-            Ok((reply, Some(flaw))) => {
-                if self.strict {
-                    let name = &self.spec.name;
-                    return Failure::BadReply(format!("handler `{name}`: {}", flaw.text)).into();
-                }
-                pool.flaws().found(&self.spec.name, kind, &flaw);
-                Outcome::Reply(reply)
-            }
-            Err(why) => self.internal(why),
-        }
+        let (name, strict) = (&*self.spec.name, self.strict);
+        let reply = pool.flaws().reply(name, strict, (kind, json_client), body);
+        reply.map_or_else(Outcome::from, Outcome::Reply)
     }
 
     fn failed(&self, kind: EventKind, why: &ExecError) -> Outcome {

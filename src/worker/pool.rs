@@ -1,11 +1,11 @@
 //! A pool: as many workers as wanted, kept alive, replaced one by one, and ended without a loss.
 
 use super::actor::{Worker, WorkerArgs, WorkerMessage};
-use super::flaws::Flaws;
 use super::info::{WorkerInfo, WorkerState};
 use super::process::CommandSpec;
 use super::queue::{Counts, ExecError, Queue, Rules};
 use super::relay::{self, RelayDoor};
+use crate::answer::Flaws;
 use crate::config::{RelayAddress, RpcAddress};
 use crate::goridge::Frame;
 use bytes::{Bytes, BytesMut};

@@ -620,9 +620,14 @@ const BAD: &[(&str, &str, &str)] = &[
         "from 1",
     ),
     (
-        "[handler.x]\nkind = \"grpc\"\nendpoints = []",
-        "handler.x.kind = \"grpc\" (node.toml:2): the kind `grpc` is not part of this version",
+        "[handler.x]\nkind = \"http\"\nendpoints = []",
+        "handler.x.kind = \"http\" (node.toml:2): the kind `http` is not part of this version",
         "remove",
+    ),
+    (
+        "[handler.x]\nkind = \"grpc\"\nendpoints = []",
+        "handler.x.endpoints = [] (node.toml:3): names no endpoint",
+        "name one or more",
     ),
     (
         "[handler.x]\nkind = \"roadrunner\"\ncommand = \" \"",
