@@ -128,8 +128,13 @@ impl Found {
         let passivate = "runtime.passivate_after";
         self.wait(passivate, &was.passivate_after, passivate_after);
         self.wait("runtime.watchdog", &was.watchdog, watchdog);
-        let MetricsConfig { enabled } = &read.metrics;
+        let MetricsConfig {
+            enabled,
+            roadrunner,
+        } = &read.metrics;
         self.wait("metrics.enabled", &running.metrics.enabled, enabled);
+        let was = &running.metrics.roadrunner;
+        self.wait("metrics.roadrunner", was, roadrunner);
         let RpcConfig {
             listen,
             allow_open,

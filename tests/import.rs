@@ -273,6 +273,8 @@ fn metrics_or_else_status_become_the_admin_listener() {
         at(&status.toml(), "listen.admin").unwrap().as_str(),
         Some("127.0.0.1:2114")
     );
+    let names = |made: &Imported| at(&made.toml(), "metrics.roadrunner").is_some();
+    assert!(names(&both) && !names(&status), "dashboards go on");
     let neither = of("");
     assert_eq!(at(&neither.toml(), "listen.admin"), None);
     let open = of("metrics: {address: '0.0.0.0:2112'}\n");
@@ -422,6 +424,11 @@ fn every_key_without_a_counterpart_is_listed_by_its_path() {
     assert_eq!(
         at(&table, "limits.shutdown_grace").unwrap().as_str(),
         Some("12s")
+    );
+    made.expect(
+        "note",
+        "centrifuge.pool.dynamic_allocator",
+        "allocate_timeout",
     );
     let extra = at(&table, "handler.php.pool.dynamic_allocator.max_workers").unwrap();
     assert_eq!(extra.as_integer(), Some(5));

@@ -10,10 +10,10 @@ use super::check::Settings;
 use super::schema::BUILT_IN;
 use super::secret::Secret;
 use super::types::{
-    AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, HandlerConfig,
-    InterceptorConfig, InterceptorKind, LimitsConfig, ListenConfig, LogConfig, LogFormat,
-    MetricsConfig, NodeConfig, On, OnInitConfig, OtlpConfig, RouteConfig, RpcConfig, RuntimeConfig,
-    StaticAnswer, TlsConfig, Variables, WorkerPoolConfig, WorkersConfig,
+    AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, DynamicAllocatorConfig,
+    HandlerConfig, InterceptorConfig, InterceptorKind, LimitsConfig, ListenConfig, LogConfig,
+    LogFormat, MetricsConfig, NodeConfig, On, OnInitConfig, OtlpConfig, RouteConfig, RpcConfig,
+    RuntimeConfig, StaticAnswer, TlsConfig, Variables, WorkerPoolConfig, WorkersConfig,
 };
 use super::values::header_list;
 
@@ -53,6 +53,7 @@ pub(super) fn build(settings: &Settings, dir: &Path) -> Option<Config> {
         },
         metrics: MetricsConfig {
             enabled: it.flag("metrics.enabled")?,
+            roadrunner: it.flag("metrics.roadrunner")?,
         },
         rpc: RpcConfig {
             listen: it.rpc_listen("rpc.listen"),
@@ -407,6 +408,14 @@ fn workers(it: &Settings, key: &dyn Fn(&str) -> String, dir: &Path) -> Option<Wo
             destroy_timeout: duration("destroy_timeout")?,
             reset_timeout: duration("reset_timeout")?,
             stream_timeout: duration("stream_timeout")?,
+            dynamic_allocator: match it.is_written(&key("pool.dynamic_allocator")) {
+                true => Some(DynamicAllocatorConfig {
+                    max_workers: whole("dynamic_allocator.max_workers")?,
+                    spawn_rate: whole("dynamic_allocator.spawn_rate")?,
+                    idle_timeout: duration("dynamic_allocator.idle_timeout")?,
+                }),
+                false => None,
+            },
             debug: it.flag(&key("pool.debug"))?,
             ttl: duration("supervisor.ttl")?,
             idle_ttl: duration("supervisor.idle_ttl")?,

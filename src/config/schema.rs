@@ -298,8 +298,6 @@ pub(super) const LATER_KEYS: &[&str] = &[
 ];
 /// Tables of an entry that have their defaults where nobody writes them, by the entry's kind.
 pub(super) const FILLED: &[(&str, &[&str])] = &[("roadrunner", &["pool", "pool.supervisor"])];
-/// Tables inside of a named entry that a later version brings.
-pub(super) const LATER_TABLES: &[&str] = &["pool.dynamic_allocator"];
 /// Sections and keys that a running node can't change: they say where it listens, how it is laid out
 /// and how names are read. Everything else is applied by a reload.
 pub(super) const RESTART: &[&str] = &[
@@ -463,6 +461,7 @@ pub(super) const KEYS: &[Key] = &[
     key("runtime.watchdog", Kind::Duration(10, 60_000), "How long a handler may hold its thread before it is named in the log.").default("\"200ms\""),
     // metrics
     key("metrics.enabled", Kind::Flag, "Whether events are counted and `/metrics` on the admin listener answers.").default("true"),
+    key("metrics.roadrunner", Kind::Flag, "Whether worker pools are shown under RoadRunner's names (`rr_centrifugo_*`) too, for dashboards that know those; each new worker makes new series there.").default("false"),
     // rpc
     key("rpc.listen", Kind::RpcListen, "Where workers call `centrifuge.*` and the other services. `localhost` is 127.0.0.1; beyond loopback only with `allow_open`.").optional("off, unless a handler is a worker pool; then tcp://127.0.0.1:6001", "\"tcp://127.0.0.1:6001\""),
     key("rpc.allow_open", Kind::Flag, "Lets anyone who reaches `listen` publish and reset workers; for networks that keep strangers out by themselves.").default("false"),
@@ -520,6 +519,9 @@ pub(super) const KEYS: &[Key] = &[
     key("handler.NAME.pool.stream_timeout", Kind::Duration(1, HOUR), "How long the rest of an answer may take that a worker began to stream, which no event takes.").default("\"60s\"").of(WORKERS),
     key("handler.NAME.pool.debug", Kind::Flag, "A fresh worker for each event, so that a changed script counts at once.").default("false").of(WORKERS),
     key("handler.NAME.pool.command", Kind::Command, "The program of this pool, instead of the handler's `command`.").optional("the handler's `command`", "[\"php\", \"app.php\"]").of(WORKERS),
+    key("handler.NAME.pool.dynamic_allocator.max_workers", Kind::Count(1, 100), "The most workers beyond `num_workers`, which come when events wait for one; without this table there are none.").default("10").unit("workers").of(WORKERS),
+    key("handler.NAME.pool.dynamic_allocator.spawn_rate", Kind::Count(1, 100), "How many come, or go, at a time.").default("5").unit("workers").of(WORKERS),
+    key("handler.NAME.pool.dynamic_allocator.idle_timeout", Kind::Duration(1000, HOUR), "How long none of them was needed before they go.").default("\"60s\"").of(WORKERS),
     key("handler.NAME.pool.supervisor.ttl", Kind::Duration(0, 8760 * HOUR), "The age at which a worker is replaced; 0 for any.").default("\"0s\"").of(WORKERS),
     key("handler.NAME.pool.supervisor.idle_ttl", Kind::Duration(0, 8760 * HOUR), "Idle time after which a worker that has worked is replaced; 0 for any.").default("\"0s\"").of(WORKERS),
     key("handler.NAME.pool.supervisor.exec_ttl", Kind::Duration(0, 24 * HOUR), "The longest work on one event: only this kills a worker that runs too long, the caller's deadline does not. 0 for any.").default("\"30s\"").of(WORKERS),

@@ -52,7 +52,7 @@ fn what_is_fixed_at_the_start_waits_and_the_running_value_stays() {
     let is = config(
         "[node]\nname = \"b\"\n[listen]\ngrpc = \"127.0.0.1:9\"\nadmin_token = \"t\"\n\
          auth = { metadata = \"x-key\", value = \"two\" }\n[runtime]\ncores = 3\n\
-         [metrics]\nenabled = false\n[rpc]\nlisten = \"off\"\nallow_open = true\n\
+         [metrics]\nenabled = false\nroadrunner = true\n[rpc]\nlisten = \"off\"\nallow_open = true\n\
          fallback = \"tcp://127.0.0.1:1\"\n[log]\nformat = \"json\"\n\
          [channel]\nnamespace_boundary = \"/\"\n[limits]\nin_flight = 7\n",
     );
@@ -68,6 +68,7 @@ fn what_is_fixed_at_the_start_waits_and_the_running_value_stays() {
             "log.format",
             "runtime.cores",
             "metrics.enabled",
+            "metrics.roadrunner",
             "rpc.listen",
             "rpc.allow_open",
             "rpc.fallback",
@@ -201,6 +202,7 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("runtime.passivate_after", "1s", "2s"),
     ("runtime.watchdog", "100ms", "200ms"),
     ("metrics.enabled", "true", "false"),
+    ("metrics.roadrunner", "true", "false"),
 ];
 
 #[test]

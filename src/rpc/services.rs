@@ -133,7 +133,7 @@ impl From<WorkerReport> for Shown {
             jobs: it.jobs,
             created: u64::try_from(created.as_nanos()).unwrap_or(u64::MAX),
             memory: it.memory,
-            cpu: 0.0,
+            cpu: it.cpu,
             command: "",
             state: it.state.name(),
         }

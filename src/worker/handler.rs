@@ -7,7 +7,7 @@
 use super::context;
 use super::init::{self, Init, InitError};
 use super::owner::{self, OwnerError};
-use super::pool::{PoolError, PoolSpec, WorkerPool};
+use super::pool::{Growth, MOST_WORKERS, PoolError, PoolSpec, WorkerPool};
 use super::process::CommandSpec;
 use super::queue::ExecError;
 use crate::answer::foreign;
@@ -29,8 +29,6 @@ use tokio::runtime::Handle;
 
 /// The version of RoadRunner that workers find themselves under.
 const RR_VERSION: &str = "2025.1.15";
-/// The most workers where nobody says how many.
-const MOST_WORKERS: usize = 500;
 /// How long the workers of a pool that is given up may take to end.
 const LEAVE: Duration = Duration::from_secs(60);
 
@@ -111,6 +109,11 @@ impl Workers {
             idle_ttl: pool.idle_ttl,
             max_worker_memory: pool.max_worker_memory,
             watch_tick: pool.watch_tick,
+            growth: pool.dynamic_allocator.as_ref().map(|it| Growth {
+                max_workers: it.max_workers,
+                spawn_rate: it.spawn_rate,
+                idle_timeout: it.idle_timeout,
+            }),
             debug: pool.debug,
             fence: config.fence,
             max_frame: config.max_frame,

@@ -1,19 +1,21 @@
 //! A pool: as many workers as wanted, kept alive, replaced one by one, and ended without a loss.
 
+mod growth;
 mod handle;
 mod places;
 mod reset;
 mod spec;
 mod supervise;
 
-pub(crate) use handle::{WorkerPool, WorkerReport};
-pub(crate) use spec::PoolSpec;
+pub(crate) use handle::{Resized, WorkerPool, WorkerReport};
+pub(crate) use spec::{Growth, PoolSpec};
 
 use super::actor::WorkerMessage;
 use super::info::{WorkerInfo, WorkerState};
 use super::queue::Queue;
 use super::relay::RelayDoor;
 use crate::config::RpcAddress;
+use growth::Grown;
 use places::Slot;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use reset::Reset;
@@ -22,6 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, interval};
+
+/// The most workers of one pool.
+pub(crate) const MOST_WORKERS: usize = 500;
 
 /// Why a pool does not start.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +57,13 @@ pub(crate) enum PoolMessage {
     /// All workers.
     List(oneshot::Sender<Vec<WorkerReport>>),
     /// One worker more.
-    Add(oneshot::Sender<usize>),
+    Add(oneshot::Sender<Resized>),
     /// One worker fewer, but never the last.
-    Remove(oneshot::Sender<usize>),
+    Remove(oneshot::Sender<Resized>),
+    /// A request waits, and the pool may grow.
+    Grow,
+    /// Look whether the pool has more workers than it needs.
+    Shrink,
     /// New workers for all old ones.
     Reset(oneshot::Sender<Result<usize, String>>),
     /// The time of the reset with this number is over.
@@ -86,7 +95,9 @@ struct PoolState {
     queue: Arc<Queue>,
     roll: watch::Sender<Roll>,
     slots: BTreeMap<u64, Slot>,
+    /// Workers wanted without growth.
     target: usize,
+    grown: Grown,
     next: u64,
     failures: u32,
     not_before: Instant,
@@ -123,6 +134,7 @@ impl Actor for Pool {
         }
         let mut state = PoolState {
             target: if spec.debug { 0 } else { spec.num_workers },
+            grown: Grown::new(),
             spec,
             door,
             queue,
@@ -136,6 +148,7 @@ impl Actor for Pool {
             stopping: None,
             stopped: false,
         };
+        growth::watch(&state, &myself);
         state.fill(&myself);
         Ok(state)
     }
@@ -154,18 +167,10 @@ impl Actor for Pool {
             PoolMessage::Tick => state.end_overdue(),
             PoolMessage::Watch => state.watch(),
             PoolMessage::List(reply) => drop(reply.send(state.report())),
-            PoolMessage::Add(reply) => {
-                state.target += 1;
-                state.fill(&myself);
-                let _ = reply.send(state.target);
-            }
-            PoolMessage::Remove(reply) => {
-                if state.target > 1 {
-                    state.target -= 1;
-                    state.retire_one();
-                }
-                let _ = reply.send(state.target);
-            }
+            PoolMessage::Add(reply) => drop(reply.send(state.add(&myself))),
+            PoolMessage::Remove(reply) => drop(reply.send(state.remove())),
+            PoolMessage::Grow => state.grow(&myself),
+            PoolMessage::Shrink => state.shrink(),
             PoolMessage::Reset(reply) => state.start_reset(&myself, reply),
             PoolMessage::ResetOverdue(number) => state.end_reset(number),
             PoolMessage::Stop(reply) => {

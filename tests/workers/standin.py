@@ -127,6 +127,8 @@ def main():
             pid = int(os.environ.get("STANDIN_PID", os.getpid()))
             if start == "no-control":
                 line.put(frame(0, json.dumps({"pid": pid}).encode()))
+            elif start == "control-json":
+                line.put(frame(CONTROL | 0x08, json.dumps({"pid": pid}).encode()))
             elif start == "no-json":
                 line.put(frame(CONTROL, b"pid"))
             else:
@@ -152,6 +154,30 @@ def main():
             line.put(answer(rpc(body)))
         elif name == "rpc-env":
             line.put(answer(rpc(json.dumps(dict(os.environ)).encode())))
+        elif name == "rpc-owner":
+            owner = {"uid": os.getuid(), "gid": os.getgid(), "groups": os.getgroups()}
+            line.put(answer(rpc(json.dumps(owner).encode())))
+        elif name == "rpc-call":
+            # A frame to the server that RR_RPC names, and what comes back of it.
+            host, port = os.environ["RR_RPC"][6:].rsplit(":", 1)
+            with socket.create_connection((host, int(port))) as other:
+                other.sendall(bytes.fromhex(argument))
+                line.put(answer(rpc(other.recv(4096))))
+        elif name == "rpc-orphan":
+            # Its parent is gone at once; it ends by itself.
+            subprocess.run(["sh", "-c", f"sleep {argument} >&2 &"], check=True)
+            line.put(answer(rpc(b"left")))
+        elif name == "frame":
+            seen = {"flags": flags, "stream": stream, "options": options, "context": len(context)}
+            line.put(answer(json.dumps(seen).encode()))
+        elif name == "codec":
+            codec = int(argument)
+            line.put(frame(codec, b"header" + body, [6]))
+        elif name == "spin":
+            until = time.process_time() + float(argument) / 1000
+            while time.process_time() < until:
+                pass
+            line.put(answer(body))
         elif name == "rpc-pid":
             line.put(answer(rpc(str(os.getpid()).encode())))
         elif name == "context":

@@ -22,10 +22,21 @@ pub(crate) struct WorkerReport {
     pub(crate) state: WorkerState,
     /// Events so far.
     pub(crate) jobs: u64,
+    /// Percent of a processor that it has used since it was started.
+    pub(crate) cpu: f64,
     /// When it was started.
     pub(crate) created: SystemTime,
     /// Bytes that it holds.
     pub(crate) memory: u64,
+}
+
+/// How many workers a pool wants after it was asked for one more or one fewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resized {
+    /// Workers wanted.
+    pub(crate) workers: usize,
+    /// Whether that is another number than before.
+    pub(crate) is_changed: bool,
 }
 
 /// A running pool. Clones share it.
@@ -88,6 +99,11 @@ impl WorkerPool {
         self.queue.requests()
     }
 
+    /// Workers wanted now.
+    pub(crate) fn wanted(&self) -> usize {
+        self.queue.workers()
+    }
+
     /// Whether there is a worker, idle or at work.
     pub(crate) fn is_ready(&self) -> bool {
         self.debug || !self.roll.borrow().workers.is_empty()
@@ -136,13 +152,13 @@ impl WorkerPool {
         self.ask(PoolMessage::List).await.unwrap_or_default()
     }
 
-    /// One worker more; answers how many are wanted now.
-    pub(crate) async fn add(&self) -> Option<usize> {
+    /// One worker more, up to [`super::MOST_WORKERS`]; `None` if the pool is gone.
+    pub(crate) async fn add(&self) -> Option<Resized> {
         self.ask(PoolMessage::Add).await
     }
 
-    /// One worker fewer, but never the last; answers how many are wanted now.
-    pub(crate) async fn remove(&self) -> Option<usize> {
+    /// One worker fewer, but never the last; `None` if the pool is gone.
+    pub(crate) async fn remove(&self) -> Option<Resized> {
         self.ask(PoolMessage::Remove).await
     }
 

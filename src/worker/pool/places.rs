@@ -3,7 +3,7 @@
 use super::super::actor::{Worker, WorkerArgs};
 use super::super::info::{WorkerInfo, WorkerState};
 use super::super::queue::Queue;
-use super::{PoolMessage, PoolState, kill};
+use super::{MOST_WORKERS, PoolMessage, PoolState, Resized, kill};
 use ractor::{Actor, ActorRef, SpawnErr};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,15 +30,68 @@ pub(super) struct Slot {
     pub(super) leaving: bool,
 }
 
+impl Slot {
+    /// Whether it counts among those wanted: it is not to leave, and takes nobody else's place.
+    const fn is_staying(&self) -> bool {
+        !self.leaving && self.replaces.is_none()
+    }
+}
+
 impl PoolState {
+    /// Workers wanted now.
+    pub(super) const fn wanted(&self) -> usize {
+        self.target + self.grown.extra
+    }
+
+    /// One worker more, unless there are as many as a pool may have, or each event has its own.
+    pub(super) fn add(&mut self, myself: &ActorRef<PoolMessage>) -> Resized {
+        let is_changed = !self.spec.debug && self.wanted() < MOST_WORKERS;
+        if is_changed {
+            self.target += 1;
+            self.fill(myself);
+        }
+        self.resized(is_changed)
+    }
+
+    /// One worker fewer, but never the last.
+    pub(super) fn remove(&mut self) -> Resized {
+        let is_changed = self.target > 1;
+        if is_changed {
+            self.target -= 1;
+            self.trim();
+        }
+        self.resized(is_changed)
+    }
+
+    const fn resized(&self, is_changed: bool) -> Resized {
+        Resized {
+            workers: self.wanted(),
+            is_changed,
+        }
+    }
+
+    /// Sends away those that are more than wanted. A reset has two for a place for a while; it does
+    /// so when it ends.
+    pub(super) fn trim(&mut self) {
+        self.queue.set_workers(self.wanted());
+        if self.reset.is_some() || self.spec.debug {
+            return;
+        }
+        let staying = self.slots.values().filter(|slot| slot.is_staying()).count();
+        for _ in self.wanted()..staying {
+            self.retire_one();
+        }
+    }
+
     /// Starts the workers that are missing, now or once the pause is over.
     pub(super) fn fill(&mut self, myself: &ActorRef<PoolMessage>) {
         if self.stopped {
             return;
         }
         let staying = self.slots.values().filter(|slot| !slot.leaving).count();
-        let missing = self.target.saturating_sub(staying);
-        self.queue.set_workers(self.target);
+        let wanted = self.wanted();
+        let missing = wanted.saturating_sub(staying);
+        self.queue.set_workers(wanted);
         if missing == 0 {
             return;
         }
@@ -112,7 +165,11 @@ impl PoolState {
             return kill(&info, "nobody waits for it");
         };
         slot.info = Some(info);
+        let is_unwanted = slot.leaving;
         self.count();
+        if is_unwanted {
+            return self.retire(id);
+        }
         if let Some(old) = slot_of(&mut self.slots, id).and_then(|slot| slot.replaces.take()) {
             self.retire(old);
             let rest = self
@@ -219,15 +276,15 @@ impl PoolState {
         }
     }
 
-    /// Sends one worker away, an idle one if there is one.
+    /// Sends one worker away: one that is not up yet, else an idle one, if there are such.
     pub(super) fn retire_one(&mut self) {
-        let staying = |(_, slot): &(&u64, &Slot)| !slot.leaving && slot.info.is_some();
-        let idle = |(_, slot): &(&u64, &Slot)| {
-            let info = slot.info.as_ref();
-            info.is_some_and(|info| info.state() == WorkerState::Ready)
+        let staying = |(_, slot): &(&u64, &Slot)| slot.is_staying();
+        let cost = |(_, slot): &(&u64, &Slot)| match slot.info.as_ref().map(|info| info.state()) {
+            None => 0,
+            Some(WorkerState::Ready) => 1,
+            Some(_) => 2,
         };
-        let any = self.slots.iter().filter(staying);
-        let chosen = any.clone().find(idle).or_else(|| any.clone().next());
+        let chosen = self.slots.iter().filter(staying).min_by_key(cost);
         if let Some(id) = chosen.map(|(id, _)| *id) {
             self.retire(id);
         }

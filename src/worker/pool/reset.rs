@@ -72,6 +72,7 @@ impl PoolState {
             for reply in reset.replies {
                 drop(reply.send(Ok(reset.count)));
             }
+            self.trim();
         }
     }
 
@@ -91,6 +92,7 @@ impl PoolState {
             for reply in reset.replies {
                 drop(reply.send(Err(why.clone())));
             }
+            self.trim();
         }
     }
 }

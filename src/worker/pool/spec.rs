@@ -41,12 +41,25 @@ pub(crate) struct PoolSpec {
     pub(crate) max_worker_memory: u64,
     /// How often age, idle time and memory are looked at.
     pub(crate) watch_tick: Duration,
+    /// More workers where requests wait; `None` for never.
+    pub(crate) growth: Option<Growth>,
     /// A fresh worker for each event.
     pub(crate) debug: bool,
     /// Whether requests are fenced.
     pub(crate) fence: bool,
     /// The longest payload taken from a worker, in bytes.
     pub(crate) max_frame: usize,
+}
+
+/// Workers beyond `num_workers` (`dynamic_allocator`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Growth {
+    /// How many at most.
+    pub(crate) max_workers: usize,
+    /// How many come, or go, at a time.
+    pub(crate) spawn_rate: usize,
+    /// How long none of them was needed before they go.
+    pub(crate) idle_timeout: Duration,
 }
 
 impl PoolSpec {
@@ -64,6 +77,7 @@ impl PoolSpec {
             allocate_timeout: self.allocate_timeout,
             stream_timeout: self.stream_timeout,
             exec_ttl: self.exec_ttl,
+            grows: self.growth.is_some() && !self.debug,
         }
     }
 }

@@ -61,6 +61,7 @@ impl PoolState {
             pid: info.pid,
             state: info.state(),
             jobs: info.jobs(),
+            cpu: info.cpu().unwrap_or_default(),
             created: info.created,
             memory: info.memory().unwrap_or_default(),
         };
