@@ -27,7 +27,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -119,6 +119,9 @@ pub enum NodeError {
     /// Worker processes.
     #[error("{0}")]
     Workers(String),
+    /// The address that workers call back by.
+    #[error(transparent)]
+    CallBack(BindError),
     /// Threads.
     #[error("can't start threads: {0}")]
     Threads(#[from] io::Error),
@@ -157,14 +160,7 @@ impl Listeners {
             cause,
         });
         let rpc = match config.rpc.listens(config.has_workers()) {
-            Some(address) => Door::bind(&address)
-                .await
-                .map(Some)
-                .map_err(|cause| BindError {
-                    key: "rpc.listen",
-                    address: address.to_string(),
-                    cause,
-                }),
+            Some(address) => bind_rpc(&address).await.map(Some),
             None => Ok(None),
         };
         match (grpc, admin, rpc) {
@@ -186,6 +182,15 @@ impl Listeners {
             }
         }
     }
+}
+
+async fn bind_rpc(address: &RpcAddress) -> Result<Door, BindError> {
+    let bound = Door::bind(address).await;
+    bound.map_err(|cause| BindError {
+        key: "rpc.listen",
+        address: address.to_string(),
+        cause,
+    })
 }
 
 /// Binds a path. Only a socket that refuses connections, as a process that is gone leaves it, is
@@ -239,13 +244,16 @@ impl fmt::Display for GrpcAddress {
 /// How long connections may take to send their last bytes once everything is answered.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Where workers call back; empty as long as there is nothing to call back for.
+type CallBack = Arc<Mutex<Option<Server>>>;
+
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
     engine: Engine,
     publisher: Publisher,
     exporter: Option<Exporter>,
-    rpc: Option<Server>,
+    rpc: CallBack,
     services: Arc<Services>,
     addresses: Addresses,
     connections: Vec<Arc<Connections>>,
@@ -345,13 +353,7 @@ impl Node {
             tls.warn_if_expired();
             background.push(tokio::spawn(tls.watch()));
         }
-        let admin = admin::router(
-            engine.clone(),
-            &config.node.name,
-            &config.listen,
-            addresses.clone(),
-            control,
-        );
+        let admin = admin::router(engine.clone(), config, addresses.clone(), control);
         background.push(tokio::spawn(admin::serve(listeners.admin, admin)));
         let doors = doors(config, &engine, &cores, &health);
         let connections = doors.iter().map(|door| Arc::clone(&door.connections));
@@ -369,7 +371,7 @@ impl Node {
             engine,
             publisher,
             exporter,
-            rpc,
+            rpc: Arc::new(Mutex::new(rpc)),
             services,
             addresses,
             connections,
@@ -388,8 +390,9 @@ impl Node {
     }
 
     /// Where workers call back, if they can: `[rpc]`.
-    pub fn rpc_address(&self) -> Option<&RpcAddress> {
-        self.rpc.as_ref().map(Server::address)
+    pub fn rpc_address(&self) -> Option<RpcAddress> {
+        let rpc = self.rpc.lock().unwrap_or_else(PoisonError::into_inner);
+        rpc.as_ref().map(|server| server.address().clone())
     }
 
     /// What `rpc.Config` answers from now on: settings as JSON, without secrets. Without it that is
@@ -438,7 +441,12 @@ impl Node {
                 "the node ended before centrifugo took every publication"
             );
         }
-        if let Some(rpc) = self.rpc {
+        let rpc = self
+            .rpc
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(rpc) = rpc {
             // Workers could publish until now; what they are owed leaves.
             rpc.shutdown(LAST_CALLS).await;
         }

@@ -257,6 +257,7 @@ fn refused(error: NodeError, loaded: &Loaded) -> CliError {
             error,
             "name a PEM file of the authority that signed the collector's certificate in `log.otlp_ca`",
         ),
+        NodeError::CallBack(error) => taken(&error),
         NodeError::Workers(why) => CliError::new(
             Exit::Failed,
             "workers",

@@ -8,11 +8,12 @@ mod listener;
 mod service;
 #[cfg(test)]
 mod tests;
+mod workers;
 
 pub(crate) use listener::serve;
 
 use super::Addresses;
-use crate::config::{ListenConfig, Secret};
+use crate::config::{Config, Secret};
 use crate::control::Control;
 use crate::engine::Engine;
 use crate::metrics;
@@ -36,6 +37,8 @@ struct Admin {
     engine: Engine,
     node: String,
     token: Option<Secret>,
+    /// Whether workers are counted under RoadRunner's names too.
+    roadrunner: bool,
 }
 
 /// The answer to `/health` and `/ready`.
@@ -52,17 +55,17 @@ struct Status {
 /// asked to change.
 pub(crate) fn router(
     engine: Engine,
-    node: &str,
-    config: &ListenConfig,
+    config: &Config,
     addresses: Addresses,
     control: Option<Control>,
 ) -> axum::Router {
     let admin = Admin {
         engine: engine.clone(),
-        node: node.to_owned(),
-        token: config.admin_token.clone(),
+        node: config.node.name.clone(),
+        token: config.listen.admin_token.clone(),
+        roadrunner: config.metrics.roadrunner,
     };
-    let service = AdminService::new(engine, node.to_owned(), addresses, control);
+    let service = AdminService::new(engine, config.node.name.clone(), addresses, control);
     let service = AdminServer::new(service).max_decoding_message_size(MESSAGE_BYTES);
     axum::Router::new()
         .route("/metrics", get(scrape))
@@ -121,7 +124,12 @@ async fn ready(State(admin): State<Admin>) -> Response {
 /// What is counted, as Prometheus reads it.
 async fn scrape(State(admin): State<Admin>) -> Response {
     match metrics::page(&admin.engine) {
-        Some(page) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response(),
+        Some(mut page) => {
+            if admin.roadrunner {
+                page.push_str(&metrics::roadrunner_page(&admin.engine));
+            }
+            ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
+        }
         None => (
             StatusCode::NOT_FOUND,
             "metrics are switched off: set `metrics.enabled = true`\n",

@@ -1,15 +1,16 @@
 //! Another configuration for a node that runs: made ready as a whole, then applied as a whole.
 
-use super::{Node, NodeError, connection_limits, engine_limits, workers};
+use super::{CallBack, Node, NodeError, bind_rpc, connection_limits, engine_limits, workers};
 use crate::config::Config;
 use crate::egress::Reconfigured;
 use crate::engine::replace::Prepared;
 use crate::engine::{Engine, EngineLimits};
 use crate::ingress::listener::ConnectionLimits;
 use crate::router::Router;
+use crate::rpc::Server;
 use crate::worker::handler::Workers;
 use arc_swap::ArcSwap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// A configuration that a node could run, and does not run yet; dropped it leaves nothing behind.
 #[derive(Debug)]
@@ -19,6 +20,9 @@ pub(crate) struct Change {
     plan: Prepared,
     /// Where new workers call back.
     call_back: Option<String>,
+    /// The same, where it is new: with its first pool a node gets a server too.
+    server: Option<Server>,
+    rpc: CallBack,
     workers: Vec<Arc<Workers>>,
     publisher: Reconfigured,
     sampling: f64,
@@ -28,24 +32,49 @@ pub(crate) struct Change {
 
 impl Node {
     /// Makes ready what another configuration changes, without touching what runs: routes, stages
-    /// and handlers (those of `router`), limits, and the publisher. Of the rest nothing is looked at.
+    /// and handlers (those of `router`), limits, and the publisher; where it brings the first worker
+    /// pool, the server that workers call. Of the rest nothing is looked at.
     ///
     /// # Errors
-    /// The router contradicts itself, threads can't be started, certificates can't be read.
-    pub(crate) fn prepare(&self, config: &Config, router: Router) -> Result<Change, NodeError> {
+    /// The router contradicts itself, threads can't be started, certificates can't be read, the
+    /// server's address can't be listened on.
+    pub(crate) async fn prepare(
+        &self,
+        config: &Config,
+        router: Router,
+    ) -> Result<Change, NodeError> {
         let workers = router.workers.clone();
         let publisher = self.publisher.prepare(&config.centrifugo);
+        let publisher = publisher.map_err(NodeError::Centrifugo)?;
+        let plan = self.engine.prepare(router)?;
+        let server = match self.rpc_address() {
+            Some(_) => None,
+            None => self.serve_calls(config).await?,
+        };
+        let address = server.as_ref().map(|server| server.address().clone());
+        let call_back = address.or_else(|| self.rpc_address());
         Ok(Change {
             engine: self.engine.clone(),
             limits: engine_limits(config),
-            plan: self.engine.prepare(router)?,
+            plan,
             workers,
-            call_back: self.rpc_address().map(ToString::to_string),
-            publisher: publisher.map_err(NodeError::Centrifugo)?,
+            call_back: call_back.map(|address| address.to_string()),
+            server,
+            rpc: Arc::clone(&self.rpc),
+            publisher,
             sampling: config.log.sampling,
             connections: connection_limits(config),
             current: Arc::clone(&self.limits),
         })
+    }
+
+    /// A server that workers call, where the configuration wants one.
+    async fn serve_calls(&self, config: &Config) -> Result<Option<Server>, NodeError> {
+        let Some(address) = config.rpc.listens(config.has_workers()) else {
+            return Ok(None);
+        };
+        let door = bind_rpc(&address).await.map_err(NodeError::CallBack)?;
+        Ok(Some(Server::start(door, Arc::clone(&self.services))?))
     }
 }
 
@@ -67,5 +96,10 @@ impl Change {
         self.plan.run();
         let pools = workers::pools(&self.workers);
         self.engine.shared.pools.set(&pools);
+        if let Some(server) = self.server {
+            tracing::info!(rpc = %server.address(), "workers can call back");
+            let mut rpc = self.rpc.lock().unwrap_or_else(PoisonError::into_inner);
+            *rpc = Some(server);
+        }
     }
 }
