@@ -337,6 +337,7 @@ impl Node {
             collectors: engine.shared.collectors.clone(),
             config: ArcSwap::from_pointee("{}".to_owned()),
             fallback: config.rpc.fallback.clone(),
+            old_disconnect: config.rpc.old_disconnect,
         });
         let rpc = listeners.rpc;
         let rpc = rpc.map(|door| Server::start(door, Arc::clone(&services)));

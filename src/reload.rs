@@ -139,10 +139,13 @@ impl Found {
             listen,
             allow_open,
             fallback,
+            old_disconnect,
         } = &read.rpc;
         self.wait("rpc.listen", &running.rpc.listen, listen);
         self.wait("rpc.allow_open", &running.rpc.allow_open, allow_open);
         self.wait("rpc.fallback", &running.rpc.fallback, fallback);
+        let was = &running.rpc.old_disconnect;
+        self.wait("rpc.old_disconnect", was, old_disconnect);
     }
 
     fn otlp(&mut self, was: Option<&OtlpConfig>, is: Option<&OtlpConfig>) {

@@ -59,6 +59,7 @@ pub(super) fn build(settings: &Settings, dir: &Path) -> Option<Config> {
             listen: it.rpc_listen("rpc.listen"),
             allow_open: it.flag("rpc.allow_open")?,
             fallback: it.rpc_server("rpc.fallback"),
+            old_disconnect: it.flag("rpc.old_disconnect")?,
         },
         interceptors: (0..it.interceptors)
             .map(|at| interceptor(it, at))

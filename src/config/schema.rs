@@ -466,6 +466,7 @@ pub(super) const KEYS: &[Key] = &[
     key("rpc.listen", Kind::RpcListen, "Where workers call `centrifuge.*` and the other services. `localhost` is 127.0.0.1; beyond loopback only with `allow_open`.").optional("off, unless a handler is a worker pool; then tcp://127.0.0.1:6001", "\"tcp://127.0.0.1:6001\""),
     key("rpc.allow_open", Kind::Flag, "Lets anyone who reaches `listen` publish and reset workers; for networks that keep strangers out by themselves.").default("false"),
     key("rpc.fallback", Kind::RpcServer, "The RPC server of a RoadRunner that keeps other plugins (jobs, kv, lock): calls of services that are not here are passed on to it.").optional("such calls are answered \"can't find service\"", "\"tcp://127.0.0.1:6002\""),
+    key("rpc.old_disconnect", Kind::Flag, "For applications with a PHP SDK before 2.4, whose disconnect() is sent as an unsubscribe and does nothing: such calls are told apart and disconnect.").default("false"),
     // interceptor
     key("interceptor[].name", Kind::Name, "Its name in routes, logs, spans and metrics; one per interceptor.").required("\"log\""),
     key("interceptor[].on", Kind::On, "The events it sees: all, one, a list, or those of the routes that name it.").required("\"*\""),

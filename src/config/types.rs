@@ -129,6 +129,8 @@ pub struct RpcConfig {
     pub allow_open: bool,
     /// Who answers calls of services that are not here.
     pub fallback: Option<RpcAddress>,
+    /// Whether a disconnect that old SDKs send under the wrong name is carried out.
+    pub old_disconnect: bool,
 }
 
 impl Config {

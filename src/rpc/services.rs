@@ -65,6 +65,8 @@ pub(crate) struct Services {
     pub(crate) config: ArcSwap<String>,
     /// Who answers calls of other services.
     pub(crate) fallback: Option<RpcAddress>,
+    /// Whether an unsubscribe that is a disconnect of an old SDK is taken as one.
+    pub(crate) old_disconnect: bool,
 }
 
 /// `status.Status` and `status.Ready`.
@@ -169,7 +171,13 @@ impl Services {
             return Err(format!("rpc: can't find method {name}"));
         }
         match service {
-            PLUGIN => centrifuge::call(&self.publisher, method, codec, body).await,
+            PLUGIN => {
+                let method = match self.old_disconnect && codec == Codec::Proto {
+                    true => centrifuge::meant(method, &body),
+                    false => method,
+                };
+                centrifuge::call(&self.publisher, method, codec, body).await
+            }
             "rpc" => self.rpc(method, codec, &body),
             "informer" => self.informer(method, codec, &body).await,
             "resetter" => self.resetter(method, codec, &body).await,
