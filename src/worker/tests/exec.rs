@@ -420,3 +420,22 @@ async fn w35_requests_of_any_size_come_back_as_they_went() {
     }
     assert_eq!(pool.counts().restarts.get(), 0);
 }
+
+#[tokio::test]
+async fn w34_a_request_of_up_to_four_kilobytes_reaches_the_worker_in_one_piece() {
+    for fence in [true, false] {
+        let mut spec = spec(1);
+        spec.fence = fence;
+        let pool = pool(spec).await;
+        for size in 0..600 {
+            // A worker in PHP reads the first twelve bytes at once, or not at all.
+            let body = vec![b'x'; size * 7 % 4000 + 1];
+            assert_eq!(pool.exec(b"{}", &body).await.unwrap(), body);
+        }
+        assert_eq!(ask(&pool, "pieces").await.unwrap(), "0");
+        let big = vec![b'x'; 1 << 20];
+        assert!(pool.exec(b"{}", &big).await.is_ok());
+        // What is bigger than a pipe shows that pieces are seen.
+        assert_ne!(ask(&pool, "pieces").await.unwrap(), "0");
+    }
+}
