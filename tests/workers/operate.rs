@@ -3,7 +3,11 @@
 
 use crate::node::{Node, Script, ask, ask_data, handler, hex, is_alive, routes};
 use crate::process::{Ended, eventually, run, stock};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::BytesMut;
 use centripeta::event::EventKind;
+use centripeta::goridge::{Decoder, Flags, Frame};
 use serde_json::Value;
 use tokio::task::block_in_place;
 
@@ -208,4 +212,74 @@ async fn w116_roadrunners_seven_series_are_there_if_asked_for() {
         assert_eq!(page.matches("# TYPE rr_centrifugo_").count(), 7);
     });
     busy.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w119_w120_a_draining_node_is_not_ready_while_calls_finish_and_a_second_signal_ends_it() {
+    let config = handler(Script::Python, "", "num_workers = 1") + &routes();
+    for is_patient in [true, false] {
+        let mut node = Node::start(&config).await;
+        let client = node.client().await;
+        let slow = tokio::spawn(async move {
+            ask(
+                &client,
+                EventKind::Rpc,
+                &format!("sleep-hex:2000.{}", hex(&[10, 0])),
+            )
+            .await
+        });
+        let requests = "centripeta_worker_requests{handler=\"app\"}";
+        block_in_place(|| {
+            node.until_metric(requests, 1);
+            let workers = node.workers();
+            node.process.signal("TERM");
+            node.process.says("\"draining\"");
+            eventually("it says that it is not ready", || {
+                (node.get("/ready").0 == 503).then_some(())
+            });
+            assert_eq!(node.metric(requests), 1, "the call goes on");
+            if !is_patient {
+                node.process.signal("TERM");
+            }
+            let code = node.process.end().code();
+            assert_eq!(code, Some(i32::from(!is_patient)));
+            eventually("no worker is left", || {
+                workers.iter().all(|pid| !is_alive(*pid)).then_some(())
+            });
+        });
+        if is_patient {
+            assert_eq!(slow.await.unwrap().status, Some(0));
+        } else {
+            slow.abort();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w108_workers_may_read_the_settings_and_find_no_secret_there() {
+    let secret = "[centrifugo]\nkey = \"very-hush\"\n";
+    let keys = "env = { PASSWORD = \"very-hush\" }";
+    let config = format!(
+        "{secret}{}{}",
+        handler(Script::Python, keys, "num_workers = 1"),
+        routes()
+    );
+    let node = Node::start(&config).await;
+    let client = node.client().await;
+    let mut texts = Vec::new();
+    for (codec, argument) in [(Flags::RAW, ""), (Flags::JSON, "true")] {
+        let mut call = BytesMut::new();
+        let frame = Frame::call(codec, 1, "rpc.Config", argument.as_bytes()).unwrap();
+        frame.encode(&mut call).unwrap();
+        let back = ask_data(&client, &format!("rpc-call:{}", hex(&call))).await;
+        let mut back = BytesMut::from(&back[..]);
+        let back = Decoder::new(1 << 20).next(&mut back).unwrap().unwrap();
+        texts.push(back.as_call().unwrap().body);
+    }
+    let settings: Value = serde_json::from_slice(&texts[0]).unwrap();
+    assert!(settings.is_object() && texts[0].len() > 100, "{settings}");
+    let shown = String::from_utf8_lossy(&texts[0]);
+    assert!(shown.contains("centrifugo") && !shown.contains("very-hush"));
+    let quoted: String = serde_json::from_slice(&texts[1]).unwrap();
+    assert_eq!(STANDARD.decode(quoted).unwrap(), texts[0]);
 }

@@ -73,6 +73,11 @@ def answer(body, context=b"", stream=0):
     return frame(0, context + body, [len(context)], stream)
 
 
+def length(head):
+    """Bytes of the frame that begins so."""
+    return 12 + 4 * ((head[0] & 15) - 3) + struct.unpack("<I", head[2:6])[0]
+
+
 def rpc(data):
     """The response of an rpc with this data."""
     return field(1, field(1, data))
@@ -168,7 +173,13 @@ def main():
             host, port = os.environ["RR_RPC"][6:].rsplit(":", 1)
             with socket.create_connection((host, int(port))) as other:
                 other.sendall(bytes.fromhex(argument))
-                line.put(answer(rpc(other.recv(4096))))
+                back = b""
+                while len(back) < 12 or len(back) < length(back):
+                    more = other.recv(65536)
+                    if not more:
+                        break
+                    back += more
+                line.put(answer(rpc(back)))
         elif name == "rpc-orphan":
             # Its parent is gone at once; it ends by itself.
             subprocess.run(["sh", "-c", f"sleep {argument} >&2 &"], check=True)
