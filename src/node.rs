@@ -30,7 +30,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -125,6 +125,9 @@ pub enum NodeError {
     /// The node's part in its cluster.
     #[error("cluster: {0}")]
     Cluster(#[from] ClusterError),
+    /// The address that workers call back by.
+    #[error(transparent)]
+    CallBack(BindError),
     /// Threads.
     #[error("can't start threads: {0}")]
     Threads(#[from] io::Error),
@@ -164,14 +167,7 @@ impl Listeners {
             cause,
         });
         let rpc = match config.rpc.listens(config.has_workers()) {
-            Some(address) => Door::bind(&address)
-                .await
-                .map(Some)
-                .map_err(|cause| BindError {
-                    key: "rpc.listen",
-                    address: address.to_string(),
-                    cause,
-                }),
+            Some(address) => bind_rpc(&address).await.map(Some),
             None => Ok(None),
         };
         let cluster = match &config.cluster {
@@ -210,6 +206,15 @@ impl Listeners {
             }
         }
     }
+}
+
+async fn bind_rpc(address: &RpcAddress) -> Result<Door, BindError> {
+    let bound = Door::bind(address).await;
+    bound.map_err(|cause| BindError {
+        key: "rpc.listen",
+        address: address.to_string(),
+        cause,
+    })
 }
 
 /// Binds a path. Only a socket that refuses connections, as a process that is gone leaves it, is
@@ -263,13 +268,16 @@ impl fmt::Display for GrpcAddress {
 /// How long connections may take to send their last bytes once everything is answered.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Where workers call back; empty as long as there is nothing to call back for.
+type CallBack = Arc<Mutex<Option<Server>>>;
+
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
     engine: Engine,
     publisher: Publisher,
     exporter: Option<Exporter>,
-    rpc: Option<Server>,
+    rpc: CallBack,
     services: Arc<Services>,
     addresses: Addresses,
     connections: Vec<Arc<Connections>>,
@@ -364,6 +372,7 @@ impl Node {
             collectors: engine.shared.collectors.clone(),
             config: ArcSwap::from_pointee("{}".to_owned()),
             fallback: config.rpc.fallback.clone(),
+            old_disconnect: config.rpc.old_disconnect,
         });
         let rpc = listeners.rpc;
         let rpc = rpc.map(|door| Server::start(door, Arc::clone(&services)));
@@ -386,8 +395,7 @@ impl Node {
         let operators = admin::Operators::new(&config.node.name, config.cluster.is_some());
         let admin = admin::router(
             engine.clone(),
-            &config.node.name,
-            &config.listen,
+            config,
             addresses.clone(),
             control,
             operators.clone(),
@@ -414,7 +422,7 @@ impl Node {
             engine,
             publisher,
             exporter,
-            rpc,
+            rpc: Arc::new(Mutex::new(rpc)),
             services,
             addresses,
             connections,
@@ -436,8 +444,9 @@ impl Node {
     }
 
     /// Where workers call back, if they can: `[rpc]`.
-    pub fn rpc_address(&self) -> Option<&RpcAddress> {
-        self.rpc.as_ref().map(Server::address)
+    pub fn rpc_address(&self) -> Option<RpcAddress> {
+        let rpc = self.rpc.lock().unwrap_or_else(PoisonError::into_inner);
+        rpc.as_ref().map(|server| server.address().clone())
     }
 
     /// Waits until the process has to end, and says why: the node's part in its cluster can't go on.
@@ -504,7 +513,12 @@ impl Node {
                 "the node ended before centrifugo took every publication"
             );
         }
-        if let Some(rpc) = self.rpc {
+        let rpc = self
+            .rpc
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(rpc) = rpc {
             // Workers could publish until now; what they are owed leaves.
             rpc.shutdown(LAST_CALLS).await;
         }

@@ -11,11 +11,11 @@ use super::cluster;
 use super::schema::BUILT_IN;
 use super::secret::Secret;
 use super::types::{
-    AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, EjectConfig,
-    HandlerConfig, InterceptorConfig, InterceptorKind, LimitsConfig, ListenConfig, LogConfig,
-    LogFormat, MetricsConfig, NodeConfig, On, OnInitConfig, OtlpConfig, RetryConfig, RouteConfig,
-    RpcConfig, RuntimeConfig, StaticAnswer, TlsConfig, UpstreamConfig, UpstreamTlsConfig,
-    Variables, WorkerPoolConfig, WorkersConfig,
+    AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, DynamicAllocatorConfig,
+    EjectConfig, HandlerConfig, InterceptorConfig, InterceptorKind, LimitsConfig, ListenConfig,
+    LogConfig, LogFormat, MetricsConfig, NodeConfig, On, OnInitConfig, OtlpConfig, RetryConfig,
+    RouteConfig, RpcConfig, RuntimeConfig, StaticAnswer, TlsConfig, UpstreamConfig,
+    UpstreamTlsConfig, Variables, WorkerPoolConfig, WorkersConfig,
 };
 use super::values::header_list;
 use crate::answer::code_name;
@@ -60,11 +60,13 @@ pub(super) fn build(settings: &Settings, dir: &Path) -> Option<Config> {
         },
         metrics: MetricsConfig {
             enabled: it.flag("metrics.enabled")?,
+            roadrunner: it.flag("metrics.roadrunner")?,
         },
         rpc: RpcConfig {
             listen: it.rpc_listen("rpc.listen"),
             allow_open: it.flag("rpc.allow_open")?,
             fallback: it.rpc_server("rpc.fallback"),
+            old_disconnect: it.flag("rpc.old_disconnect")?,
         },
         cluster: cluster::build(it, &|key| it.text(key).map(|path| in_dir(dir, &path)))?,
         interceptors: (0..it.interceptors)
@@ -427,6 +429,14 @@ fn workers(it: &Settings, key: &dyn Fn(&str) -> String, dir: &Path) -> Option<Wo
             destroy_timeout: duration("destroy_timeout")?,
             reset_timeout: duration("reset_timeout")?,
             stream_timeout: duration("stream_timeout")?,
+            dynamic_allocator: match it.is_written(&key("pool.dynamic_allocator")) {
+                true => Some(DynamicAllocatorConfig {
+                    max_workers: whole("dynamic_allocator.max_workers")?,
+                    spawn_rate: whole("dynamic_allocator.spawn_rate")?,
+                    idle_timeout: duration("dynamic_allocator.idle_timeout")?,
+                }),
+                false => None,
+            },
             debug: it.flag(&key("pool.debug"))?,
             ttl: duration("supervisor.ttl")?,
             idle_ttl: duration("supervisor.idle_ttl")?,

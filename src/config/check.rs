@@ -8,8 +8,7 @@ use super::cluster::ClusterSecret;
 use super::layers::{World, env_name, file_path, resolve};
 use super::problem::{Fault, Origin, Problem, nearest};
 use super::schema::{
-    self, FILLED, FILLED_SECTIONS, Key, Kind, LATER_KEYS, LATER_KINDS, LATER_TABLES, SECTIONS,
-    Section, Shape,
+    self, FILLED, FILLED_SECTIONS, Key, Kind, LATER_KEYS, LATER_KINDS, SECTIONS, Section, Shape,
 };
 use super::secret::{REDACTED, Secret};
 use super::tree::{Node, Value, join, parse_value};
@@ -428,8 +427,7 @@ impl Walk<'_> {
         near: Option<(&str, Option<&str>)>,
     ) {
         let path = join(parent, name);
-        let later_table = |table: &&str| path.starts_with("handler.") && path.ends_with(*table);
-        if LATER_KEYS.contains(&path.as_str()) || LATER_TABLES.iter().any(later_table) {
+        if LATER_KEYS.contains(&path.as_str()) {
             self.report(
                 &path,
                 node,

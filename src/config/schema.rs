@@ -323,8 +323,6 @@ pub(super) const FILLED: &[(&str, &[&str])] = &[
 ];
 /// Tables of an optional section that have their defaults wherever the section is written.
 pub(super) const FILLED_SECTIONS: &[(&str, &[&str])] = &[("cluster", &["lease", "raft", "moves"])];
-/// Tables inside of a named entry that a later version brings.
-pub(super) const LATER_TABLES: &[&str] = &["pool.dynamic_allocator"];
 /// Sections and keys that a running node can't change: they say where it listens, how it is laid out
 /// and how names are read. Everything else is applied by a reload.
 pub(super) const RESTART: &[&str] = &[
@@ -517,10 +515,12 @@ pub(super) const KEYS: &[Key] = &[
     key("runtime.watchdog", Kind::Duration(10, 60_000), "How long a handler may hold its thread before it is named in the log.").default("\"200ms\""),
     // metrics
     key("metrics.enabled", Kind::Flag, "Whether events are counted and `/metrics` on the admin listener answers.").default("true"),
+    key("metrics.roadrunner", Kind::Flag, "Whether worker pools are shown under RoadRunner's names (`rr_centrifugo_*`) too, for dashboards that know those; each new worker makes new series there.").default("false"),
     // rpc
     key("rpc.listen", Kind::RpcListen, "Where workers call `centrifuge.*` and the other services. `localhost` is 127.0.0.1; beyond loopback only with `allow_open`.").optional("off, unless a handler is a worker pool; then tcp://127.0.0.1:6001", "\"tcp://127.0.0.1:6001\""),
     key("rpc.allow_open", Kind::Flag, "Lets anyone who reaches `listen` publish and reset workers; for networks that keep strangers out by themselves.").default("false"),
     key("rpc.fallback", Kind::RpcServer, "The RPC server of a RoadRunner that keeps other plugins (jobs, kv, lock): calls of services that are not here are passed on to it.").optional("such calls are answered \"can't find service\"", "\"tcp://127.0.0.1:6002\""),
+    key("rpc.old_disconnect", Kind::Flag, "For applications with a PHP SDK before 2.4, whose disconnect() is sent as an unsubscribe and does nothing: such calls are told apart and disconnect.").default("false"),
     // cluster
     key("cluster.listen", Kind::Tcp, "Where the other nodes reach this one. Beyond loopback only with `secret`, `tls` or `insecure`.").default("\"127.0.0.1:7946\""),
     key("cluster.advertise", Kind::Peer, "What the others dial; empty for `listen`. Required where `listen` is a wildcard.").default("\"\""),
@@ -595,6 +595,9 @@ pub(super) const KEYS: &[Key] = &[
     key("handler.NAME.pool.stream_timeout", Kind::Duration(1, HOUR), "How long the rest of an answer may take that a worker began to stream, which no event takes.").default("\"60s\"").of(WORKERS),
     key("handler.NAME.pool.debug", Kind::Flag, "A fresh worker for each event, so that a changed script counts at once.").default("false").of(WORKERS),
     key("handler.NAME.pool.command", Kind::Command, "The program of this pool, instead of the handler's `command`.").optional("the handler's `command`", "[\"php\", \"app.php\"]").of(WORKERS),
+    key("handler.NAME.pool.dynamic_allocator.max_workers", Kind::Count(1, 100), "The most workers beyond `num_workers`, which come when events wait for one; without this table there are none.").default("10").unit("workers").of(WORKERS),
+    key("handler.NAME.pool.dynamic_allocator.spawn_rate", Kind::Count(1, 100), "How many come, or go, at a time.").default("5").unit("workers").of(WORKERS),
+    key("handler.NAME.pool.dynamic_allocator.idle_timeout", Kind::Duration(1000, HOUR), "How long none of them was needed before they go.").default("\"60s\"").of(WORKERS),
     key("handler.NAME.pool.supervisor.ttl", Kind::Duration(0, 8760 * HOUR), "The age at which a worker is replaced; 0 for any.").default("\"0s\"").of(WORKERS),
     key("handler.NAME.pool.supervisor.idle_ttl", Kind::Duration(0, 8760 * HOUR), "Idle time after which a worker that has worked is replaced; 0 for any.").default("\"0s\"").of(WORKERS),
     key("handler.NAME.pool.supervisor.exec_ttl", Kind::Duration(0, 24 * HOUR), "The longest work on one event: only this kills a worker that runs too long, the caller's deadline does not. 0 for any.").default("\"30s\"").of(WORKERS),

@@ -139,6 +139,8 @@ pub struct RpcConfig {
     pub allow_open: bool,
     /// Who answers calls of services that are not here.
     pub fallback: Option<RpcAddress>,
+    /// Whether a disconnect that old SDKs send under the wrong name is carried out.
+    pub old_disconnect: bool,
 }
 
 impl Config {
@@ -406,6 +408,8 @@ pub struct RuntimeConfig {
 pub struct MetricsConfig {
     /// Whether it counts, and answers `/metrics`.
     pub enabled: bool,
+    /// Whether worker pools are shown under RoadRunner's names too.
+    pub roadrunner: bool,
 }
 
 /// One `[[interceptor]]`.
@@ -630,6 +634,8 @@ pub struct WorkerPoolConfig {
     pub reset_timeout: Duration,
     /// How long the rest of an unwanted stream may take.
     pub stream_timeout: Duration,
+    /// More workers where events wait; `None` without the table.
+    pub dynamic_allocator: Option<DynamicAllocatorConfig>,
     /// A fresh worker for each event.
     pub debug: bool,
     /// The age at which a worker is replaced; zero for any.
@@ -642,6 +648,17 @@ pub struct WorkerPoolConfig {
     pub max_worker_memory: u64,
     /// How often age, idle time and memory are looked at.
     pub watch_tick: Duration,
+}
+
+/// `pool.dynamic_allocator` of a `roadrunner` handler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DynamicAllocatorConfig {
+    /// The most workers beyond `num_workers`.
+    pub max_workers: usize,
+    /// Workers that come, or go, at a time.
+    pub spawn_rate: usize,
+    /// How long none of them was needed before they go.
+    pub idle_timeout: Duration,
 }
 
 /// The answer of a `static` handler.

@@ -37,7 +37,7 @@ pub(super) struct Metric {
 }
 
 macro_rules! metrics {
-    ($($ident:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+    ($(#[$meta:meta])* $list:ident: $($ident:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(
             #[doc = $help]
             pub(super) static $ident: Metric = Metric {
@@ -48,12 +48,14 @@ macro_rules! metrics {
             };
         )*
 
-        /// All of them, in the order of the page.
-        pub(super) static ALL: &[&Metric] = &[$(&$ident),*];
+        $(#[$meta])*
+        pub(super) static $list: &[&Metric] = &[$(&$ident),*];
     };
 }
 
 metrics! {
+    /// All of our own, in the order of the page.
+    ALL:
     BUILD_INFO = Gauge "centripeta_build_info" ["version"]
         "Always 1; its label says which version runs.";
     START_TIME = Gauge "centripeta_start_time_seconds" []
@@ -168,6 +170,25 @@ metrics! {
         "Answers that crossed as they are though Centrifugo or an SDK would mishandle them; the log tells of each kind once.";
     TRACE_SPANS = Counter "centripeta_trace_spans_total" ["result"]
         "Spans of traces (`log.otlp`), by what became of them: `exported`; `dropped`, since the collector is slower than they come or the node ended; `failed`, since the collector was not there or did not take them.";
+}
+
+metrics! {
+    /// Those that RoadRunner has of its pool, under its names (`metrics.roadrunner`).
+    ROADRUNNER:
+    RR_TOTAL_WORKERS = Gauge "rr_centrifugo_total_workers" []
+        "Worker processes of all pools.";
+    RR_WORKERS_MEMORY = Gauge "rr_centrifugo_workers_memory_bytes" []
+        "Memory that they hold together (resident set).";
+    RR_WORKER_STATE = Gauge "rr_centrifugo_worker_state" ["state", "pid"]
+        "Always 0; its labels say in which state a worker is.";
+    RR_WORKER_MEMORY = Gauge "rr_centrifugo_worker_memory_bytes" ["pid"]
+        "Memory that a worker holds.";
+    RR_WORKERS_READY = Gauge "rr_centrifugo_workers_ready" []
+        "Workers that are idle.";
+    RR_WORKERS_WORKING = Gauge "rr_centrifugo_workers_working" []
+        "Workers that are at work.";
+    RR_WORKERS_INVALID = Gauge "rr_centrifugo_workers_invalid" []
+        "Workers in any other state.";
 }
 
 #[cfg(test)]

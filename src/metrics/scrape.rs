@@ -46,6 +46,37 @@ pub(crate) fn page(engine: &Engine) -> Option<String> {
     Some(text)
 }
 
+/// The workers of all pools under RoadRunner's names, for dashboards that know those.
+pub(crate) fn roadrunner_page(engine: &Engine) -> String {
+    let pools = engine.shared.pools.all();
+    let workers = pools.iter().flat_map(|pool| pool.roll().workers);
+    let seen = workers.map(|worker| {
+        let memory = worker.memory().unwrap_or_default();
+        (worker.pid.to_string(), worker.state(), memory)
+    });
+    let seen: Vec<(String, WorkerState, u64)> = seen.collect();
+    let of = |state: WorkerState| seen.iter().filter(|(_, it, _)| *it == state).count();
+    let (ready, working) = (of(WorkerState::Ready), of(WorkerState::Working));
+    let memory: u64 = seen.iter().map(|(.., memory)| memory).sum();
+    let mut page = Page::default();
+    let total = seen.len();
+    page.metric(&names::RR_TOTAL_WORKERS).value(&[], total);
+    page.metric(&names::RR_WORKERS_MEMORY).value(&[], memory);
+    let mut samples = page.metric(&names::RR_WORKER_STATE);
+    for (pid, state, _) in &seen {
+        samples.value(&[state.name(), pid], 0);
+    }
+    let mut samples = page.metric(&names::RR_WORKER_MEMORY);
+    for (pid, _, memory) in &seen {
+        samples.value(&[pid], memory);
+    }
+    page.metric(&names::RR_WORKERS_READY).value(&[], ready);
+    page.metric(&names::RR_WORKERS_WORKING).value(&[], working);
+    let others = total - ready - working;
+    page.metric(&names::RR_WORKERS_INVALID).value(&[], others);
+    page.into_text()
+}
+
 fn node(page: &mut Page, engine: &Engine) {
     let version = env!("CARGO_PKG_VERSION");
     page.metric(&names::BUILD_INFO).value(&[version], 1);

@@ -1,19 +1,20 @@
 //! Another configuration for a node that runs: made ready as a whole, then applied as a whole.
 
 use super::membership::Membership;
-use super::{Node, NodeError, connection_limits, engine_limits, workers};
+use super::{CallBack, Node, NodeError, bind_rpc, connection_limits, engine_limits, workers};
 use crate::config::Config;
 use crate::egress::Reconfigured;
 use crate::engine::replace::Prepared;
 use crate::engine::{Engine, EngineLimits};
 use crate::ingress::listener::ConnectionLimits;
 use crate::router::Router;
+use crate::rpc::Server;
 use crate::upstream::handler::Upstream;
 use crate::worker::handler::Workers;
 use arc_swap::ArcSwap;
 use centripeta_cluster::Serves;
 use futures_util::future::join_all;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// How long a reload waits for the names of new upstreams.
@@ -27,6 +28,9 @@ pub(crate) struct Change {
     plan: Prepared,
     /// Where new workers call back.
     call_back: Option<String>,
+    /// The same, where it is new: with its first pool a node gets a server too.
+    server: Option<Server>,
+    rpc: CallBack,
     workers: Vec<Arc<Workers>>,
     upstreams: Vec<Arc<Upstream>>,
     publisher: Reconfigured,
@@ -39,27 +43,52 @@ pub(crate) struct Change {
 
 impl Node {
     /// Makes ready what another configuration changes, without touching what runs: routes, stages
-    /// and handlers (those of `router`), limits, and the publisher. Of the rest nothing is looked at.
+    /// and handlers (those of `router`), limits, and the publisher; where it brings the first worker
+    /// pool, the server that workers call. Of the rest nothing is looked at.
     ///
     /// # Errors
-    /// The router contradicts itself, threads can't be started, certificates can't be read.
-    pub(crate) fn prepare(&self, config: &Config, router: Router) -> Result<Change, NodeError> {
+    /// The router contradicts itself, threads can't be started, certificates can't be read, the
+    /// server's address can't be listened on.
+    pub(crate) async fn prepare(
+        &self,
+        config: &Config,
+        router: Router,
+    ) -> Result<Change, NodeError> {
         let (workers, upstreams) = (router.workers.clone(), router.upstreams.clone());
         let publisher = self.publisher.prepare(&config.centrifugo);
+        let publisher = publisher.map_err(NodeError::Centrifugo)?;
+        let plan = self.engine.prepare(router)?;
+        let server = match self.rpc_address() {
+            Some(_) => None,
+            None => self.serve_calls(config).await?,
+        };
+        let address = server.as_ref().map(|server| server.address().clone());
+        let call_back = address.or_else(|| self.rpc_address());
         Ok(Change {
             engine: self.engine.clone(),
             limits: engine_limits(config),
-            plan: self.engine.prepare(router)?,
+            plan,
             workers,
             upstreams,
-            call_back: self.rpc_address().map(ToString::to_string),
-            publisher: publisher.map_err(NodeError::Centrifugo)?,
+            call_back: call_back.map(|address| address.to_string()),
+            server,
+            rpc: Arc::clone(&self.rpc),
+            publisher,
             sampling: config.log.sampling,
             connections: connection_limits(config),
             current: Arc::clone(&self.limits),
             membership: self.membership.clone(),
             serves: config.node.serves.clone(),
         })
+    }
+
+    /// A server that workers call, where the configuration wants one.
+    async fn serve_calls(&self, config: &Config) -> Result<Option<Server>, NodeError> {
+        let Some(address) = config.rpc.listens(config.has_workers()) else {
+            return Ok(None);
+        };
+        let door = bind_rpc(&address).await.map_err(NodeError::CallBack)?;
+        Ok(Some(Server::start(door, Arc::clone(&self.services))?))
     }
 }
 
@@ -90,6 +119,11 @@ impl Change {
         self.engine.shared.upstreams.set(&self.upstreams);
         if let Some(membership) = &self.membership {
             membership.changed(self.serves, &self.engine);
+        }
+        if let Some(server) = self.server {
+            tracing::info!(rpc = %server.address(), "workers can call back");
+            let mut rpc = self.rpc.lock().unwrap_or_else(PoisonError::into_inner);
+            *rpc = Some(server);
         }
     }
 }
