@@ -2,6 +2,8 @@
 //! program say, and real programs take it.
 #![allow(clippy::unwrap_used)]
 
+#[path = "deploy/client.rs"]
+mod client;
 #[path = "deploy/dns.rs"]
 mod dns;
 #[path = "support/outside.rs"]
@@ -10,6 +12,8 @@ mod outside;
 mod process;
 #[path = "deploy/together.rs"]
 mod together;
+#[path = "deploy/world.rs"]
+mod world;
 
 use centripeta::config::{Config, ListenAddr, LoadOptions, load};
 use outside::{named, or_skip};
