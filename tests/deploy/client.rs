@@ -85,8 +85,3 @@ impl Client {
         }
     }
 }
-
-/// The call for the count of a room.
-pub(super) fn count_of(room: &str) -> Value {
-    json!({ "rpc": { "method": "count", "data": { "room": room } } })
-}

@@ -1,15 +1,19 @@
 //! The services of the composition as processes on loopback: each container is an address of it here.
+//!
+//! Leases and elections are longer than by default: the machine of a test may be a busy one, and how soon
+//! others take over is measured elsewhere.
 
-use crate::client::{Client, count_of};
+use crate::client::Client;
 use crate::outside::{Program, free_ports};
 use crate::process::{Ended, LIMIT, Running, eventually, run, stock};
 use crate::{CENTRIFUGOS, NODES, dns, environment, file, get, root, services, words};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// How many clients have connected to a Centrifugo.
 const CONNECTS: &str =
@@ -42,6 +46,9 @@ struct Ports {
     dns: u16,
 }
 
+/// One composition at a time.
+static TURN: Mutex<()> = Mutex::const_new(());
+
 /// The services that run.
 pub(super) struct Composition {
     dir: TempDir,
@@ -50,6 +57,7 @@ pub(super) struct Composition {
     pub(super) centrifugos: BTreeMap<&'static str, Running>,
     pub(super) nodes: BTreeMap<&'static str, Running>,
     redis: Option<Running>,
+    _turn: MutexGuard<'static, ()>,
 }
 
 /// Replaces what has to be there once.
@@ -65,6 +73,7 @@ fn replaced(text: &str, changes: &[(&str, String)]) -> String {
 impl Composition {
     /// Nothing runs; what is asked of DNS is answered.
     pub(super) async fn begin() -> Self {
+        let turn = TURN.lock().await;
         let nodes = NODES.map(|node| address(&format!("centripeta-{node}")));
         let names = BTreeMap::from([
             ("centripeta", nodes.to_vec()),
@@ -89,6 +98,7 @@ impl Composition {
             centrifugos: BTreeMap::new(),
             nodes: BTreeMap::new(),
             redis: None,
+            _turn: turn,
         }
     }
 
@@ -120,20 +130,18 @@ impl Composition {
             self.is_ready(node);
         }
         // Any of them can be lost from here on.
-        eventually("all of them vote", || {
-            (self.voters() == NODES).then_some(())
-        });
+        self.vote(&NODES);
     }
 
-    /// The names of those that vote.
-    pub(super) fn voters(&self) -> Vec<String> {
-        let voters = self.operate(&["cluster", "voters", "--json"]);
-        assert_eq!(voters.code, 0, "{voters:?}");
-        let voters = voters.json()["voters"].clone();
-        let names = voters.as_array().unwrap().iter();
-        names
-            .map(|voter| voter["name"].as_str().unwrap().to_owned())
-            .collect()
+    /// Waits until these vote, and nobody else.
+    pub(super) fn vote(&self, names: &[&str]) {
+        eventually(&format!("{names:?} vote: {}", self.say()), || {
+            let voters = self.operate(&["cluster", "voters", "--json"]);
+            let voters = (voters.code == 0).then(|| voters.json()["voters"].clone())?;
+            let voters = voters.as_array()?.iter();
+            let voters: BTreeSet<_> = voters.filter_map(|voter| voter["name"].as_str()).collect();
+            (voters == names.iter().copied().collect()).then_some(())
+        });
     }
 
     /// A command line of a node's service, on this disk.
@@ -150,6 +158,10 @@ impl Composition {
             format!("cluster.seeds={seeds:?}"),
             format!("centrifugo.api={apis:?}"),
             format!("node.data={disk}"),
+            "runtime.cores=1".to_owned(),
+            "cluster.lease.length=4s".to_owned(),
+            "cluster.raft.heartbeat=200ms".to_owned(),
+            "cluster.raft.election=600ms".to_owned(),
         ];
         let mut command = stock(self.dir.path(), words);
         command
@@ -334,19 +346,26 @@ impl Composition {
         count.map_or(0, |count| count.trim().parse().unwrap())
     }
 
-    /// The count of a room, asked for until there is one.
+    /// The count of a room and who counts.
     pub(super) async fn count(&self, client: &mut Client) -> (u64, String) {
+        let asked = json!({ "rpc": { "method": "count", "data": { "room": "lobby" } } });
+        let counted = self.call(client, asked, "rpc").await["data"].take();
+        let node = counted["node"].as_str().unwrap().to_owned();
+        (counted["count"].as_u64().unwrap(), node)
+    }
+
+    /// What comes of a command, which is sent until it is answered by more than an error.
+    pub(super) async fn call(&self, client: &mut Client, command: Value, part: &str) -> Value {
         let tries = async {
             loop {
-                let reply = client.call(count_of("lobby")).await.unwrap();
-                let data = &reply["rpc"]["data"];
-                if let Some(count) = data["count"].as_u64() {
-                    return (count, data["node"].as_str().unwrap().to_owned());
+                let mut reply = client.call(command.clone()).await.unwrap();
+                if reply[part].is_object() {
+                    return reply[part].take();
                 }
             }
         };
-        let counted = tokio::time::timeout(LIMIT, tries).await;
-        counted.unwrap_or_else(|_| panic!("nobody counts: {}", self.say()))
+        let called = tokio::time::timeout(LIMIT, tries).await;
+        called.unwrap_or_else(|_| panic!("{command} is not answered: {}", self.say()))
     }
 
     /// Everything that the nodes and Centrifugos said.
