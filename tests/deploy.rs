@@ -6,6 +6,8 @@
 mod client;
 #[path = "deploy/dns.rs"]
 mod dns;
+#[path = "deploy/kubernetes.rs"]
+mod kubernetes;
 #[path = "support/outside.rs"]
 mod outside;
 #[path = "support/process.rs"]
@@ -426,6 +428,11 @@ fn no_secret_is_committed_and_none_is_forgotten() {
     let listed: BTreeSet<&str> = listed.filter(|line| !line.is_empty()).collect();
     let empty: Vec<String> = SECRETS.iter().map(|name| format!("{name}=")).collect();
     assert_eq!(listed, empty.iter().map(String::as_str).collect());
+    // Whoever copies a line that makes them makes all.
+    for page in ["deploy/compose/env.example", "docs/install.md"] {
+        let line = format!("for name in {}; do", SECRETS.join(" "));
+        assert!(file(page).contains(&line), "{page}: {line}");
+    }
     assert!(file(".gitignore").lines().any(|line| line == ".env"));
 }
 
