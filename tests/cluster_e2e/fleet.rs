@@ -40,13 +40,24 @@ pub(crate) struct Fleet {
     /// Whether each may own slots.
     owners: [bool; 3],
     running: [Option<Running>; 3],
+    /// How often a lease ran out on nodes that have ended since.
+    lapsed: usize,
 }
 
 /// A Centrifugo; it ends with this.
 pub(crate) struct Centrifugo {
-    _program: Program,
+    program: Program,
     _names: Option<Names>,
     pub(crate) url: String,
+}
+
+impl Centrifugo {
+    /// What it says of calls that failed.
+    pub(crate) fn complaints(&self) -> String {
+        let said = fs::read_to_string(self.program.log()).unwrap_or_default();
+        let complaints = said.lines().filter(|line| line.contains("\"error\""));
+        complaints.collect::<Vec<_>>().join("\n")
+    }
 }
 
 /// Where a Centrifugo sends events.
@@ -97,6 +108,7 @@ impl Fleet {
             admin: free_ports(),
             owners: serves.map(|serves| serves.is_empty() || serves.contains(&"channel")),
             running: [None, None, None],
+            lapsed: 0,
         };
         let peers: [u16; 3] = free_ports();
         let seeds = peers.map(|port| format!("127.0.0.1:{port}"));
@@ -160,7 +172,7 @@ impl Fleet {
     pub(crate) fn kill(&mut self, node: usize) {
         self.process(node).signal("KILL");
         self.process(node).end();
-        self.running[node] = None;
+        self.forget(node);
     }
 
     /// Asks a node to end, and waits until it has drained.
@@ -169,7 +181,19 @@ impl Fleet {
         process.signal("TERM");
         let ended = process.end();
         assert_eq!(ended.code(), Some(0), "{:#?}", process.said());
-        self.running[node] = None;
+        self.forget(node);
+    }
+
+    fn forget(&mut self, node: usize) {
+        let ended = self.running[node].take();
+        self.lapsed += ended.as_ref().map_or(0, lapses);
+    }
+
+    /// How often the lease of a node ran out: with all of them alive, the machine gave them too little
+    /// time.
+    pub(crate) fn lapsed(&self) -> usize {
+        let running = self.running.iter().flatten().map(lapses);
+        self.lapsed + running.sum::<usize>()
     }
 
     /// The JSON that a question to a node prints, if it does well.
@@ -282,15 +306,23 @@ impl Fleet {
         config["http_server"] = json!({ "address": "127.0.0.1", "port": port });
         config["health"] = json!({ "enabled": true });
         config["grpc_api"] = json!({ "enabled": false });
+        // Without it none starts that has polls.
+        config["shared_poll"]["hmac_secret_key"] = json!("not-a-secret");
         change(&mut config);
         let binary = &programs.centrifugo;
         let (program, _) = world::start_centrifugo(binary, name, &config, self.dir.path());
         Centrifugo {
-            _program: program,
+            program,
             _names: names,
             url: format!("ws://127.0.0.1:{port}/connection/websocket"),
         }
     }
+}
+
+fn lapses(node: &Running) -> usize {
+    let said = node.said();
+    let is_lapse = |line: &&String| line.contains("the lease is over");
+    said.iter().filter(is_lapse).count()
 }
 
 /// A command of the stock binary about a node. A program of one's own has the same, but takes longer to

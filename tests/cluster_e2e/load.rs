@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// Clients, each calling and publishing in a room of its own.
-pub(crate) const CLIENTS: usize = 10;
+pub(crate) const CLIENTS: usize = 8;
 /// How long a client rests between two rounds.
-const REST_MS: u64 = 20;
+const REST_MS: u64 = 40;
 
 fn client(number: usize) -> String {
     format!("client-{number}")
@@ -86,9 +86,12 @@ pub(crate) fn streams_are_back(clients: &Clients) -> usize {
     })
 }
 
-/// What each client did so far.
-pub(crate) fn calls(clients: &Clients) -> Vec<Vec<Call>> {
-    let lines = clients.all(|line| line.get("call").is_some());
+/// What each client did from this time on, in milliseconds.
+pub(crate) fn calls(clients: &Clients, since: u64) -> Vec<Vec<Call>> {
+    let lines = clients.all(|line| {
+        let is_call = line.get("call").is_some();
+        is_call && line["began"].as_u64().is_some_and(|began| began >= since)
+    });
     let of = |number: usize| {
         let of = json!(client(number));
         let lines = lines.iter().filter(|line| line["client"] == of);

@@ -37,11 +37,19 @@ use world::Programs;
 /// One fleet at a time: they measure how long things take.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// The turn of a test, on a runtime of its own.
+struct Turn(MutexGuard<'static, ()>);
+
+impl Turn {
+    fn take() -> Self {
+        Self(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// A turn, and the programs, if they are there.
-fn turn(what: &str) -> Option<(MutexGuard<'static, ()>, Programs)> {
+fn turn(what: &str) -> Option<(Turn, Programs)> {
     let programs = outside::or_skip(what, Programs::find())?;
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    Some((turn, programs))
+    Some((Turn::take(), programs))
 }
 
 /// Not a test of its own: the program that tests start from this executable. Without their arguments

@@ -144,9 +144,7 @@ impl Pollers {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c86_all_replicas_give_one_epoch_and_its_versions_start_at_1_and_never_fall() {
     // It needs none of the programs; the turn alone keeps others quiet.
-    let _turn = super::TURN
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _turn = super::Turn::take();
     let mut fleet = Fleet::start(Binary::Own, |_| String::new());
     let pollers = Pollers::start(&fleet);
     pollers.round(&[0, 1, 2]).await;

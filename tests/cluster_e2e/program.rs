@@ -42,9 +42,11 @@ async fn slow(Data(Slow { gate }): Data<Slow>) -> Json<u32> {
     Json(std::process::id())
 }
 
-/// Versions of what this process has been polled for. An epoch is the life of a channel in it.
-static POLLED: Mutex<BTreeMap<String, (String, BTreeMap<String, u64>)>> =
-    Mutex::new(BTreeMap::new());
+/// A channel that is polled: its epoch, which is its life in this process, and the version of each key.
+type Polled = (String, BTreeMap<String, u64>);
+
+/// What this process has been polled for.
+static POLLED: Mutex<BTreeMap<String, Polled>> = Mutex::new(BTreeMap::new());
 
 /// Every poll finds something new: the owner of the channel counts versions, whoever is asked.
 async fn poll(
