@@ -44,6 +44,19 @@ pub(crate) fn begin(clients: &mut Clients, urls: &[&str]) {
     }
 }
 
+/// A client comes while a node is away: it connects, subscribes and counts, trying again by itself where
+/// that is needed. Gives what it was told of failures on the way.
+pub(crate) fn newcomer(clients: &mut Clients, name: &str, url: &str) -> Vec<Value> {
+    clients.connect(name, url);
+    clients.subscribe(name, &format!("chat:{name}"));
+    let counted = eventually("the newcomer counts", || {
+        let counted = clients.rpc(name, "count", &json!({ "room": name }));
+        counted.ok()
+    });
+    assert!(counted["count"].as_u64() >= Some(1), "{counted}");
+    clients.all(|line| line["client"] == name && line["event"] == "error")
+}
+
 /// Waits until every client has called and published once more, and gives the time that it took.
 pub(crate) fn round(clients: &Clients) -> Duration {
     let (from, began) = (now_ms(), Instant::now());
@@ -119,7 +132,11 @@ pub(crate) fn nobody_was_cut_off(clients: &Clients) {
         }
     });
     assert!(cut.is_empty(), "{cut:?}");
-    let connects = clients.all(|line| line["event"] == "connected");
+    let is_ours = |line: &Value| {
+        let name = line["client"].as_str();
+        name.is_some_and(|name| name.starts_with("client-"))
+    };
+    let connects = clients.all(|line| line["event"] == "connected" && is_ours(line));
     assert_eq!(connects.len(), CLIENTS);
 }
 
