@@ -179,7 +179,11 @@ impl Core {
     pub(super) fn die(&mut self) {
         self.standing.end_lease();
         if let Some(mut life) = self.life.take() {
-            tracing::warn!(life = %life.me, "this life of the node is over");
+            if self.leaving.is_gone() {
+                tracing::info!(life = %life.me, "this node has left the cluster");
+            } else {
+                tracing::warn!(life = %life.me, "this life of the node is over");
+            }
             life.holder.dead();
             let dropped = life.tenure.dead();
             for effect in &dropped {
