@@ -223,6 +223,10 @@ impl Core {
                 self.joining = None;
                 self.take_table(*table);
             }
+            Event::SecondProcess(member) => {
+                self.joining = None;
+                self.second_process(member);
+            }
             Event::NotRegistered(why) => {
                 self.joining = None;
                 self.not_registered(why);

@@ -44,6 +44,8 @@ pub(super) enum Event {
     Joined(Box<Table>),
     /// The node is not registered, in words.
     NotRegistered(String),
+    /// Another process lives, or has lived, this life.
+    SecondProcess(Member),
     /// What a log begins with; `None` if nobody said.
     Genesis(Option<Box<Table>>),
     /// Raft runs here.

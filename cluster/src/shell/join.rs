@@ -29,7 +29,8 @@ impl Core {
     /// Asks to be registered, where that is due.
     pub(super) fn join(&mut self) {
         let now = self.clock();
-        if self.life.is_some() || self.leaving.is_gone() || now < self.join_again {
+        let ends = self.leaving.is_gone() || self.status.borrow().fatal.is_some();
+        if self.life.is_some() || ends || now < self.join_again {
             return;
         }
         let wanted = self.registration();
@@ -221,6 +222,7 @@ async fn ask(links: Links, addr: String, wanted: Registration) -> Option<Event> 
     match Control::decode(&reply.payload) {
         Ok(Control::Registered(member)) => fetch(&links, &addr, member).await,
         Ok(Control::Dead(member)) => Some(Event::Buried(member)),
+        Ok(Control::SecondProcess(member, of)) if of == boot => Some(Event::SecondProcess(member)),
         Ok(Control::NotRegistered(of, why)) if of == boot => Some(Event::NotRegistered(why)),
         _ => None,
     }
