@@ -6,8 +6,7 @@ use super::process::eventually;
 use super::support::{Client, json, path, request};
 use centripeta::event::EventKind;
 
-const CLIENT: &str =
-    r#""client":"c1","transport":"websocket","protocol":"json","encoding":"json","user":"u1""#;
+const CLIENT: &str = r#""client":"c1","transport":"websocket","protocol":"json","encoding":"json""#;
 
 /// Handlers whose replies name the node.
 fn routes(name: &str) -> String {
@@ -27,7 +26,11 @@ fn spec(name: &str, serves: &[&str]) -> Spec {
 }
 
 async fn answer(client: &Client, kind: EventKind, rest: &str) -> String {
-    let message = request(kind, &format!("{{{CLIENT}{rest}}}"));
+    let user = match kind {
+        EventKind::Connect => "",
+        _ => r#","user":"u1""#,
+    };
+    let message = request(kind, &format!("{{{CLIENT}{user}{rest}}}"));
     let reply = client.call(&path(kind), &[], &message).await;
     json(kind, reply.message())
 }

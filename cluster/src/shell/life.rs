@@ -288,6 +288,7 @@ impl Core {
         };
         tracing::info!(life = %self.me, "this node is in the cluster");
         self.refused = None;
+        self.unheard = Default::default();
         if let Some(task) = self.joining.take() {
             task.abort();
         }
