@@ -314,10 +314,10 @@ impl Report {
         let mut longest = Duration::ZERO;
         for call in &self.calls {
             let end = call.began + call.took;
-            if call.result.is_ok() {
-                if let Some(before) = last.insert(call.caller, end) {
-                    longest = longest.max(end.saturating_duration_since(before));
-                }
+            if call.result.is_ok()
+                && let Some(before) = last.insert(call.caller, end)
+            {
+                longest = longest.max(end.saturating_duration_since(before));
             }
         }
         longest

@@ -37,10 +37,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// One fleet at a time: they measure how long things take.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// Held for as long as a test takes, by its own thread.
+struct Turn(MutexGuard<'static, ()>);
+
 /// A turn, if there can be hosts at all.
-fn turn(what: &str) -> Option<MutexGuard<'static, ()>> {
+fn turn(what: &str) -> Option<Turn> {
     outside::or_skip(what, net::possible())?;
-    Some(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+    Some(Turn(TURN.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
 /// Not a test: what runs as a process of its own on a host of a test.
