@@ -40,7 +40,7 @@ mod values;
 mod voter;
 mod wire;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -354,6 +354,7 @@ async fn begin(
         joining: None,
         join_again: Duration::ZERO,
         refused: None,
+        unheard: (0, BTreeSet::new()),
         parked: BTreeMap::new(),
         watched: Watched::default(),
         in_touch: (config.now)().raw,

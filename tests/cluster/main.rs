@@ -18,12 +18,18 @@ mod process;
 mod support;
 
 mod drive;
+mod faults;
 mod fleet;
 mod handoff;
+mod handshake;
+mod identity;
 mod net;
 mod partition;
 mod pause;
+mod relay;
 mod rolling;
+mod serves;
+mod stream;
 mod takeover;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,4 +44,18 @@ struct Turn(MutexGuard<'static, ()>);
 fn turn(what: &str) -> Option<Turn> {
     outside::or_skip(what, net::possible())?;
     Some(Turn(TURN.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// Not a test: what runs as a process of its own on a host of a test.
+#[test]
+fn probe() {
+    let Ok(arguments) = std::env::var("PROBE_ARGS") else {
+        return;
+    };
+    relay::run(&arguments.lines().collect::<Vec<_>>());
+}
+
+/// Whether the long forms are wanted.
+fn long() -> bool {
+    std::env::var_os("CLUSTER_LONG").is_some_and(|value| value == "1")
 }

@@ -108,6 +108,8 @@ pub(super) struct Core {
     pub(super) joining: Option<AbortHandle>,
     pub(super) join_again: Duration,
     pub(super) refused: Option<String>,
+    /// How often in a row no seed has answered, and which reasons were told.
+    pub(super) unheard: (u32, BTreeSet<String>),
 
     /// Shards that are parked, by their first slot, with all of their slots.
     pub(super) parked: BTreeMap<SlotId, Vec<SlotId>>,
@@ -223,6 +225,10 @@ impl Core {
                 self.joining = None;
                 self.take_table(*table);
             }
+            Event::SecondProcess(member) => {
+                self.joining = None;
+                self.second_process(member);
+            }
             Event::NotRegistered(why) => {
                 self.joining = None;
                 self.not_registered(why);
@@ -236,7 +242,7 @@ impl Core {
             Event::Fatal(why) => self.fatal(&why),
             Event::Buried(member) => self.buried(member),
             Event::Recovered(recovery) => self.recovered(recovery),
-            Event::NotJoined => self.joining = None,
+            Event::NotJoined(why) => self.not_joined(why),
             Event::Parted => self.parted(),
             Event::Left => self.left(),
             Event::Order(order) => self.order(order),

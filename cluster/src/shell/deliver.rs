@@ -52,10 +52,8 @@ impl Core {
                 }
             }
             Control::SecondProcess(member, boot) => {
-                if member == self.me && boot == self.boot {
-                    self.fatal(&format!(
-                        "another process lives as node {member}: is the data directory a copy?"
-                    ));
+                if boot == self.boot {
+                    self.second_process(member);
                 }
             }
             Control::Leading(leader) => self.heard_leader(leader),

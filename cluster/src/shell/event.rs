@@ -44,6 +44,8 @@ pub(super) enum Event {
     Joined(Box<Table>),
     /// The node is not registered, in words.
     NotRegistered(String),
+    /// Another process lives, or has lived, this life.
+    SecondProcess(Member),
     /// What a log begins with; `None` if nobody said.
     Genesis(Option<Box<Table>>),
     /// Raft runs here.
@@ -56,8 +58,8 @@ pub(super) enum Event {
     Recovered(u32),
     /// That life, of this process, is over.
     Buried(Member),
-    /// Nobody answered to a registration.
-    NotJoined,
+    /// Nobody answered to a registration, for these reasons.
+    NotJoined(Vec<String>),
     /// Peers have confirmed that nothing of theirs is under way here any more, or the time for it is
     /// over.
     Parted,

@@ -226,6 +226,22 @@ impl Core {
         }
     }
 
+    /// Another process has had this life: this one ends, and its directory does not count the life,
+    /// so that it is refused again however often it is started (R10).
+    pub(super) fn second_process(&mut self, member: Member) {
+        if member.incarnation != self.home.incarnation() {
+            return;
+        }
+        if let Err(why) = self.home.give_back() {
+            tracing::error!(%why, "the life that was refused stays counted");
+        }
+        self.fatal(&format!(
+            "node {} has incarnation {} from another process: the data directory is a copy or an old \
+             backup; start this node on an empty one, as a new node",
+            member.id, member.incarnation
+        ));
+    }
+
     /// The process cannot go on.
     pub(super) fn fatal(&self, why: &str) {
         tracing::error!(%why, "the node cannot go on");
@@ -276,6 +292,7 @@ impl Core {
         };
         tracing::info!(life = %self.me, "this node is in the cluster");
         self.refused = None;
+        self.unheard = Default::default();
         if let Some(task) = self.joining.take() {
             task.abort();
         }
