@@ -128,7 +128,7 @@ async fn ready(State(admin): State<Admin>) -> Response {
 
 /// What is counted, as Prometheus reads it.
 async fn scrape(State(admin): State<Admin>) -> Response {
-    match metrics::page(&admin.engine) {
+    match metrics::page(&admin.engine, admin.membership.as_ref()) {
         Some(page) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response(),
         None => (
             StatusCode::NOT_FOUND,

@@ -2,6 +2,7 @@
 //! dashboard and the alerts name.
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
 #[allow(dead_code, reason = "other tests need the rest of it")]
 #[path = "../publisher/double.rs"]
 mod double;
@@ -604,7 +605,10 @@ async fn dashboard_alerts_and_reference_name_the_metrics_that_a_run_exports() {
     let page = parse(&world.page().await);
     let exported: BTreeSet<&str> = page.keys().map(String::as_str).collect();
     // A run without worker processes has nothing to say of them; `tests/workers` has one.
-    let of_workers = |name: &&str| name.starts_with("centripeta_worker");
+    // Nor has one alone of a cluster; `cluster` has one that is not.
+    let of_workers = |name: &&str| {
+        name.starts_with("centripeta_worker") || name.starts_with("centripeta_cluster_")
+    };
     let documented: BTreeSet<&str> = metrics::names().filter(|it| !of_workers(it)).collect();
     assert_eq!(exported, documented);
     let reference = file("docs/metrics.md");
@@ -626,9 +630,22 @@ async fn dashboard_alerts_and_reference_name_the_metrics_that_a_run_exports() {
                 continue;
             }
             if of_workers(&word) {
-                let is_there = metrics::names().any(|name| name == word);
+                let name = word.strip_suffix("_bucket").unwrap_or(word);
+                let is_there = metrics::names().any(|it| it == name);
                 assert!(is_there, "{place}: no {word}: {expression}");
-                known.extend(["handler", "state", "reason", "code", "kind"].map(str::to_owned));
+                let labels = [
+                    "handler",
+                    "state",
+                    "reason",
+                    "code",
+                    "kind",
+                    "step",
+                    "result",
+                    "peer",
+                    "class",
+                    "direction",
+                ];
+                known.extend(labels.map(str::to_owned));
                 continue;
             }
             let of_histogram = ["_bucket", "_sum", "_count"]

@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::MissedTickBehavior;
 
+use super::counts::{Counts, Unserved};
 use super::event::{Event, Order};
 use super::feed::{Feed, Follow};
 use super::home::Home;
@@ -73,6 +74,10 @@ pub(super) struct Core {
     pub(super) now: Now,
     pub(super) events: UnboundedSender<Event>,
     pub(super) status: watch::Sender<Status>,
+    pub(super) counts: Arc<Counts>,
+    pub(super) unserved: Unserved,
+    /// The latest version of the table that anyone has spoken of.
+    pub(super) newest: u64,
 
     /// `None` before the node has seen a table.
     pub(super) view: Option<View>,

@@ -37,6 +37,7 @@ impl Core {
                 };
                 self.standing.renew(start, life.lease.length);
                 self.acked = Some(now);
+                self.newest = self.newest.max(ack.version);
                 let version = self.view.as_ref().map_or(0, |view| view.table().version());
                 if ack.version <= version {
                     self.current = Some(start);
@@ -92,7 +93,13 @@ impl Core {
                     self.sourced(effects);
                 }
             }
-            Control::Resumed(member, slot) => self.ingress.resumed(member, slot),
+            Control::Resumed(member, slot) => {
+                if member != self.me {
+                    self.stall_ends(slot);
+                    self.taken_over(slot, false);
+                }
+                self.ingress.resumed(member, slot);
+            }
         }
     }
 

@@ -115,6 +115,7 @@ impl Core {
         }
         self.push(&table, slots);
         let died = self.peers_changed(&before, &table);
+        self.orphans(&before, &died);
         if over {
             self.die();
         } else {
@@ -200,6 +201,7 @@ impl Core {
             task.abort();
         }
         self.resumed.clear();
+        self.forget_stalls();
         if self.leaving.is_gone() {
             return;
         }
