@@ -16,6 +16,7 @@
 //! | values of slots that move | `shell/values.rs` |
 //! | shards that are parked | `shell/parked.rs` |
 //! | what operators see and ask | `shell/operate.rs`; the handle's side: `shell/operations.rs` |
+//! | lines of the log that repeat | `shell/quiet.rs` |
 //! | what is told of how things stand | `shell/status.rs`; times: `shell/counts.rs` |
 
 mod config;
@@ -34,6 +35,7 @@ mod life;
 mod operate;
 mod operations;
 mod parked;
+mod quiet;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -63,6 +65,7 @@ use self::event::{Event, Order};
 use self::feed::{Feed, Follow};
 use self::leave::Leaving;
 use self::operate::Watched;
+use self::quiet::Quiet;
 use self::voter::Raft;
 use self::wire::Calls;
 use crate::peer::{Answer, Class, LinkConfig, Links, RequestError, Tcp, Transport};
@@ -345,6 +348,7 @@ async fn begin(
         status,
         counts: Arc::clone(&counts),
         unserved: Unserved::default(),
+        quiet: Quiet::default(),
         newest: 0,
         view: None,
         life: None,

@@ -16,6 +16,7 @@ use super::home::Home;
 use super::leave::Leaving;
 use super::life::Life;
 use super::operate::Watched;
+use super::quiet::Quiet;
 use super::status::Status;
 use super::values::Arriving;
 use super::voter::{Raft, Turn};
@@ -76,6 +77,7 @@ pub(super) struct Core {
     pub(super) status: watch::Sender<Status>,
     pub(super) counts: Arc<Counts>,
     pub(super) unserved: Unserved,
+    pub(super) quiet: Quiet,
     /// The latest version of the table that anyone has spoken of.
     pub(super) newest: u64,
 
@@ -259,6 +261,7 @@ impl Core {
             Order::Operate(ask, told) => self.operate(ask, told),
             Order::OperateAlone(ask, told) => self.operate_alone(ask, told),
             Order::TellMove(slot, told) => self.tell_move(slot, told),
+            Order::TellMoves(steps, told) => self.tell_moves(steps, told),
             Order::Drain(grace, done) => self.drain(grace, done),
             Order::Leave(within, done) => self.leave(within, done),
             Order::Stop(_) => {}

@@ -166,7 +166,7 @@ impl Core {
         let (raft, events) = (raft.handle.clone(), self.events.clone());
         tokio::spawn(async move {
             match raft.tend_voters().await {
-                Ok(Some(step)) => tracing::info!(?step, "voters"),
+                Ok(Some(step)) => tracing::info!("voters: {step}"),
                 Ok(None) => {}
                 Err(why) => tracing::debug!(%why, "voters are as they were"),
             }
