@@ -11,6 +11,7 @@ use crate::router::Router;
 use crate::worker::handler::Workers;
 use arc_swap::ArcSwap;
 use centripeta_cluster::Serves;
+use centripeta_cluster::peer::NewSecurity;
 use std::sync::Arc;
 
 /// A configuration that a node could run, and does not run yet; dropped it leaves nothing behind.
@@ -28,6 +29,7 @@ pub(crate) struct Change {
     current: Arc<ArcSwap<ConnectionLimits>>,
     membership: Option<Membership>,
     serves: Serves,
+    security: Option<NewSecurity>,
 }
 
 impl Node {
@@ -35,10 +37,18 @@ impl Node {
     /// and handlers (those of `router`), limits, and the publisher. Of the rest nothing is looked at.
     ///
     /// # Errors
-    /// The router contradicts itself, threads can't be started, certificates can't be read.
+    /// The router contradicts itself, threads can't be started, certificates or secrets can't be read.
     pub(crate) fn prepare(&self, config: &Config, router: Router) -> Result<Change, NodeError> {
         let workers = router.workers.clone();
         let publisher = self.publisher.prepare(&config.centrifugo);
+        let security = match (&self.membership, &config.cluster) {
+            (Some(membership), Some(section)) => {
+                let links = membership.cluster().links();
+                let prepared = links.prepare_security(section.security());
+                Some(prepared.map_err(NodeError::Links)?)
+            }
+            _ => None,
+        };
         Ok(Change {
             engine: self.engine.clone(),
             limits: engine_limits(config),
@@ -51,6 +61,7 @@ impl Node {
             current: Arc::clone(&self.limits),
             membership: self.membership.clone(),
             serves: config.node.serves.clone(),
+            security,
         })
     }
 }
@@ -73,6 +84,9 @@ impl Change {
         self.plan.run();
         let pools = workers::pools(&self.workers);
         self.engine.shared.pools.set(&pools);
+        if let Some(security) = self.security {
+            security.apply();
+        }
         if let Some(membership) = &self.membership {
             membership.changed(self.serves, &self.engine);
         }
