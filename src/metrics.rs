@@ -10,6 +10,7 @@
 //! anew (`WRITE_DOCS=1 cargo test --test metrics`).
 
 pub(crate) mod cells;
+mod cluster;
 mod labels;
 mod names;
 mod page;

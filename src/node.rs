@@ -21,15 +21,18 @@ use crate::trace::Tracer;
 use crate::trace::export::Exporter;
 use arc_swap::ArcSwap;
 use centripeta_cluster::Standing;
+use centripeta_cluster::peer::SecurityError;
 use cores::Cores;
 use http::HeaderName;
 pub use membership::ClusterError;
-use membership::{Membership, Prospect};
+pub(crate) use membership::Membership;
+use membership::Prospect;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -128,6 +131,9 @@ pub enum NodeError {
     /// The address that workers call back by.
     #[error(transparent)]
     CallBack(BindError),
+    /// The secrets or certificates towards other nodes.
+    #[error("`cluster.secret` and `cluster.tls`: {0}")]
+    Links(#[source] SecurityError),
     /// Threads.
     #[error("can't start threads: {0}")]
     Threads(#[from] io::Error),
@@ -285,6 +291,8 @@ pub struct Node {
     listener: tokio::task::JoinHandle<()>,
     background: Vec<tokio::task::JoinHandle<()>>,
     health: HealthReporter,
+    /// Keeps the health service in step with the node's part in its cluster.
+    follows: Option<tokio::task::JoinHandle<()>>,
     cores: Cores,
     limits: Arc<ArcSwap<ConnectionLimits>>,
     standing: Arc<Standing>,
@@ -358,7 +366,13 @@ impl Node {
         )
         .await?;
         let health = HealthReporter::new();
-        set_serving(&health, ServingStatus::Serving).await;
+        let alone = config.cluster.is_none();
+        let first = if alone {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        set_serving(&health, first).await;
         let addresses = Addresses {
             grpc: match &listeners.grpc {
                 Bound::Tcp(listener) => GrpcAddress::Tcp(listener.local_addr()?),
@@ -418,7 +432,11 @@ impl Node {
             operators.set(Arc::new(membership.cluster().clone()));
             membership.is_ready();
         }
+        let follows = membership
+            .clone()
+            .map(|membership| tokio::spawn(follow(membership, health.clone())));
         Ok(Self {
+            follows,
             engine,
             publisher,
             exporter,
@@ -488,6 +506,9 @@ impl Node {
     /// finished, streams end with *unavailable*, what was published is sent; then everything stops. Answers how many events and
     /// streams had to be cut.
     pub async fn shutdown(self, grace: Duration) -> (usize, usize) {
+        if let Some(follows) = &self.follows {
+            follows.abort();
+        }
         set_serving(&self.health, ServingStatus::NotServing).await;
         self.stop.send_replace(true);
         // A listener that has failed is gone already.
@@ -495,6 +516,14 @@ impl Node {
         let end = Instant::now() + grace;
         if let Some(membership) = &self.membership {
             membership.drain(&self.standing, grace).await;
+        }
+        let gates = &self.engine.shared.slots.counts;
+        let (cut, ended) = (gates.cut.load(Relaxed), gates.streams.load(Relaxed));
+        if self.membership.is_some() && cut + ended > 0 {
+            tracing::info!(
+                "{cut} events were cut at `cluster.moves.release_timeout` and {ended} streams ended, \
+                 since this node started, as their slots moved"
+            );
         }
         let left = end.saturating_duration_since(Instant::now());
         let (mut events, streams) = self.engine.drain(left).await;
@@ -568,6 +597,26 @@ async fn flushed(connections: &[Arc<Connections>], end: Instant) -> usize {
             return open;
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// How often the health service looks whether the node takes part in its cluster.
+const FOLLOW: Duration = Duration::from_millis(100);
+
+/// The health service says *not serving* while the node has no part in its cluster: load balancers
+/// go by it. Centrifugo does not ask.
+async fn follow(membership: Membership, health: HealthReporter) {
+    let mut was = None;
+    loop {
+        let status = match membership.ready() {
+            Ok(()) => ServingStatus::Serving,
+            Err(_) => ServingStatus::NotServing,
+        };
+        if was != Some(status) {
+            set_serving(&health, status).await;
+            was = Some(status);
+        }
+        tokio::time::sleep(FOLLOW).await;
     }
 }
 

@@ -168,6 +168,60 @@ metrics! {
         "Attempts after the first: `not_sent`, what was provably not sent; `status`, what was sent and is sent again by `retry.on`.";
     UPSTREAM_FLAWS = Counter "centripeta_upstream_flawed_answers_total" ["handler"]
         "Answers that crossed as they are though Centrifugo or an SDK would mishandle them; the log tells of each kind once.";
+    CLUSTER_LEASE = Gauge "centripeta_cluster_lease_remaining_seconds" []
+        "How long this node may go on acting for its slots without hearing from the leader; 0: it acts for none. Metrics that begin with `centripeta_cluster` are there on nodes with a `[cluster]` section.";
+    CLUSTER_QUORUM = Gauge "centripeta_cluster_quorum" []
+        "1 while the leader acknowledges this node's heartbeats, which proves a quorum; else 0.";
+    CLUSTER_DEGRADED = Gauge "centripeta_cluster_degraded" []
+        "1 while a core of this node, or its lease timer, makes too little progress for the lease to be renewed; else 0.";
+    CLUSTER_MEMBERS = Gauge "centripeta_cluster_members" ["state"]
+        "Nodes in the table by state, as this node knows it: `joining`, `up`, `draining`, `dead`.";
+    CLUSTER_VERSION = Gauge "centripeta_cluster_table_version" []
+        "The version of the table that this node goes by.";
+    CLUSTER_LAG = Gauge "centripeta_cluster_table_lag_versions" []
+        "By how many versions that is behind the latest one that the leader has spoken of.";
+    CLUSTER_AGE = Gauge "centripeta_cluster_table_age_seconds" []
+        "How long ago the table of this node was known to be the newest. From 2 s on the node is not ready.";
+    CLUSTER_OWNED = Gauge "centripeta_cluster_owned_slots" []
+        "Slots of the 4,096 that the table gives to this node.";
+    CLUSTER_VACANT = Gauge "centripeta_cluster_vacant_slots" []
+        "Slots without a living owner, in the whole cluster, as this node knows it: their events wait.";
+    CLUSTER_SLOTS = Gauge "centripeta_cluster_slots" ["state"]
+        "Slots at this node by the state of their gate: `open`, `opening` (given to it, and not yet ready), `closed` (for a move, until the table names the new owner).";
+    CLUSTER_MOVES = Gauge "centripeta_cluster_moves" ["reason"]
+        "Moves of slots that are open in the whole cluster, as this node knows it: for a `drain`, a `rebalance`, or an operator (`admin`).";
+    CLUSTER_OUTGOING = Gauge "centripeta_cluster_outgoing_moves" ["step"]
+        "Moves away from this node, by how far they are: `preparing` (the target is not ready), `waiting` (for their turn, or a long event), `finishing` (closed; started events run on), `sending` (values), `released` (the table does not say so yet).";
+    CLUSTER_OLDEST = Gauge "centripeta_cluster_oldest_move_seconds" []
+        "How long the oldest open move of the cluster has been open; 0 if there is none.";
+    CLUSTER_STALL = Histogram "centripeta_cluster_move_stall_seconds" []
+        "From the closing of a slot at this node, for a move, until the new owner says that it serves it, or until this node does again. The word of the new owner reaches nodes with the role `ingress`.";
+    CLUSTER_TAKEOVER = Histogram "centripeta_cluster_takeover_seconds" []
+        "From the moment that this node heard of the death of a slot's owner until the slot was open here. What the death took to be noticed is not in it.";
+    CLUSTER_GATE = Counter "centripeta_cluster_gate_events_total" ["result"]
+        "Events at the gates of this node's slots: `held` until a slot opened or the lease came back, `bounced` unstarted to whom they came from, `cut` since they ran longer than `cluster.moves.release_timeout` in a slot that drains, and fenced, that is not let out: `lost` with their slot, `lapsed` with the lease.";
+    CLUSTER_LINK_UP = Gauge "centripeta_cluster_link_up" ["peer", "class", "direction"]
+        "1 while a link to (`out`) or from (`in`) a node is open; 0 otherwise. `control` carries heartbeats and the table, `data` events.";
+    CLUSTER_LINK_SILENCE = Gauge "centripeta_cluster_link_silence_seconds" ["peer", "class", "direction"]
+        "How long ago something was last heard on it; not there before anything was.";
+    CLUSTER_LINK_CREDIT = Gauge "centripeta_cluster_link_credit_requests" ["peer", "class", "direction"]
+        "Credit in use, in requests: those that were sent and not answered.";
+    CLUSTER_LINK_CREDIT_BYTES = Gauge "centripeta_cluster_link_credit_bytes" ["peer", "class", "direction"]
+        "Credit in use, in bytes.";
+    CLUSTER_LINK_WAITING = Gauge "centripeta_cluster_link_waiting_requests" ["peer", "class", "direction"]
+        "Requests that wait for credit.";
+    CLUSTER_LINK_RECONNECTS = Counter "centripeta_cluster_link_reconnects_total" ["peer", "class", "direction"]
+        "Links that were opened again after one had failed. They begin anew where a node comes back as another life.";
+    CLUSTER_REFUSED = Counter "centripeta_cluster_refused_links_total" ["reason"]
+        "Handshakes and links that this node refused, by reason.";
+    CLUSTER_TERM = Gauge "centripeta_cluster_raft_term" []
+        "The latest term of Raft that this node has seen; it grows by one or more with each election.";
+    CLUSTER_LEADS = Gauge "centripeta_cluster_leads" []
+        "1 on the node that leads, 0 on the others.";
+    CLUSTER_COMMIT = Histogram "centripeta_cluster_commit_seconds" []
+        "From a change that this node proposed, as the leader, until it was committed by a majority and applied here. Those that failed are not in it.";
+    CLUSTER_FLUSH = Histogram "centripeta_cluster_flush_seconds" []
+        "How long writes of the log and the vote to `meta.redb` took, fsync with them; nodes without a log have none.";
     TRACE_SPANS = Counter "centripeta_trace_spans_total" ["result"]
         "Spans of traces (`log.otlp`), by what became of them: `exported`; `dropped`, since the collector is slower than they come or the node ended; `failed`, since the collector was not there or did not take them.";
 }

@@ -7,12 +7,13 @@ use super::labels::{OUTCOMES, REASONS, STREAM_ENDS};
 use super::page::Page;
 use super::register::StageSeries;
 use super::stages::{Half, RESULTS, StageCounts};
-use super::{ChildKind, Metrics, names};
+use super::{ChildKind, Metrics, cluster, names};
 use crate::egress::{Publisher, tally};
 use crate::engine::Engine;
 use crate::engine::shared::Shared;
 use crate::event::EventKind;
 use crate::forward::{BOUNCES, Counts};
+use crate::node::Membership;
 use crate::upstream::CALL_RESULTS;
 use crate::worker::info::WorkerState;
 use std::collections::BTreeMap;
@@ -21,14 +22,15 @@ use std::sync::Arc;
 /// Results that a half's series have from the start.
 const USUAL: [&[&str]; 2] = [&["next", "answered"], &["done"]];
 
-/// Everything, as Prometheus reads it; `None` if counting is switched off.
-pub(crate) fn page(engine: &Engine) -> Option<String> {
+/// Everything, as Prometheus reads it; `None` if counting is switched off. A node without a cluster
+/// has no part in one and says nothing of it.
+pub(crate) fn page(engine: &Engine, membership: Option<&Membership>) -> Option<String> {
     let shared = &*engine.shared;
     if !shared.metrics.is_on() {
         return None;
     }
     let mut page = Page::default();
-    node(&mut page, engine);
+    node(&mut page, engine, membership);
     events(&mut page, &shared.metrics);
     admission(&mut page, shared);
     stages(&mut page, shared);
@@ -40,6 +42,9 @@ pub(crate) fn page(engine: &Engine) -> Option<String> {
     workers(&mut page, shared);
     forwarding(&mut page, shared);
     upstreams(&mut page, shared);
+    if let Some(membership) = membership {
+        cluster::write(&mut page, shared, membership.cluster());
+    }
     traces(&mut page, shared);
     let mut text = page.into_text();
     shared.collectors.write(&mut text);
@@ -77,12 +82,13 @@ pub(crate) fn roadrunner_page(engine: &Engine) -> String {
     page.into_text()
 }
 
-fn node(page: &mut Page, engine: &Engine) {
+fn node(page: &mut Page, engine: &Engine, membership: Option<&Membership>) {
     let version = env!("CARGO_PKG_VERSION");
     page.metric(&names::BUILD_INFO).value(&[version], 1);
     let started = engine.shared.metrics.started;
     page.metric(&names::START_TIME).value(&[], started);
-    let ready = u8::from(engine.ready().is_ok());
+    let part = membership.map_or(Ok(()), Membership::ready);
+    let ready = u8::from(engine.ready().and(part).is_ok());
     page.metric(&names::READY).value(&[], ready);
 }
 

@@ -132,7 +132,7 @@ async fn ready(State(admin): State<Admin>) -> Response {
 
 /// What is counted, as Prometheus reads it.
 async fn scrape(State(admin): State<Admin>) -> Response {
-    match metrics::page(&admin.engine) {
+    match metrics::page(&admin.engine, admin.membership.as_ref()) {
         Some(mut page) => {
             if admin.roadrunner {
                 page.push_str(&metrics::roadrunner_page(&admin.engine));

@@ -13,6 +13,7 @@ use crate::upstream::handler::Upstream;
 use crate::worker::handler::Workers;
 use arc_swap::ArcSwap;
 use centripeta_cluster::Serves;
+use centripeta_cluster::peer::NewSecurity;
 use futures_util::future::join_all;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -39,6 +40,7 @@ pub(crate) struct Change {
     current: Arc<ArcSwap<ConnectionLimits>>,
     membership: Option<Membership>,
     serves: Serves,
+    security: Option<NewSecurity>,
 }
 
 impl Node {
@@ -47,8 +49,8 @@ impl Node {
     /// pool, the server that workers call. Of the rest nothing is looked at.
     ///
     /// # Errors
-    /// The router contradicts itself, threads can't be started, certificates can't be read, the
-    /// server's address can't be listened on.
+    /// The router contradicts itself, threads can't be started, certificates or secrets can't be
+    /// read, the server's address can't be listened on.
     pub(crate) async fn prepare(
         &self,
         config: &Config,
@@ -57,6 +59,14 @@ impl Node {
         let (workers, upstreams) = (router.workers.clone(), router.upstreams.clone());
         let publisher = self.publisher.prepare(&config.centrifugo);
         let publisher = publisher.map_err(NodeError::Centrifugo)?;
+        let security = match (&self.membership, &config.cluster) {
+            (Some(membership), Some(section)) => {
+                let links = membership.cluster().links();
+                let prepared = links.prepare_security(section.security());
+                Some(prepared.map_err(NodeError::Links)?)
+            }
+            _ => None,
+        };
         let plan = self.engine.prepare(router)?;
         let server = match self.rpc_address() {
             Some(_) => None,
@@ -79,6 +89,7 @@ impl Node {
             current: Arc::clone(&self.limits),
             membership: self.membership.clone(),
             serves: config.node.serves.clone(),
+            security,
         })
     }
 
@@ -117,6 +128,9 @@ impl Change {
         let pools = workers::pools(&self.workers);
         self.engine.shared.pools.set(&pools);
         self.engine.shared.upstreams.set(&self.upstreams);
+        if let Some(security) = self.security {
+            security.apply();
+        }
         if let Some(membership) = &self.membership {
             membership.changed(self.serves, &self.engine);
         }

@@ -9,12 +9,14 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::MissedTickBehavior;
 
+use super::counts::{Counts, Unserved};
 use super::event::{Event, Order};
 use super::feed::{Feed, Follow};
 use super::home::Home;
 use super::leave::Leaving;
 use super::life::Life;
 use super::operate::Watched;
+use super::quiet::Quiet;
 use super::status::Status;
 use super::values::Arriving;
 use super::voter::{Raft, Turn};
@@ -73,6 +75,11 @@ pub(super) struct Core {
     pub(super) now: Now,
     pub(super) events: UnboundedSender<Event>,
     pub(super) status: watch::Sender<Status>,
+    pub(super) counts: Arc<Counts>,
+    pub(super) unserved: Unserved,
+    pub(super) quiet: Quiet,
+    /// The latest version of the table that anyone has spoken of.
+    pub(super) newest: u64,
 
     /// `None` before the node has seen a table.
     pub(super) view: Option<View>,
@@ -260,6 +267,7 @@ impl Core {
             Order::Operate(ask, told) => self.operate(ask, told),
             Order::OperateAlone(ask, told) => self.operate_alone(ask, told),
             Order::TellMove(slot, told) => self.tell_move(slot, told),
+            Order::TellMoves(steps, told) => self.tell_moves(steps, told),
             Order::Drain(grace, done) => self.drain(grace, done),
             Order::Leave(within, done) => self.leave(within, done),
             Order::Stop(_) => {}

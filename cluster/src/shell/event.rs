@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::operate::ToldTo;
 use super::voter::Raft;
 use super::wire::Part;
-use crate::admin::Ask;
+use crate::admin::{Ask, Step};
 use crate::lead::ProposalId;
 use crate::peer::{Control, LinkEvent, Request};
 use crate::raft::Stopped;
@@ -84,6 +84,8 @@ pub(super) enum Order {
     OperateAlone(Ask, ToldTo),
     /// An operator's move of this slot is committed.
     TellMove(u16, ToldTo),
+    /// The sources of moves have said how far they are.
+    TellMoves(Vec<Step>, ToldTo),
     /// Give all slots away, within this time.
     Drain(Duration, oneshot::Sender<bool>),
     /// Stop acting, and say so.

@@ -115,6 +115,7 @@ impl Core {
         }
         self.push(&table, slots);
         let died = self.peers_changed(&before, &table);
+        self.orphans(&before, &died);
         if over {
             self.die();
         } else {
@@ -204,6 +205,7 @@ impl Core {
             task.abort();
         }
         self.resumed.clear();
+        self.forget_stalls();
         if self.leaving.is_gone() {
             return;
         }

@@ -165,6 +165,9 @@ fn of_node(error: &NodeError) -> Refused {
             "name PEM files that can be read and belong together"
         }
         NodeError::Workers(_) => "mend the command of the handler named; its old workers go on",
+        NodeError::Links(_) => {
+            "name files that can be read: the secrets and certificates of now stay"
+        }
         NodeError::Cluster(_) => {
             "restart the node: a reload does not touch its part in the cluster"
         }

@@ -198,9 +198,11 @@ impl Shared {
     }
 
     fn refused(&self, from: String, why: &LinkError) {
-        self.count(why.label());
+        let reason = why.label();
+        self.count(reason);
         let why = why.to_string();
-        self.handler.event(LinkEvent::Refused { from, why });
+        let refused = LinkEvent::Refused { from, reason, why };
+        self.handler.event(refused);
     }
 
     async fn serve(self: Arc<Self>, shaken: Shaken, from: String) {
