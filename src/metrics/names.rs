@@ -169,7 +169,7 @@ metrics! {
     UPSTREAM_FLAWS = Counter "centripeta_upstream_flawed_answers_total" ["handler"]
         "Answers that crossed as they are though Centrifugo or an SDK would mishandle them; the log tells of each kind once.";
     CLUSTER_LEASE = Gauge "centripeta_cluster_lease_remaining_seconds" []
-        "How long this node may go on acting for its slots without hearing from the leader; 0: it acts for none. Metrics that begin with `centripeta_cluster` are there on nodes with a `[cluster]` section.";
+        "How long this node may go on acting for its slots without hearing from the leader; 0: it acts for none. The metrics of the cluster are there on nodes with a `[cluster]` section.";
     CLUSTER_QUORUM = Gauge "centripeta_cluster_quorum" []
         "1 while the leader acknowledges this node's heartbeats, which proves a quorum; else 0.";
     CLUSTER_DEGRADED = Gauge "centripeta_cluster_degraded" []

@@ -223,6 +223,16 @@ impl Fleet {
         self.command(node, arguments).output().unwrap()
     }
 
+    /// A page of a node's admin listener.
+    pub(crate) fn page(&self, node: usize, path: &str) -> String {
+        let get = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/10003; printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
+        );
+        let mut bash = self.net.on(node, Path::new("bash"));
+        let out = bash.args(["-c", &get]).output().unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    }
+
     /// The JSON that a command of a node prints, if it does well.
     pub(crate) fn json(&self, node: usize, arguments: &[&str]) -> Option<serde_json::Value> {
         let mut arguments = arguments.to_vec();

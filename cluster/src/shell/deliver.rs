@@ -222,7 +222,7 @@ impl Core {
             return;
         }
         let now = self.clock();
-        match self.quiet.say(host(from), reason, now) {
+        match self.quiet.say(host(from), why, now) {
             Some(0) => tracing::warn!(%from, %why, "a link is refused"),
             Some(more) => tracing::warn!(%from, %why, more, "a link is refused, again"),
             None => tracing::debug!(%from, %why, "a link is refused"),

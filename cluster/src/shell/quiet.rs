@@ -18,13 +18,13 @@ struct Said {
 /// What was said lately, by whom it is about and why.
 #[derive(Debug, Default)]
 pub(super) struct Quiet {
-    said: BTreeMap<(String, &'static str), Said>,
+    said: BTreeMap<(String, String), Said>,
 }
 
 impl Quiet {
     /// Whether a line is to be written now, and how many of its kind were not since the last one.
-    pub(super) fn say(&mut self, whom: &str, why: &'static str, now: Duration) -> Option<u64> {
-        let key = (whom.to_owned(), why);
+    pub(super) fn say(&mut self, whom: &str, why: &str, now: Duration) -> Option<u64> {
+        let key = (whom.to_owned(), why.to_owned());
         if let Some(said) = self.said.get_mut(&key) {
             if now.saturating_sub(said.at) < AGAIN {
                 said.more += 1;
