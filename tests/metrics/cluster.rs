@@ -88,6 +88,11 @@ async fn two(dir: &Path) -> (Node, Node, String) {
     let of_b = config(dir, "b", &second, &first);
     let listeners = Listeners::bind(&of_a).await.unwrap();
     let a = Node::start(&of_a, Router::new(), listeners).await.unwrap();
+    // What `b` gets then has to move.
+    eventually(&a, "a has every slot", |page| {
+        number(page, "centripeta_cluster_slots", &[("state", "open")]) == 4096.0
+    })
+    .await;
     let listeners = Listeners::bind(&of_b).await.unwrap();
     let b = Node::start(&of_b, Router::new(), listeners).await.unwrap();
     (a, b, first)
@@ -104,7 +109,10 @@ async fn metrics_of_a_cluster_are_true_and_each_is_shown_or_watched() {
             && number(page, "centripeta_cluster_link_up", &[("class", "control")]) == 2.0
     };
     let of_a = eventually(&a, "slots have moved to b", |page| {
-        settled(page) && number(page, "centripeta_cluster_moves", &[]) == 0.0
+        settled(page)
+            && number(page, "centripeta_cluster_moves", &[]) == 0.0
+            // The new owner says so on its own way.
+            && number(page, "centripeta_cluster_move_stall_seconds", &[]) > 0.0
     })
     .await;
     let owned = "centripeta_cluster_owned_slots";
