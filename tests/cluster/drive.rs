@@ -341,14 +341,6 @@ impl Report {
     /// One line for a log.
     pub(crate) fn line(&self) -> String {
         let answered = self.calls.iter().filter(|call| call.result.is_ok()).count();
-        for call in self
-            .calls
-            .iter()
-            .filter(|call| call.took > Duration::from_secs(4))
-            .take(12)
-        {
-            eprintln!("SLOW {call:?}");
-        }
         format!(
             "{answered} answered, {} failed in {:?}; p50 {:?}, p99 {:?}, longest gap {:?}",
             self.failed().len(),

@@ -289,9 +289,6 @@ impl Fleet {
     pub(crate) fn stop(&mut self, node: usize) -> Option<i32> {
         self.signal(node, "TERM");
         let code = self.process(node).end().code();
-        for line in self.process(node).said().iter().rev().take(6).rev() {
-            eprintln!("{} | {line}", self.specs[node].name);
-        }
         self.running[node] = None;
         code
     }
