@@ -319,8 +319,73 @@ async fn secrets_in_files_are_rotated_on_the_living_cluster_without_a_failed_eve
     fleet.process(2).says("wrong secret");
 }
 
-/// The cluster's own authority, and a node's certificate from it in a folder.
-fn certify(by: &CertifiedIssuer<'static, KeyPair>, name: &str, folder: &Path) {
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+/// An authority of a cluster's own.
+fn authority() -> Authority {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// The authorities that a node trusts.
+fn trust(authorities: &[&Authority], folder: &Path) {
+    let all: Vec<String> = authorities.iter().map(|it| it.pem()).collect();
+    std::fs::write(folder.join("ca.pem"), all.concat()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_of_another_authority_replace_the_old_on_the_living_cluster_without_a_failed_event()
+ {
+    let Some(_turn) = super::turn("certificates are renewed") else {
+        return;
+    };
+    let (old, new) = (authority(), authority());
+    let (mut fleet, relays) = relayed(
+        |_| CERTIFICATES.to_owned(),
+        |fleet| (0..3).for_each(|node| certify(&old, fleet.name(node), &fleet.home(node))),
+    );
+    let doors = doors(&fleet, 3);
+    let driver = Driver::start(&doors, &[0, 1, 2], Load::default());
+    driver.round().await;
+    for step in 0..3 {
+        for (node, relay) in relays.iter().enumerate() {
+            let home = fleet.home(node);
+            match step {
+                0 => trust(&[&old, &new], &home),
+                1 => {
+                    certify(&new, fleet.name(node), &home);
+                    trust(&[&old, &new], &home);
+                }
+                _ => trust(&[&new], &home),
+            }
+            // Links that are open do not mind.
+            driver.round().await;
+            // Files are read when a link opens, and at most once a second.
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+            relay.cut();
+            driver.round().await;
+        }
+    }
+    fleet.settled(&[0, 1, 2]);
+    let report = driver.stop().await;
+    eprintln!("certificates renewed: {}", report.line());
+    report.check(false);
+    assert_eq!(report.failed().len(), 0, "{:?}", report.failed());
+    // The old one opens nothing any more.
+    certify(&old, fleet.name(2), &fleet.home(2));
+    let before = refused(&fleet, 0) + refused(&fleet, 1);
+    assert_eq!(fleet.stop(2), Some(0));
+    fleet.start(2);
+    eventually("the old certificate is refused", || {
+        (refused(&fleet, 0) + refused(&fleet, 1) > before).then_some(())
+    });
+}
+
+const CERTIFICATES: &str = "tls = { cert = \"cert.pem\", key = \"key.pem\", ca = \"ca.pem\" }";
+
+/// A node's certificate from an authority, in a folder, and the authority as the one that it trusts.
+fn certify(by: &Authority, name: &str, folder: &Path) {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new([name.to_owned()]).unwrap();
     let certificate = params.signed_by(&key, by).unwrap();
@@ -334,12 +399,9 @@ async fn links_by_certificates_take_events_and_refuse_a_certificate_of_another_n
     let Some(_turn) = super::turn("links by certificates") else {
         return;
     };
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let guard = "tls = { cert = \"cert.pem\", key = \"key.pem\", ca = \"ca.pem\" }";
+    let authority = authority();
     let spec = |name: String| Spec {
-        guard: guard.to_owned(),
+        guard: CERTIFICATES.to_owned(),
         ..Spec::plain(&name)
     };
     let mut fleet = Fleet::prepare(names(3).map(spec).collect(), 1);

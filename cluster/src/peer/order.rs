@@ -115,6 +115,11 @@ impl Inbox {
         known
     }
 
+    /// Whether an event has started and is not over.
+    pub fn is_running(&self, id: u64) -> bool {
+        self.running.contains(&id)
+    }
+
     /// An event is bounced unstarted: its answer is on its way.
     pub fn bounce(&mut self, id: u64) -> bool {
         self.unstarted.remove(&id)

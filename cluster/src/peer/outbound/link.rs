@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{Answered, Outbound, Reply};
 use crate::peer::frame::{Envelope, FrameReader, Outcome};
 use crate::peer::handshake::{self, HANDSHAKE_TIMEOUT, Shaken};
-use crate::peer::hello::{Class, Hello, LinkError};
+use crate::peer::hello::{CANCELS, Class, Hello, LinkError};
 use crate::peer::links::{LinkEvent, LinkState, Remote, SILENCE, Shared};
 use crate::peer::queue::Queue;
 use crate::peer::stream::{OpenStream, StreamError};
@@ -190,6 +190,7 @@ impl Outbound {
         let ready = std::mem::take(&mut state.ready);
         state.queue = Some(Arc::clone(&queue));
         state.streams = Some(Arc::clone(&streams));
+        state.cancels = hello.features.iter().any(|it| it == CANCELS);
         state.stands(LinkState::Up);
         state.used = Instant::now();
         state.heard = Some(state.used);
@@ -199,8 +200,12 @@ impl Outbound {
         for cast in std::mem::take(&mut state.casts) {
             queue.push(cast);
         }
+        let (again, freed) = state.drop_cancelled(again);
         for ticket in again.into_iter().chain(ready) {
             state.send(ticket);
+        }
+        for bytes in freed {
+            state.credit_back(bytes);
         }
         if state.gone {
             streams.end(&StreamError::Gone);
