@@ -139,11 +139,13 @@ pub(crate) struct Load {
 }
 
 impl Default for Load {
+    /// In the long form about what two cores can do; else what lets two scenarios run side by side.
     fn default() -> Self {
+        let (keys, rest) = if super::long() { (64, 10) } else { (48, 30) };
         Self {
-            keys: 64,
+            keys,
             callers_per_key: 1,
-            rest: Duration::from_millis(10),
+            rest: Duration::from_millis(rest),
         }
     }
 }
@@ -306,6 +308,19 @@ impl Report {
                 );
             }
         }
+    }
+
+    /// Says in a line what came of a scenario, which may have ended owners.
+    pub(crate) fn is_sound(&self, what: &str) {
+        eprintln!("{what}: {}", self.line());
+        self.check(true);
+    }
+
+    /// Says in a line what came of a scenario that may cost no event and no count.
+    pub(crate) fn is_intact(&self, what: &str) {
+        eprintln!("{what}: {}", self.line());
+        self.check(false);
+        assert_eq!(self.failed().len(), 0, "{:?}", self.failed());
     }
 
     /// The longest time that a key went without an answer while its caller wanted one.

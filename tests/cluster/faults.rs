@@ -5,6 +5,7 @@ use super::fleet::{Fleet, Spec, names};
 use super::outside::{on_path, or_skip};
 use super::process::eventually;
 use super::relay::Relay;
+use super::scene::Scene;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -18,14 +19,12 @@ fn others(node: usize) -> Vec<usize> {
 }
 
 fn unharmed(report: &Report, what: &str) {
-    eprintln!("{what}: {}", report.line());
-    report.check(false);
-    assert_eq!(report.failed().len(), 0, "{:?}", report.failed());
+    report.is_intact(what);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_stops_for_any_time_and_goes_on_breaks_no_rule() {
-    let Some(_turn) = super::turn("pauses") else {
+    let Some(scene) = Scene::begin("pauses") else {
         return;
     };
     let pauses: &[u64] = if super::long() {
@@ -33,12 +32,11 @@ async fn a_node_that_stops_for_any_time_and_goes_on_breaks_no_rule() {
     } else {
         &[900, 1500, 4000]
     };
-    let fleet = Fleet::plain(3);
-    let doors = doors(&fleet, 3);
+    let (fleet, doors) = (&scene.fleet, &scene.doors);
     for pause in pauses.iter().copied().map(Duration::from_millis) {
         // Leaders and others take turns.
         let victim = fleet.leader(0);
-        let driver = Driver::start(&doors, &others(victim), Load::default());
+        let driver = Driver::start(doors, &others(victim), Load::default());
         driver.round().await;
         fleet.signal(victim, "STOP");
         tokio::time::sleep(pause).await;
@@ -55,7 +53,7 @@ async fn a_node_that_stops_for_any_time_and_goes_on_breaks_no_rule() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_killed_amid_moves_leaves_every_key_with_one_owner() {
-    let Some(_turn) = super::turn("the leader is killed amid moves") else {
+    let Some(_turn) = super::alone("the leader is killed amid moves") else {
         return;
     };
     let specs = names(3).map(|name| Spec::plain(&name)).collect();
@@ -95,14 +93,11 @@ async fn a_leader_killed_amid_moves_leaves_every_key_with_one_owner() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_of_two_megabits_costs_no_event() {
-    let Some(_turn) = super::turn("a slow link") else {
+    let Some(scene) = Scene::begin("a slow link") else {
         return;
     };
-    let fleet = Fleet::plain(3);
-    let victim = (fleet.leader(0) + 1) % 3;
-    let doors = doors(&fleet, 3);
-    let driver = Driver::start(&doors, &[0, 1, 2], Load::default());
-    driver.round().await;
+    let (fleet, victim) = (&scene.fleet, scene.victim);
+    let driver = scene.load(&[0, 1, 2]).await;
     fleet.net.slow(victim, "2mbit");
     tokio::time::sleep(Duration::from_secs(if super::long() { 30 } else { 3 })).await;
     driver.round().await;
@@ -271,10 +266,15 @@ async fn a_voter_whose_disk_is_full_ends_with_a_line_and_the_others_serve() {
     driver.round().await;
     let filler = disks[victim].0.join("filler");
     fill(&filler);
-    // What the table is told of has to be written down.
+    // What the table is told of has to be written down: a drain is told slot by slot.
+    let [one, other] = others(victim)[..] else {
+        unreachable!("two are left of three");
+    };
+    let drained = fleet.name(other).to_owned();
     let ended = eventually("the node with the full disk ends", || {
-        drop(fleet.run(others(victim)[0], &["cluster", "pause-moves"]));
-        drop(fleet.run(others(victim)[0], &["cluster", "resume-moves"]));
+        for command in ["drain", "undrain"] {
+            drop(fleet.run(one, &["cluster", command, &drained]));
+        }
         fill(&filler);
         fleet.process(victim).ended()
     });
