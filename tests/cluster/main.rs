@@ -20,6 +20,7 @@ mod process;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clocks;
 mod drive;
 mod faults;
 mod fleet;
