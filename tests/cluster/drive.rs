@@ -119,8 +119,12 @@ fn counted(message: &[u8]) -> Result<Count, Failed> {
         .ok_or(Failed::Empty)
 }
 
+/// Tells the users of drivers apart, whose fleets may be the same: counts begin at 1 for each.
+static DRIVERS: AtomicUsize = AtomicUsize::new(0);
+
 /// Callers at work.
 pub(crate) struct Driver {
+    number: usize,
     stop: Arc<AtomicBool>,
     /// Nodes that calls go through.
     through: Arc<Mutex<Vec<usize>>>,
@@ -141,7 +145,7 @@ pub(crate) struct Load {
 impl Default for Load {
     /// In the long form about what two cores can do; else what lets two scenarios run side by side.
     fn default() -> Self {
-        let (keys, rest) = if super::long() { (64, 10) } else { (48, 30) };
+        let (keys, rest) = if super::long() { (64, 10) } else { (32, 40) };
         Self {
             keys,
             callers_per_key: 1,
@@ -157,13 +161,14 @@ impl Driver {
         let through = Arc::new(Mutex::new(through.to_vec()));
         let calls = Arc::new(Mutex::new(Vec::new()));
         let turn = Arc::new(AtomicUsize::new(0));
+        let number = DRIVERS.fetch_add(1, Ordering::Relaxed);
         let mut tasks = Vec::new();
         for caller in 0..load.keys * load.callers_per_key {
             let (stop, through, calls) = (stop.clone(), through.clone(), calls.clone());
             let (doors, turn) = (doors.to_vec(), turn.clone());
             tasks.push(tokio::spawn(async move {
                 let key = caller % load.keys;
-                let user = format!("user-{key}");
+                let user = user(number, key);
                 while !stop.load(Ordering::Relaxed) {
                     let through = {
                         let nodes = through.lock().unwrap();
@@ -184,12 +189,18 @@ impl Driver {
             }));
         }
         Self {
+            number,
             stop,
             through,
             calls,
             tasks,
             began: Instant::now(),
         }
+    }
+
+    /// The user that the callers of a key are.
+    pub(crate) fn user(&self, key: usize) -> String {
+        user(self.number, key)
     }
 
     /// From now on calls go through these nodes.
@@ -226,6 +237,10 @@ impl Driver {
             took: self.began.elapsed(),
         }
     }
+}
+
+fn user(driver: usize, key: usize) -> String {
+    format!("user-{driver}-{key}")
 }
 
 /// What callers wrote down.

@@ -21,7 +21,7 @@ async fn a_slot_that_an_operator_moves_back_and_forth_fails_no_event_and_keeps_i
     driver.round().await;
     let paused = fleet.run(0, &["cluster", "pause-moves"]);
     assert!(paused.status.success(), "{paused:?}");
-    let key = "room:user-0";
+    let key = &format!("room:{}", driver.user(0));
     for _ in 0..6 {
         let place = fleet.json(0, &["cluster", "where", key]).unwrap();
         let owner = place["slot"]["owner"]["name"].as_str().unwrap().to_owned();

@@ -43,6 +43,9 @@ use std::time::Duration;
 /// Scenarios that run at a time: they wait more than they work.
 const SEATS: usize = 2;
 
+/// A share of time, in percent, beyond which a machine has enough to do.
+const BUSY: f64 = 60.0;
+
 /// Seats that are taken.
 static TAKEN: Mutex<usize> = Mutex::new(0);
 static LEFT: Condvar = Condvar::new();
@@ -70,9 +73,17 @@ impl Drop for Turn {
     }
 }
 
-/// A turn beside another; in the long forms there is no other.
+/// A turn beside another, where there is time for two; not so in the long forms.
 fn turn(what: &str) -> Option<Turn> {
-    Turn::take(what, if long() { SEATS } else { 1 })
+    Turn::take(what, if long() || is_busy() { SEATS } else { 1 })
+}
+
+/// Whether something on this machine waited for a processor for most of the last ten seconds.
+fn is_busy() -> bool {
+    let pressure = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
+    let mut words = pressure.split([' ', '=']);
+    let some = words.find(|word| *word == "avg10").and(words.next());
+    some.and_then(|share| share.parse().ok()).unwrap_or(0.0) > BUSY
 }
 
 /// A turn of one that measures how long something takes: nothing else runs.

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 /// A plan that saves less than this is not worth its moves.
 const EVEN: u64 = 14;
 const SLOTS: u64 = 4096;
+/// Between two looks at a cluster that settles, each of which is a process of its own.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Name, slots and state of a node, as another sees it.
 pub(crate) type Seen = (String, u64, String);
@@ -34,7 +36,7 @@ impl<P: Place> Fleet<P> {
             if self.are_even(nodes, last.as_deref()) && self.moves(nodes[0]) == Some(0) {
                 return Ok(());
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(LOOK);
         }
         let running = self.nodes.iter().filter_map(|node| node.running.as_ref());
         let said: Vec<_> = running.map(Running::said).collect();
