@@ -143,13 +143,12 @@ pub(crate) struct Load {
 }
 
 impl Default for Load {
-    /// In the long form about what two cores can do; else what lets two scenarios run side by side.
+    /// What lets two scenarios run side by side on two cores, nodes without optimization.
     fn default() -> Self {
-        let (keys, rest) = if super::long() { (64, 10) } else { (32, 40) };
         Self {
-            keys,
+            keys: 32,
             callers_per_key: 1,
-            rest: Duration::from_millis(rest),
+            rest: Duration::from_millis(40),
         }
     }
 }

@@ -141,7 +141,7 @@ async fn links_with_delay_cost_time_and_no_event() {
     };
     delayed(Duration::from_millis(10), "").await;
     if super::long() {
-        let timing = "raft = { heartbeat = \"300ms\", election = \"800ms\" }\n\
+        let timing = "raft = { heartbeat = \"600ms\", election = \"800ms\" }\n\
                       lease = { length = \"4s\", heartbeat = \"500ms\" }";
         for delay in [20, 50, 100] {
             delayed(Duration::from_millis(delay), timing).await;

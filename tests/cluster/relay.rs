@@ -20,7 +20,7 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// On a host, from `listen` (`unix:PATH` or an address) to an address; its delay is each way's, by
-    /// chance up to half as much more or less.
+    /// chance up to a quarter more or less.
     pub(crate) fn start(
         fleet: &Fleet,
         host: usize,
@@ -188,7 +188,7 @@ fn carry<F: End, T: End>(
     });
     thread::spawn(move || {
         for (came, bytes) in arrive {
-            let due = came + delay.mul_f64(0.5 + fastrand::f64());
+            let due = came + delay.mul_f64(0.75 + fastrand::f64() / 2.0);
             thread::sleep(due.saturating_duration_since(Instant::now()));
             if to.write_all(&bytes).is_err() {
                 break;
