@@ -44,7 +44,7 @@ use std::time::Duration;
 const SEATS: usize = 2;
 
 /// A share of time, in percent, beyond which a machine has enough to do.
-const BUSY: f64 = 60.0;
+const BUSY: f64 = 90.0;
 
 /// Seats that are taken.
 static TAKEN: Mutex<usize> = Mutex::new(0);
@@ -78,12 +78,12 @@ fn turn(what: &str) -> Option<Turn> {
     Turn::take(what, if long() || is_busy() { SEATS } else { 1 })
 }
 
-/// Whether something on this machine waited for a processor for most of the last ten seconds.
+/// Whether something on this machine waited for a processor nearly all of the last ten seconds.
 fn is_busy() -> bool {
     let pressure = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
-    let mut words = pressure.split([' ', '=']);
-    let some = words.find(|word| *word == "avg10").and(words.next());
-    some.and_then(|share| share.parse().ok()).unwrap_or(0.0) > BUSY
+    let some = pressure.strip_prefix("some avg10=");
+    let share = some.and_then(|rest| rest.split(' ').next()?.parse::<f64>().ok());
+    share.unwrap_or(0.0) > BUSY
 }
 
 /// A turn of one that measures how long something takes: nothing else runs.

@@ -5,13 +5,15 @@
     reason = "it waits for other processes, to which no paused clock applies"
 )]
 
-use super::super::process::{LIMIT, Running, eventually};
+use super::super::process::{Running, eventually};
 use super::{Fleet, Place};
 use std::time::{Duration, Instant};
 
 /// A plan that saves less than this is not worth its moves.
 const EVEN: u64 = 14;
 const SLOTS: u64 = 4096;
+/// How long it may take: a pair of nodes whose moves failed rests for up to a minute.
+const LIMIT: Duration = Duration::from_secs(90);
 /// Between two looks at a cluster that settles, each of which is a process of its own.
 const LOOK: Duration = Duration::from_millis(200);
 
