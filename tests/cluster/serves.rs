@@ -1,7 +1,7 @@
 //! Work is split: one node runs connects, one rpcs, one channels. Each takes every event.
 
 use super::drive::Door;
-use super::fleet::{Fleet, ROUTES, Spec};
+use super::fleet::{Fleet, Spec};
 use super::process::eventually;
 use super::support::{Client, json, path, request};
 use centripeta::event::EventKind;
@@ -15,13 +15,14 @@ fn routes(name: &str) -> String {
         "[handler.who]\nkind = \"static\"\nreply = {{ data = {{ node = \"{name}\" }} }}\n\
          [[route]]\non = \"rpc\"\nmatch = \"who\"\nhandler = \"who\"\n"
     );
-    ROUTES.replace("user = \"guest-{client}\"", &own) + &who
+    let plain = Spec::plain(name).routes;
+    plain.replace("user = \"guest-{client}\"", &own) + &who
 }
 
 fn spec(name: &str, serves: &[&str]) -> Spec {
     Spec {
         routes: routes(name),
-        ..Spec::serving(name, serves)
+        ..Spec::plain(name).that_serves(serves)
     }
 }
 
