@@ -372,13 +372,11 @@ impl Forward {
             let envelope = Envelope::unknown_method(&message.method, raw, metadata, deadline);
             (envelope, None)
         } else {
-            match Envelope::try_new(kind, raw.clone(), metadata, deadline) {
-                Ok(envelope) => (envelope, None),
-                Err(why) => {
-                    let envelope = Envelope::undecodable(kind, raw, HeaderMap::new(), deadline);
-                    (envelope, Some(Failure::Undecodable(why.to_string())))
-                }
-            }
+            let (envelope, wrong) = Envelope::scanned(kind, raw, metadata, deadline);
+            (
+                envelope,
+                wrong.map(|why| Failure::Undecodable(why.to_string())),
+            )
         };
         let plan = shared.plan.load();
         let mut attributes = Extensions::new();
