@@ -51,7 +51,7 @@ use crate::pipeline::Chain;
 use crate::routing::key::LaneKey;
 use bytes::Bytes;
 use centripeta_cluster::peer::{Remote, Request, RequestError};
-use centripeta_cluster::{BootId, Ingress, Member, NodeId, SlotId, Standing};
+use centripeta_cluster::{BootId, Ingress, Member, NodeId, NodeState, SlotId, Standing};
 use held::HoldCore;
 use message::{Entry, EventMessage};
 use prost::Message;
@@ -222,13 +222,13 @@ impl Forward {
         run_here(flight, route, place);
     }
 
-    /// A process is over: what was sent back of it (R11) is kept for those that live, this one
-    /// among them. Its links are gone, so nothing of it can start any more.
+    /// A life is over: what was sent back (R11) is kept for the latest process of each node, this
+    /// one among them. One that is dead by the table may live, and comes back with its generations.
     fn forget_processes(&self) {
         let shown = self.standing().shown();
         let nodes = shown.table.nodes().values();
-        let living = nodes.filter(|node| node.state.is_living());
-        let living: BTreeSet<BootId> = living.map(|node| node.boot).chain([shown.boot]).collect();
+        let known = nodes.filter(|node| node.state != NodeState::Removed);
+        let living: BTreeSet<BootId> = known.map(|node| node.boot).chain([shown.boot]).collect();
         self.reception.keep(&living);
         let shared = self.shared.upgrade();
         for shard in shared.iter().flat_map(|shared| &shared.shards) {

@@ -15,7 +15,7 @@ use centripeta_cluster::peer::{
     Handler, LinkConfig, LinkEvent, LinkState, Links, Remote, Request, Tcp,
 };
 use centripeta_cluster::{
-    Ended, Incarnation, MoveId, MoveReason, NodeId, NodeState, OwnerEpoch, Roles, Serves, SlotId,
+    Incarnation, MoveId, MoveReason, NodeId, NodeState, OwnerEpoch, Roles, Serves, SlotId,
 };
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -165,12 +165,12 @@ fn calm(ask: &Ask) -> Told {
         }),
         Ask::Drained(_) => Told::Drained(DrainedView {
             node: named(3, "b"),
-            ended: Ended {
+            ended: centripeta_cluster::Ended {
                 streams: 12,
                 cut: 1,
             },
         }),
-        Ask::Ended => Told::Ended(Ended::default()),
+        Ask::Ended => Told::Ended(centripeta_cluster::Ended::default()),
         Ask::Steps => Told::Steps(Vec::new()),
         Ask::Links => no("not asked here", ""),
     }

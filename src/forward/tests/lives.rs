@@ -69,6 +69,24 @@ async fn ten_thousand_lives_of_a_node_leave_no_more_behind_than_one() {
         net.nodes[0].ingress.died(before);
         before = member;
     }
+    // One that is dead by the table may come back as the same process.
+    bounced(boot, slots[0]);
+    let leader = LeaderId {
+        term: 1,
+        node: NodeId(1),
+    };
+    net.commit(&Command::DeclareDead {
+        member: before,
+        why: "test".to_owned(),
+        leader,
+        grants: Vec::new(),
+    });
+    net.nodes[0].show(&net.table, &[]);
+    net.nodes[0].ingress.died(before);
+    assert_eq!(kept(&net), 4);
+    net.commit(&Command::Remove { id: before.id });
+    net.nodes[0].show(&net.table, &[]);
+    net.nodes[0].ingress.died(before);
     // What this node sent back to itself stays; of all others there is nothing.
     assert_eq!(kept(&net), 2, "after {LIVES} lives");
     assert_eq!(most, 2 + 2 * slots.len(), "of one life at a time");

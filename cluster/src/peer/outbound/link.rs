@@ -134,6 +134,7 @@ impl Outbound {
         shaken: Shaken,
         number: u64,
     ) -> (bool, Result<(), LinkError>) {
+        self.lock().cancels = shaken.hello.features.iter().any(|it| it == CANCELS);
         let (read, mut write) = tokio::io::split(shaken.stream);
         let mut reader = FrameReader::new(read, shared.frame_limit());
         let welcome = timeout(HANDSHAKE_TIMEOUT, reader.next()).await;
@@ -190,7 +191,6 @@ impl Outbound {
         let ready = std::mem::take(&mut state.ready);
         state.queue = Some(Arc::clone(&queue));
         state.streams = Some(Arc::clone(&streams));
-        state.cancels = hello.features.iter().any(|it| it == CANCELS);
         state.stands(LinkState::Up);
         state.used = Instant::now();
         state.heard = Some(state.used);

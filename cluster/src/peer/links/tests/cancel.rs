@@ -100,7 +100,7 @@ async fn a_cancel_outlives_its_link_and_what_was_unstarted_is_not_sent_again() {
 async fn nobody_waits_any_more_once_the_sender_is_gone() {
     let net = Net::new();
     let (one, mut two) = (Node::new(&net, 1), Node::new(&net, 2));
-    let _answer = one.send(2, Class::Data, b"x").unwrap();
+    let answer = one.send(2, Class::Data, b"x").unwrap();
     let mut request = two.requests.recv().await.unwrap();
     assert!(request.start());
     let waiting = tokio::spawn(async move {
@@ -109,7 +109,10 @@ async fn nobody_waits_any_more_once_the_sender_is_gone() {
     });
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
-    two.links.forget_peer(NodeId(1));
+    // Its process ends, and the next life of the node is heard of.
+    drop((one, answer));
+    let next = Node::with(&net, identity(1, 2, 2001), LinkConfig::default());
+    let _waits = next.send(2, Class::Control, b"next").unwrap();
     drop(waiting.await.unwrap());
 }
 
