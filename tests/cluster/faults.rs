@@ -131,7 +131,11 @@ async fn delayed(delay: Duration, timing: &str) {
     driver.round().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     driver.round().await;
-    unharmed(&driver.stop().await, &format!("{delay:?} more each way"));
+    let report = driver.stop().await;
+    if !report.failed().is_empty() {
+        eprintln!("{}", fleet.warnings());
+    }
+    unharmed(&report, &format!("{delay:?} more each way"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -141,8 +145,8 @@ async fn links_with_delay_cost_time_and_no_event() {
     };
     delayed(Duration::from_millis(10), "").await;
     if super::long() {
-        let timing = "raft = { heartbeat = \"600ms\", election = \"800ms\" }\n\
-                      lease = { length = \"4s\", heartbeat = \"500ms\" }";
+        let timing = "raft = { heartbeat = \"600ms\", election = \"2s\" }\n\
+                      lease = { length = \"8s\", heartbeat = \"500ms\" }";
         for delay in [20, 50, 100] {
             delayed(Duration::from_millis(delay), timing).await;
         }

@@ -24,7 +24,8 @@ use crate::table::{LeaderId, LogId, Outcome};
 use crate::times::Times;
 use crate::{Command, NodeId};
 
-/// How long a round that proves leadership may take before the next is tried.
+/// How long a round that proves leadership may take at the least before the next is tried; else as long
+/// as a heartbeat, into which two round trips to a voter have to fit.
 const ROUND: Duration = Duration::from_millis(100);
 /// How long is waited at least between two rounds that failed.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -55,6 +56,7 @@ pub struct Raft {
     status: watch::Receiver<Status>,
     stopped: watch::Receiver<Option<Stopped>>,
     flushes: Arc<Times>,
+    round: Duration,
 }
 
 /// openraft's handle, which does not print itself.
@@ -80,6 +82,7 @@ impl Raft {
         network: impl Network,
     ) -> Result<Self, Error> {
         let id = store.identity()?.node;
+        let round = timing.heartbeat.max(ROUND);
         let config = timing.config(store.rank()?).map_err(Error::Timing)?;
         let machine = store.machine()?;
         let table = machine.publisher().watch();
@@ -109,6 +112,7 @@ impl Raft {
             status: status_seen,
             stopped: ended_seen,
             flushes: Arc::clone(&store.flushes),
+            round,
         })
     }
 
@@ -158,9 +162,14 @@ impl Raft {
         })
     }
 
+    /// How long a round that proves leadership may take: 100 ms, or a heartbeat where that is longer.
+    pub fn round_limit(&self) -> Duration {
+        self.round
+    }
+
     /// Proves that this node leads now: a round of heartbeats that begins after the call and that a
     /// majority answers, and waits until all that was committed before it is applied here. A round
-    /// has 100 ms; the next follows at once, until `within` is over. Returns the leadership.
+    /// has [`round_limit`](Self::round_limit); the next follows at once, until `within` is over. Returns the leadership.
     ///
     /// # Errors
     /// If this node does not lead, or no round succeeds in time.
@@ -168,7 +177,7 @@ impl Raft {
         let end = Instant::now() + within;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            match timeout(ROUND.min(left), self.round()).await {
+            match timeout(self.round.min(left), self.prove()).await {
                 Ok(Err(Error::NoQuorum { .. })) | Err(_) if left > PAUSE => {
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -180,25 +189,25 @@ impl Raft {
         }
     }
 
-    async fn round(&self) -> Result<LeaderId, Error> {
+    async fn prove(&self) -> Result<LeaderId, Error> {
         let (read, applied) = match self.core.0.get_read_log_id().await {
             Ok(logs) => logs,
             Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(to))) => {
                 return Err(not_leader(to.leader_id));
             }
             Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_))) => {
-                return Err(Error::NoQuorum { limit: ROUND });
+                return Err(Error::NoQuorum { limit: self.round });
             }
             Err(RaftError::Fatal(fatal)) => return Err(stopped(fatal)),
         };
-        let read = read.ok_or(Error::NoQuorum { limit: ROUND })?;
+        let read = read.ok_or(Error::NoQuorum { limit: self.round })?;
         if applied < Some(read) {
             self.core
                 .0
-                .wait(Some(ROUND))
+                .wait(Some(self.round))
                 .applied_index_at_least(Some(read.index), "a round's log id")
                 .await
-                .map_err(|_| Error::NoQuorum { limit: ROUND })?;
+                .map_err(|_| Error::NoQuorum { limit: self.round })?;
         }
         Ok(leadership(read.leader_id))
     }

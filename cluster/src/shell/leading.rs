@@ -1,7 +1,6 @@
 //! The leader's part, where this node leads: the shell performs what [`Lead`] wants.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -12,9 +11,6 @@ use crate::lead::{Lead, LeadConfig, LeadEffect, ProposalId};
 use crate::lease::LeaseConfig;
 use crate::peer::Control;
 use crate::{Command, LeaderId, NodeId, Outcome, raft};
-
-/// How long a round of leadership may take.
-const ROUND: Duration = Duration::from_millis(100);
 
 impl Core {
     /// Begins to lead, goes on, or stops.
@@ -153,7 +149,8 @@ impl Core {
         let Some(raft) = &self.raft else { return };
         let (raft, events) = (raft.handle.clone(), self.events.clone());
         tokio::spawn(async move {
-            let led = raft.linearizable(ROUND).await.is_ok_and(|by| by == leader);
+            let proof = raft.linearizable(raft.round_limit()).await;
+            let led = proof.is_ok_and(|by| by == leader);
             drop(events.send(Event::Round(leader, id, led)));
         });
     }

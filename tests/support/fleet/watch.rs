@@ -99,6 +99,19 @@ impl<P: Place> Fleet<P> {
         })
     }
 
+    /// What running nodes have warned of, by name.
+    pub(crate) fn warnings(&self) -> String {
+        let mut all = String::new();
+        for node in &self.nodes {
+            let said = node.running.as_ref().map(Running::said);
+            let warned = said.into_iter().flatten();
+            for line in warned.filter(|line| !line.contains("\"level\":\"INFO\"")) {
+                all += &format!("{}: {line}\n", node.spec.name);
+            }
+        }
+        all
+    }
+
     /// How often the lease of a node ran out: with all of them alive, the machine gave them too little
     /// time.
     pub(crate) fn lapsed(&self) -> usize {

@@ -110,6 +110,20 @@ async fn a_leader_that_is_cut_off_proves_nothing_and_follows_once_the_partition_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_far_from_its_voters_proves_itself_within_a_heartbeat_that_is_long_enough() {
+    let timing = Timing {
+        heartbeat: Duration::from_millis(600),
+        election: Duration::from_secs(2),
+        ..Timing::default()
+    };
+    let nodes = Nodes::of(3, timing).await;
+    let leader = nodes.leader().await;
+    nodes.net.lossy(0, Duration::from_millis(100));
+    assert_eq!(leader.round_limit(), timing.heartbeat);
+    leader.linearizable(leader.round_limit()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_voter_whose_answers_are_lost_holds_up_nobody() {
     let nodes = Nodes::of(3, Timing::default()).await;
     let leader = nodes.leader().await;
