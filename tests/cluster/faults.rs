@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// From the death of a leader amid moves until all keys are served: what moved is decided anew after
-/// the takeover, whose own bar is in `takeover.rs`.
-const BAR: Duration = Duration::from_secs(6);
+/// From the death of a leader amid moves until all keys are served.
+const BAR: Duration = Duration::from_secs(3);
 
 fn others(node: usize) -> Vec<usize> {
     (0..3).filter(|other| *other != node).collect()
@@ -67,8 +66,10 @@ async fn a_leader_killed_amid_moves_leaves_every_key_with_one_owner() {
     let doors = doors(&fleet, 4);
     let leader = fleet.leader(0);
     let living = others(leader);
+    // Callers that leave two cores the time to take over: it is that which is measured.
     let load = Load {
         keys: 256,
+        rest: Duration::from_millis(100),
         ..Load::default()
     };
     let driver = Driver::start(&doors, &living, load);

@@ -287,10 +287,16 @@ impl Fleet {
 
     /// Asks a node to end, and waits until it has drained. Gives its exit code.
     pub(crate) fn stop(&mut self, node: usize) -> Option<i32> {
+        self.stop_saying(node).0
+    }
+
+    /// The same, with all that it has said.
+    pub(crate) fn stop_saying(&mut self, node: usize) -> (Option<i32>, Vec<String>) {
         self.signal(node, "TERM");
         let code = self.process(node).end().code();
+        let said = self.process(node).said();
         self.running[node] = None;
-        code
+        (code, said)
     }
 
     /// Waits until these nodes are up, every slot has an owner among those that may, none moves, and
