@@ -339,6 +339,17 @@ impl Lead {
         effects
     }
 
+    /// A node that drains says that half of the time that it has for it is over: from now on nothing
+    /// limits how many of its moves are open.
+    pub fn hurry(&mut self, table: &Table, member: Member, now: Reading) -> Vec<LeadEffect> {
+        let mut effects = self.catch_up(table, now);
+        if table.is_living(member) && self.roster.hurry(member.id, table) {
+            self.placing.plan_soon(now.raw);
+            self.settle(table, now, &mut effects);
+        }
+        effects
+    }
+
     /// Proposes an operator's command, as soon as no other proposal is about its slots. Its answer
     /// comes with the number that is returned, by [`proposed`](Self::proposed).
     pub fn ask(

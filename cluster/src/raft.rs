@@ -13,9 +13,10 @@
 //! | timers, snapshots, how much of the log is kept | `raft/settings.rs` |
 //! | what is told of how things stand; a joint configuration left by a lost leader | `raft/watcher.rs` |
 //! | who becomes a voter, and when | `raft/voters.rs` |
+//! | how a leader that goes hands over | `raft/succession.rs` |
 //! | how calls reach other nodes | `raft/network.rs` |
 //! | the file | `raft/disk.rs`; what is in it: `raft/log_store.rs`, `raft/machine.rs` |
-//! | deltas for those who watch the table | `raft/feed.rs` |
+//! | deltas for those who watch the table, and why things changed | `raft/feed.rs` |
 
 mod disk;
 mod error;
@@ -28,6 +29,7 @@ mod network;
 mod records;
 mod settings;
 mod store;
+mod succession;
 #[cfg(test)]
 mod tests;
 pub(crate) mod types;

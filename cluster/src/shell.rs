@@ -13,6 +13,8 @@
 //! | who gets the table from whom | `shell/feed.rs` |
 //! | a recovery that was missed | `shell/estranged.rs` |
 //! | joining; Raft here; leaving | `shell/join.rs`; `shell/voter.rs`; `shell/leave.rs` |
+//! | a leader that leaves hands over | `shell/succession.rs` |
+//! | a drain whose time is half over | `shell/hurry.rs` |
 //! | values of slots that move | `shell/values.rs` |
 //! | shards that are parked | `shell/parked.rs` |
 //! | what operators see and ask | `shell/operate.rs`; the handle's side: `shell/operations.rs` |
@@ -28,6 +30,7 @@ mod estranged;
 mod event;
 mod feed;
 mod home;
+mod hurry;
 mod join;
 mod leading;
 mod leave;
@@ -37,6 +40,7 @@ mod operations;
 mod parked;
 mod quiet;
 mod status;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -1,6 +1,6 @@
 //! Hosts that fail in part: they stop for a while, their links are slow, their disks stall or fill up.
 
-use super::drive::{Driver, Load, Report, doors};
+use super::drive::{Call, Driver, Load, Report, doors};
 use super::fleet::{Fleet, Spec, names};
 use super::outside::{on_path, or_skip};
 use super::process::eventually;
@@ -10,9 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// From the death of a leader amid moves until all keys are served: what moved is decided anew after
-/// the takeover, whose own bar is in `takeover.rs`.
-const BAR: Duration = Duration::from_secs(6);
+/// From the death of a leader amid moves until all keys are served.
+const BAR: Duration = Duration::from_secs(3);
 
 fn others(node: usize) -> Vec<usize> {
     (0..3).filter(|other| *other != node).collect()
@@ -65,8 +64,10 @@ async fn a_leader_killed_amid_moves_leaves_every_key_with_one_owner() {
     let doors = doors(&fleet, 4);
     let leader = fleet.leader(0);
     let living = others(leader);
+    // Callers that leave two cores the time to take over: it is that which is measured.
     let load = Load {
         keys: 256,
+        rest: Duration::from_millis(100),
         ..Load::default()
     };
     let driver = Driver::start(&doors, &living, load);
@@ -89,6 +90,27 @@ async fn a_leader_killed_amid_moves_leaves_every_key_with_one_owner() {
     );
     report.check(true);
     assert!(served < BAR, "{served:?}");
+    // What others own goes on, also where it moves: only what ran on the leader can fail.
+    let gone = fleet.name(leader);
+    let owned = |key: usize| {
+        let before = report
+            .calls
+            .iter()
+            .filter(|call| call.began + call.took < died);
+        let mut of = before.filter(|call| call.key == key).rev();
+        of.find_map(|call| Some(call.result.as_ref().ok()?.node.clone()))
+    };
+    for call in report.failed() {
+        assert_eq!(owned(call.key).as_deref(), Some(gone), "{call:?}");
+    }
+    let other = |call: &&Call| owned(call.key).as_deref() != Some(gone);
+    let longest = report
+        .calls
+        .iter()
+        .filter(|call| call.began + call.took > died)
+        .filter(other);
+    let longest = longest.map(|call| call.took).max();
+    eprintln!("what others own is answered after {longest:?} at most");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -247,6 +247,12 @@ async fn after_two_of_three_voters_are_lost_for_good_the_survivor_is_recovered_a
     let recovered = fleet.run(survivor, &["cluster", "recover", "--yes"]);
     assert!(recovered.status.success(), "{recovered:?}");
     fleet.start(survivor);
+    // The table names its life of before until the lease of that one is waited out: what comes before
+    // it is ready is answered unavailable.
+    eventually("the survivor is ready", || {
+        let page = fleet.page(survivor, "/ready");
+        page.lines().next()?.contains(" 200").then_some(())
+    });
     fleet.settled(&[survivor]);
     let doors = doors(&fleet, 3);
     let driver = Driver::start(&doors, &[survivor], Load::default());
@@ -262,9 +268,7 @@ async fn after_two_of_three_voters_are_lost_for_good_the_survivor_is_recovered_a
     fleet.settled(&[0, 1, 2]);
     driver.through(&[0, 1, 2]);
     driver.round().await;
-    let report = driver.stop().await;
-    eprintln!("after a recovery: {}", report.line());
-    report.check(false);
+    is_intact(&driver.stop().await, "after a recovery");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

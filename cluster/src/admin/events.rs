@@ -1,5 +1,5 @@
 //! Recent changes with their reasons, in a ring. What changed comes from the table's deltas, why
-//! from the commands that this node has proposed, or else from the table itself.
+//! from the commands of the log, whoever proposed them, or else from the table itself.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -37,18 +37,23 @@ pub struct Events {
     ring: VecDeque<Event>,
     latest: u64,
     reasons: BTreeMap<Cause, String>,
+    /// Changes that were told before their reason was known, by the number of their event.
+    untold: BTreeMap<Cause, u64>,
+    /// The version up to which changes were told.
+    told: u64,
 }
 
 impl Events {
-    /// This node proposes a command: its reason is told with the change that comes of it.
-    pub fn because(&mut self, command: &Command) {
+    /// This command made the table's `version`: its reason is told with the change that came of it,
+    /// also where that was told already, by a delta that was faster than the log.
+    pub fn because(&mut self, command: &Command, version: u64) {
         match command {
             Command::DeclareDead { member, why, .. } => {
-                self.remember(Cause::Death(*member), why);
+                self.explain(Cause::Death(*member), why, version);
             }
             Command::AbortMoves { moves, why } => {
                 for abort in moves {
-                    self.remember(Cause::Abort(abort.slot, abort.id), why);
+                    self.explain(Cause::Abort(abort.slot, abort.id), why, version);
                 }
             }
             _ => {}
@@ -58,6 +63,7 @@ impl Events {
     /// The table goes forward by a delta, from what it was before. `at` is the time of day, since
     /// the Unix epoch.
     pub fn delta(&mut self, before: &Table, delta: &Delta, at: Duration) {
+        self.told = self.told.max(delta.to);
         let mut after = before.clone();
         after.nodes.extend(delta.nodes.iter().cloned());
         let at = (at, delta.to);
@@ -72,6 +78,10 @@ impl Events {
         }
         for (alike, (first, count)) in groups {
             self.tell_slots(&alike, first, count, &after, at);
+            let moving = before.slot(first).moving;
+            if let (ABORTED, true, Some(moving)) = (alike.kind, alike.why.is_empty(), moving) {
+                self.lacks(Cause::Abort(first, moving.id));
+            }
         }
         if let Some(settings) = &delta.settings {
             self.settings(before.settings(), settings, at);
@@ -128,7 +138,18 @@ impl Events {
         }
     }
 
-    fn remember(&mut self, cause: Cause, why: &str) {
+    fn explain(&mut self, cause: Cause, why: &str, version: u64) {
+        if version <= self.told {
+            let number = self.untold.remove(&cause);
+            let event = number.and_then(|number| {
+                let back = usize::try_from(self.latest.checked_sub(number)?).ok()?;
+                self.ring.iter_mut().rev().nth(back)
+            });
+            if let Some(event) = event {
+                why.clone_into(&mut event.why);
+            }
+            return;
+        }
         if self.reasons.len() >= REASONS_KEPT {
             self.reasons.pop_first();
         }
@@ -149,6 +170,13 @@ impl Events {
         while self.ring.len() > EVENTS_KEPT {
             self.ring.pop_front();
         }
+    }
+
+    /// The event that was told last lacks its reason.
+    fn lacks(&mut self, cause: Cause) {
+        let gone = self.latest.saturating_sub(EVENTS_KEPT as u64);
+        self.untold.retain(|_, number| *number > gone);
+        self.untold.insert(cause, self.latest);
     }
 
     fn node(&mut self, before: Option<&NodeRec>, id: NodeId, now: &NodeRec, at: (Duration, u64)) {
@@ -187,7 +215,11 @@ impl Events {
                 _ => None,
             };
             let what = format!("{named} is {}", state_word(now.state));
+            let lacks = now.state == NodeState::Dead && why.is_none();
             self.push(EventKind::Node, at, what, why.unwrap_or_default());
+            if lacks {
+                self.lacks(Cause::Death(member));
+            }
         }
         if now.state == NodeState::Removed {
             return;

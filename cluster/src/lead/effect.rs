@@ -1,7 +1,5 @@
 //! What the leader wants done, and how it is set up.
 
-use std::time::Duration;
-
 use crate::allocation::OPEN_LIMIT;
 use crate::handoff::HandoffConfig;
 use crate::lease::LeaseConfig;
@@ -15,11 +13,8 @@ pub struct LeadConfig {
     pub lease: LeaseConfig,
     /// Limits of moves.
     pub handoff: HandoffConfig,
-    /// How many moves may be open at once.
+    /// How many moves may be open at once, but for those of nodes whose drain is in a hurry.
     pub open_limit: usize,
-    /// How long after a node has begun to drain its moves are not limited any more: half of the time
-    /// that a node has to shut down.
-    pub lift_after: Duration,
 }
 
 impl LeadConfig {
@@ -29,7 +24,6 @@ impl LeadConfig {
             lease,
             handoff: HandoffConfig::default(),
             open_limit: OPEN_LIMIT,
-            lift_after: Duration::from_millis(12_500),
         }
     }
 }

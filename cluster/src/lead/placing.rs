@@ -162,13 +162,9 @@ impl Lead {
             return;
         }
         let mut conditions = self.conditions(now);
-        let lifted = self.roster.been(NodeState::Draining, now.raw);
-        let lift_after = self.config.lift_after;
-        let lifted = |id: NodeId| {
-            let drained = lifted.get(&id);
-            drained.is_some_and(|drained| *drained >= lift_after)
-        };
-        if table.nodes().keys().any(|id| lifted(*id)) {
+        let hurried = self.roster.hurried.clone();
+        let lifted = |id: NodeId| hurried.contains(&id);
+        if !hurried.is_empty() {
             conditions.open_limit = usize::MAX;
         }
         let plan = allocation::plan(table, &conditions);

@@ -58,6 +58,8 @@ pub(super) struct Roster {
     pub(super) deaths: Deaths,
     cut_off: BTreeSet<NodeId>,
     degraded: BTreeSet<NodeId>,
+    /// Nodes that drain and have said that half of the time for it is over.
+    pub(super) hurried: BTreeSet<NodeId>,
 }
 
 impl Roster {
@@ -87,6 +89,7 @@ impl Roster {
             };
             self.seen.insert(*id, seen);
         }
+        self.hurried.retain(|id| drains(table, *id));
         let over: Vec<_> = self
             .dying
             .iter()
@@ -105,6 +108,11 @@ impl Roster {
             }
         }
         news
+    }
+
+    /// A node says that half of the time for its drain is over. Says whether that is news.
+    pub(super) fn hurry(&mut self, id: NodeId, table: &Table) -> bool {
+        drains(table, id) && self.hurried.insert(id)
     }
 
     /// The death of a life is to be proposed.
@@ -190,4 +198,10 @@ impl Roster {
         self.degraded = degraded;
         news
     }
+}
+
+fn drains(table: &Table, id: NodeId) -> bool {
+    table
+        .node(id)
+        .is_some_and(|node| node.state == NodeState::Draining)
 }

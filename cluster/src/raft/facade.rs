@@ -51,7 +51,7 @@ pub struct Committed {
 #[derive(Debug, Clone)]
 pub struct Raft {
     id: NodeId,
-    core: CoreHandle,
+    pub(super) core: CoreHandle,
     table: TableWatch,
     status: watch::Receiver<Status>,
     stopped: watch::Receiver<Option<Stopped>>,
@@ -61,7 +61,7 @@ pub struct Raft {
 
 /// openraft's handle, which does not print itself.
 #[derive(Clone)]
-struct CoreHandle(Core);
+pub(super) struct CoreHandle(pub(super) Core);
 
 impl std::fmt::Debug for CoreHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -18,7 +18,7 @@ use super::types::{
 };
 use crate::codec::{decode_record, encode_record};
 use crate::table::{Delta, Outcome};
-use crate::{NodeId, Table};
+use crate::{Command, NodeId, Table};
 
 type Done<T> = Result<T, StorageError<Id>>;
 
@@ -67,7 +67,7 @@ impl Machine {
         let next = self.applied.map_or(0, |log| log.index.saturating_add(1));
         for (index, bytes) in self.records.entries(next, u64::MAX)? {
             let entry = read_entry(index, &bytes)?;
-            self.apply_entry(entry, &mut Vec::new());
+            self.apply_entry(entry, &mut Vec::new(), &mut Vec::new());
         }
         Ok(())
     }
@@ -83,7 +83,12 @@ impl Machine {
         &self.table
     }
 
-    fn apply_entry(&mut self, entry: Entry, deltas: &mut Vec<Delta>) -> Option<Outcome> {
+    fn apply_entry(
+        &mut self,
+        entry: Entry,
+        deltas: &mut Vec<Delta>,
+        reasons: &mut Vec<(u64, Command)>,
+    ) -> Option<Outcome> {
         self.applied = Some(entry.log_id);
         match entry.payload {
             Payload::Blank => None,
@@ -99,6 +104,9 @@ impl Machine {
                     voters: &voters,
                     command: &command,
                 });
+                if let Some(delta) = &applied.delta {
+                    reasons.extend(reason(command).map(|reason| (delta.to, reason)));
+                }
                 deltas.extend(applied.delta);
                 Some(applied.outcome)
             }
@@ -118,13 +126,14 @@ impl RaftStateMachine<Types> for Machine {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let mut deltas = Vec::new();
+        let (mut deltas, mut reasons) = (Vec::new(), Vec::new());
         let mut answers = Vec::new();
         for entry in entries {
-            answers.push(self.apply_entry(entry, &mut deltas));
+            answers.push(self.apply_entry(entry, &mut deltas, &mut reasons));
         }
         if !deltas.is_empty() {
-            self.publisher.advance(Arc::clone(&self.table), deltas);
+            self.publisher
+                .advance(Arc::clone(&self.table), deltas, reasons);
         }
         Ok(answers)
     }
@@ -201,6 +210,25 @@ impl RaftSnapshotBuilder<Types> for Builder {
             .await
             .map_err(|error| failed(about, ErrorVerb::Write, &error))?;
         Ok(whole(kept))
+    }
+}
+
+/// What a command says of why it was proposed, if it says so and the table does not.
+fn reason(command: Command) -> Option<Command> {
+    match command {
+        Command::DeclareDead {
+            member,
+            why,
+            leader,
+            ..
+        } => Some(Command::DeclareDead {
+            member,
+            why,
+            leader,
+            grants: Vec::new(),
+        }),
+        Command::AbortMoves { .. } => Some(command),
+        _ => None,
     }
 }
 

@@ -7,6 +7,7 @@ mod cluster;
 mod disk;
 mod net;
 mod store;
+mod succession;
 mod voters;
 
 use std::time::Duration;

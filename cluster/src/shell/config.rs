@@ -46,7 +46,7 @@ pub struct ClusterConfig {
     pub handoff: HandoffConfig,
     /// How many moves may be open in the table.
     pub open_limit: usize,
-    /// When a node has drained for so long, nothing limits its moves any more: half of the grace.
+    /// Once this node has drained for so long, nothing limits its moves any more: half of the grace.
     pub lift_after: Duration,
     /// How strangers are kept out of links.
     pub security: SecurityConfig,

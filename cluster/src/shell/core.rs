@@ -251,6 +251,7 @@ impl Core {
             Event::Recovered(recovery) => self.recovered(recovery),
             Event::NotJoined(why) => self.not_joined(why),
             Event::Parted => self.parted(),
+            Event::Outlived => self.outlived(),
             Event::Left => self.left(),
             Event::Order(order) => self.order(order),
         }
@@ -351,6 +352,8 @@ impl Core {
         self.keep_following();
         self.tell_resumed();
         self.go_on_leaving();
+        self.hurry();
+        self.hand_over();
         self.part_from_peers();
         self.show_status();
     }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::core::Core;
 use super::quiet::host;
-use super::wire::{ADMIN, GENESIS, LEAVE, PARKED, REGISTER, TABLE};
+use super::wire::{ADMIN, GENESIS, HURRY, LEAVE, PARKED, REGISTER, SUCCEED, TABLE};
 use crate::peer::{Class, Control, LinkError, LinkEvent, Outcome, Request};
 use crate::{LeaderId, NodeId};
 
@@ -163,6 +163,8 @@ impl Core {
                 _ => request.bounce("this node does not lead".into()),
             },
             (_, PARKED) => self.parked_told(request),
+            (_, HURRY) => self.hurry_told(request),
+            (_, SUCCEED) => self.succeed_asked(request),
             (_, ADMIN) => self.operation_asked(request),
             _ => request.bounce("no such question".into()),
         }

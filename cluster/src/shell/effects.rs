@@ -14,7 +14,7 @@ use crate::{Gate, Member, OwnerEpoch, SlotId};
 /// A store that cannot be reached is asked again after so long.
 const STORE_AGAIN: Duration = Duration::from_millis(100);
 /// So many slots a tick are told to be served again.
-const RESUMED: usize = 128;
+const RESUMED: usize = 512;
 /// What nothing acts under: a gate that is shut at it admits nothing and lets nothing out.
 const NO_EPOCH: OwnerEpoch = OwnerEpoch(0);
 

@@ -63,6 +63,8 @@ pub(super) enum Event {
     /// Peers have confirmed that nothing of theirs is under way here any more, or the time for it is
     /// over.
     Parted,
+    /// This node leads, and the table knows that it has left, or the time for it is over.
+    Outlived,
     /// The leader knows that this node has left, or the time for it is over.
     Left,
     /// The handle wants something.

@@ -17,7 +17,8 @@ impl Core {
     pub(super) fn lead_or_not(&mut self, status: &raft::Status) {
         let leads = status
             .leader
-            .filter(|leader| status.leads && leader.node == self.me.id);
+            .filter(|leader| status.leads && leader.node == self.me.id)
+            .filter(|_| !self.leaving.succession.is_given_up());
         let current = self.lead.as_ref().map(Lead::leader);
         if current == leads {
             if leads.is_some() && self.members_seen != status.members.configs {
@@ -44,7 +45,6 @@ impl Core {
         let config = LeadConfig {
             handoff: self.setup.handoff,
             open_limit: self.setup.open_limit,
-            lift_after: self.setup.lift_after,
             ..LeadConfig::new(lease)
         };
         let now = (self.now)();
@@ -106,7 +106,6 @@ impl Core {
     }
 
     fn propose(&mut self, leader: LeaderId, id: ProposalId, command: Command) {
-        self.watched.events.because(&command);
         let Some(raft) = &self.raft else { return };
         let (raft, events) = (raft.handle.clone(), self.events.clone());
         let counts = Arc::clone(&self.counts);

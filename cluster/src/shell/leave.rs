@@ -10,6 +10,8 @@ use tokio::time::{Instant, sleep};
 
 use super::core::Core;
 use super::event::Event;
+use super::hurry::Hurry;
+use super::succession::Succession;
 use super::wire::LEAVE;
 use crate::NodeState;
 use crate::peer::{Class, Control, Outcome};
@@ -32,12 +34,19 @@ pub(super) struct Leaving {
     drain: Option<Drain>,
     leave: Option<oneshot::Sender<()>>,
     gone: bool,
+    pub(super) hurry: Hurry,
+    pub(super) succession: Succession,
 }
 
 impl Leaving {
     /// Whether it gives its slots away.
     pub(super) const fn drains(&self) -> bool {
         self.drain.is_some()
+    }
+
+    /// When it began to, and how long it may take.
+    pub(super) fn time(&self) -> Option<(Duration, Duration)> {
+        self.drain.as_ref().map(|drain| (drain.began, drain.grace))
     }
 
     /// Whether it acts no more, and will not again.
@@ -72,11 +81,6 @@ impl Core {
             return;
         };
         let for_now = now.saturating_sub(drain.began);
-        if for_now >= drain.grace / 2
-            && let Some(life) = &mut self.life
-        {
-            life.source.limit_closed(usize::MAX);
-        }
         let empty = drained && !left;
         if (empty || for_now >= drain.grace)
             && let Some(done) = drain.done.take()
@@ -137,7 +141,7 @@ impl Core {
                     status.me != Some(me) || status.state == Some(NodeState::Dead)
                 });
                 drop(tokio::time::timeout(LEADER, gone).await);
-                drop(events.send(Event::Left));
+                drop(events.send(Event::Outlived));
             });
             return;
         }

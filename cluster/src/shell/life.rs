@@ -32,6 +32,10 @@ impl Core {
     /// Raft has applied something here.
     pub(super) fn own_table(&mut self) {
         let Some(raft) = &self.raft else { return };
+        for (version, command) in raft.table.reasons(self.watched.reasons) {
+            self.watched.reasons = version;
+            self.watched.events.because(&command, version);
+        }
         let Some(view) = &self.view else {
             let table = raft.table.table();
             self.take_table(Table::clone(&table));

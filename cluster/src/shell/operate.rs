@@ -31,6 +31,8 @@ const STEPS: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub(super) struct Watched {
     pub(super) events: crate::admin::Events,
+    /// The version up to which the log has said why things changed.
+    pub(super) reasons: u64,
     pub(super) ages: MoveAges,
     /// How far moves are, as their sources last said.
     pub(super) steps: BTreeMap<(SlotId, MoveId), MoveStep>,

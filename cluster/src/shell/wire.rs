@@ -32,6 +32,11 @@ pub(super) const ADMIN: u8 = 6;
 /// A shard of a node is parked, or runs again.
 pub(super) const PARKED: u8 = 7;
 
+/// Half of the time that a node has for its drain is over: its moves are not limited any more.
+pub(super) const HURRY: u8 = 8;
+/// The leader leaves, and asks a voter to stand for election at once; the answer says that it leads.
+pub(super) const SUCCEED: u8 = 9;
+
 /// On data links: a part of the values of a slot that moves.
 pub(super) const VALUES: u8 = 1;
 

@@ -80,7 +80,8 @@ fn a_node_is_told_when_it_comes_changes_dies_and_goes() {
         leader: leader(1),
         grants: Vec::new(),
     };
-    watched.events.because(&death);
+    let version = watched.scene.log.table.version() + 1;
+    watched.events.because(&death, version);
     let told = watched.after(|scene| scene.log.commit(&death));
     assert_eq!(told, ["node b (4) is dead: its lease is over"]);
     let told = watched.after(|scene| scene.log.register(life(2)));
@@ -180,7 +181,8 @@ fn an_abort_carries_the_reason_that_it_was_proposed_with() {
         }],
         why: "events ran too long for the slot to close".to_owned(),
     };
-    watched.events.because(&abort);
+    let version = watched.scene.log.table.version() + 1;
+    watched.events.because(&abort, version);
     let told = watched.after(|scene| scene.log.commit(&abort));
     assert_eq!(
         told,
@@ -189,6 +191,42 @@ fn an_abort_carries_the_reason_that_it_was_proposed_with() {
              for the slot to close"
         )]
     );
+}
+
+#[test]
+fn a_reason_that_the_log_gives_later_than_the_change_is_told_with_it_all_the_same() {
+    let mut watched = Watched::of(2);
+    let index = watched.scene.slot_of(1);
+    watched.scene.log.begin(index, 3, MoveReason::Admin);
+    let id = watched.scene.log.table.slot(slot(index)).moving.unwrap().id;
+    let abort = Command::AbortMoves {
+        moves: vec![MoveAbort {
+            slot: slot(index),
+            id,
+        }],
+        why: "the target was not prepared in time".to_owned(),
+    };
+    let told = watched.after(|scene| scene.log.commit(&abort));
+    assert!(told[0].ends_with("to n2 (3): "), "{told:?}");
+    let aborted = watched.scene.log.table.version();
+    let death = Command::DeclareDead {
+        member: watched.scene.log.table.member(NodeId(3)).unwrap(),
+        why: "its lease is over".to_owned(),
+        leader: leader(1),
+        grants: Vec::new(),
+    };
+    watched.after(|scene| scene.log.commit(&death));
+    let died = watched.scene.log.table.version();
+    watched.events.because(&abort, aborted);
+    watched.events.because(&death, died);
+    // A second time, as after a restart of the log, changes nothing.
+    watched.events.because(&death, died);
+    let told = watched.since(0);
+    assert!(
+        told[0].ends_with("to n2 (3): the target was not prepared in time"),
+        "{told:?}"
+    );
+    assert_eq!(told[1], "node n2 (3) is dead: its lease is over");
 }
 
 #[test]

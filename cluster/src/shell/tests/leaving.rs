@@ -63,14 +63,91 @@ async fn a_leader_that_leaves_lets_the_others_go_on_in_their_lives() {
         .filter(|node| node.me() != nodes.all[leader].me());
     let lives: Vec<_> = others.map(super::nodes::Node::me).collect();
     nodes.all[leader].cluster().leave(LONG).await;
+    // It has handed over: another node leads before this one stops, without an election time-out.
+    let mut heir = None;
+    nodes
+        .until("another node leads, while this one runs", || {
+            let status = nodes.all[leader].cluster().status().raft.unwrap();
+            let led = status.leader.filter(|_| !status.leads);
+            heir = led.map(|leader| leader.node);
+            heir.is_some_and(|heir| lives.iter().any(|life| life.id == heir))
+        })
+        .await;
     nodes.all[leader].stop().await;
     let next = nodes.leader().await;
+    assert_eq!(Some(nodes.all[next].me().id), heir);
     assert_ne!(next, leader);
     nodes.served().await;
     let gone = nodes.all[leader].me();
     assert_eq!(nodes.all[next].state_of(gone.id), Some(NodeState::Dead));
     let lived: Vec<_> = nodes.running().map(super::nodes::Node::me).collect();
     assert_eq!(lived, lives, "the others go on in the lives that they had");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_has_drained_for_half_of_its_time_is_limited_no_more_whatever_time_the_leader_has()
+ {
+    let mut nodes = Nodes::found(1, None, |config| config.lift_after = LONG).await;
+    nodes.join(|_| {}).await;
+    let short = |config: &mut crate::shell::ClusterConfig| {
+        config.lift_after = Duration::from_secs(1);
+    };
+    nodes.join(short).await;
+    nodes.even().await;
+    let drains = &nodes.all[2];
+    let owned = SlotId::all().filter(|slot| drains.acts_for(*slot));
+    // Every slot has an event that runs on: none of the moves is over by itself.
+    let busy = owned.map(|slot| (slot, 1));
+    drains.around.lanes.busy.lock().unwrap().extend(busy);
+    let leads = nodes.all[0].cluster();
+    let operator: &dyn crate::admin::Operations = leads;
+    operator.drain("c".to_owned(), false).await.unwrap();
+    nodes
+        .until("more move, and are closed, than may at other times", || {
+            let closed = drains.cluster().status().closed;
+            closed > 8 && leads.status().moves > crate::allocation::OPEN_LIMIT
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_tells_why_things_changed_that_an_earlier_leader_decided() {
+    let mut nodes = Nodes::of(3, 3, |_| {}).await;
+    nodes.voting(3).await;
+    let leader = nodes.leader().await;
+    let (dies, next) = ((leader + 1) % 3, (leader + 2) % 3);
+    let dead = nodes.all[dies].me();
+    nodes.all[dies].stop().await;
+    nodes
+        .until("the death is known", || {
+            nodes.all[next].state_of(dead.id) == Some(NodeState::Dead)
+        })
+        .await;
+    nodes.all[leader].cluster().leave(LONG).await;
+    nodes.all[leader].stop().await;
+    let told: &dyn crate::admin::Operations = nodes.all[next].cluster();
+    let events = told.events(0).await.unwrap().events;
+    let gone = |what: &str| {
+        let event = events.iter().rev().find(|event| event.what.contains(what));
+        event.map(|event| event.why.clone())
+    };
+    let name = |index: usize| {
+        format!(
+            "{} ({}) is dead",
+            nodes.all[index].name,
+            nodes.all[index].me().id
+        )
+    };
+    assert_eq!(
+        gone(&name(dies)).as_deref(),
+        Some("its lease is over"),
+        "{events:?}"
+    );
+    assert_eq!(
+        gone(&name(leader)).as_deref(),
+        Some("it has left"),
+        "{events:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
