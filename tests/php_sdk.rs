@@ -1,5 +1,6 @@
 //! The sample project of `examples/roadrunner`, moved here as its page says, and a worker on the real
-//! PHP SDK: a real Centrifugo with real clients in front, PHP behind, and PHP calling back.
+//! PHP SDK or in raw goridge: a real Centrifugo with real clients in front, PHP behind, and PHP calling
+//! back.
 //!
 //! The project runs in plain PHP; with `CENTRIPETA_TEST_PHP_SDK`, a folder whose `autoload.php` finds
 //! the packages of `roadrunner-php/centrifugo`, on that SDK too. `RR_BIN` names a RoadRunner that must
@@ -10,6 +11,8 @@
 mod outside;
 #[path = "support/process.rs"]
 mod process;
+#[path = "php_sdk/raw.rs"]
+mod raw;
 #[path = "php_sdk/sample.rs"]
 mod sample;
 #[path = "php_sdk/sdk.rs"]

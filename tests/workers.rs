@@ -5,10 +5,16 @@
 
 #[path = "workers/answers.rs"]
 mod answers;
+#[path = "workers/calls.rs"]
+mod calls;
+#[path = "workers/edge.rs"]
+mod edge;
 #[path = "workers/first.rs"]
 mod first;
 #[path = "workers/life.rs"]
 mod life;
+#[path = "workers/list.rs"]
+mod list;
 #[path = "workers/node.rs"]
 mod node;
 #[path = "workers/operate.rs"]

@@ -26,6 +26,15 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a failed accept: descriptors may have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What a call may have sent that nobody has read yet, in bytes: one command of a Centrifugo's client
+/// at its default limit. A stream whose handler has stopped reading keeps this much, and its sender
+/// waits.
+const STREAM_WINDOW: u32 = 64 << 10;
+/// The same for all calls of a connection together, as large as HTTP/2 has it, so that streams which
+/// are not read leave room for the others: the bound is the number of calls times [`STREAM_WINDOW`].
+/// The transport ends a connection with many small frames that nobody reads, at half of this in
+/// bookkeeping: with the default of 1 MiB one stream with 2500 publications was enough.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// Age and idle checks vary by this much, so that connections do not end together.
 const AGE_JITTER: f64 = 0.2;
 
@@ -231,6 +240,8 @@ async fn serve<S>(
 {
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(limits.streams)
         .max_pending_accept_reset_streams(limits.pending_resets)
         // It counts, for the life of a connection, what arrives for calls that were refused before

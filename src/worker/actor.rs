@@ -25,6 +25,8 @@ pub(crate) enum WorkerMessage {
     Retire(Box<Link>, String),
     /// It is to be killed, for this reason.
     Kill(String),
+    /// It has closed its line: it is on its way out, or is killed a moment later. This is the reason.
+    Leaves(String),
     /// Its process has ended.
     Exited(io::Result<ExitStatus>),
 }
@@ -90,7 +92,12 @@ pub(crate) struct Running {
 enum Order {
     Stop(Box<Link>),
     Kill,
+    KillSoon,
 }
+
+/// How long a worker that has closed its line may take to end by itself: how it ended is known then.
+/// PHP closes a socket well before it is gone.
+const LEAVING: Duration = Duration::from_millis(400);
 
 impl Actor for Worker {
     type Msg = WorkerMessage;
@@ -164,6 +171,10 @@ impl Actor for Worker {
             WorkerMessage::Kill(why) => {
                 state.blame(why);
                 state.order(Order::Kill);
+            }
+            WorkerMessage::Leaves(why) => {
+                state.blame(why);
+                state.order(Order::KillSoon);
             }
             WorkerMessage::Exited(status) => {
                 state.info.go(WorkerState::Stopped);
@@ -247,6 +258,10 @@ async fn keep(
                     drop(timeout(stop_timeout, link.flush()).await);
                 }
                 Some(Order::Stop(_)) => {}
+                Some(Order::KillSoon) => {
+                    let soon = Instant::now() + LEAVING;
+                    kill_at = Some(kill_at.map_or(soon, |at| at.min(soon)));
+                }
                 // The actor is gone: so must be the process.
                 Some(Order::Kill) | None => {
                     process::kill_group(&child);

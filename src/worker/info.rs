@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-/// How long an error waits to name the end of the process.
-const END: Duration = Duration::from_millis(250);
+/// How long an error waits to name the end of the process: longer than one that has closed its line is
+/// left alone.
+const END: Duration = Duration::from_millis(600);
 
 /// Parts of a second in which the system counts processor time towards programs (`USER_HZ`), on every
 /// processor that this runs on.

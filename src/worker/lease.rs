@@ -329,6 +329,9 @@ impl Lease {
         let order = match why {
             // It is well, but out of step: it is asked to leave.
             ExchangeError::Decode(_) => WorkerMessage::Retire(Box::new(link), why.to_string()),
+            ExchangeError::Link(LinkError::Closed | LinkError::Cut(_)) => {
+                WorkerMessage::Leaves(why.to_string())
+            }
             _ => WorkerMessage::Kill(why.to_string()),
         };
         // An actor that is gone has ended its process.

@@ -2,6 +2,7 @@
 //! checklist.
 #![allow(clippy::unwrap_used)]
 
+mod both;
 mod exec;
 mod growth;
 mod lifecycle;

@@ -2,20 +2,25 @@
 
 use crate::outside::{Program, free_ports, or_skip};
 use crate::process::{self, Running, stock};
-use crate::support::{Client, client::Reply, path, request};
+use crate::support::{self, Client, client::Reply, path, request};
 use crate::{outside, php, php_sdk, world};
 use centripeta::event::EventKind;
 use centripeta::proto::proxy;
+use futures_util::{SinkExt, StreamExt};
 use prost::Message;
 use serde_json::{Value, json};
 use std::path::Path;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message as Text;
 
 /// A node with SDK workers, in front of a real Centrifugo whose API they call.
 struct Scene {
     client: Client,
     node: Running,
+    /// The port of the real Centrifugo's clients.
+    http: u16,
     _centrifugo: Program,
     _dir: TempDir,
 }
@@ -32,6 +37,7 @@ impl Scene {
             "http_server": { "address": "127.0.0.1", "port": http },
             "health": { "enabled": true },
             "grpc_api": { "enabled": true, "address": "127.0.0.1", "port": api },
+            "client": { "insecure": true },
             "channel": { "without_namespace": {
                 "presence": true, "history_size": 1000, "history_ttl": "60s",
             } },
@@ -60,6 +66,7 @@ impl Scene {
         Some(Self {
             client: Client::new(socket).await,
             node,
+            http,
             _centrifugo: centrifugo,
             _dir: dir,
         })
@@ -191,18 +198,146 @@ async fn the_real_sdk_publishes_back_and_reads_presence_and_the_version() {
     assert!(version[0].as_str().unwrap().starts_with("20"), "{version}");
 }
 
+/// Established connections to a port of this machine, seen from the side that listens.
+fn connections_to(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let local = format!(":{port:04X}");
+    let rows = table.lines().map(|row| row.split_whitespace().collect());
+    rows.filter(|row: &Vec<&str>| {
+        row.get(1).is_some_and(|it| it.ends_with(&local)) && row.get(3) == Some(&"01")
+    })
+    .count()
+}
+
 #[tokio::test]
-async fn fifty_relays_of_the_real_sdk_are_served_at_once() {
+async fn w109_fifty_relays_of_the_real_sdk_are_open_and_served_at_once() {
     let Some(scene) = Scene::start("pipes").await else {
         return;
     };
-    // The relays stay open: the second time they are used again.
-    for _ in 0..2 {
+    let address = scene.node.logs("workers can call back", "rpc");
+    let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
+    assert_eq!(connections_to(port), 0);
+    // The relays stay open: the second time, in whichever worker, they are used again.
+    for _ in 0..4 {
         let done = scene.rpc("many", &json!({})).await;
         assert_eq!(done, json!({ "asked": 500, "failed": 0 }));
+        let open = connections_to(port);
+        assert!(open >= 50, "{open} connections at once");
     }
     process::eventually("a quiet log", || {
         let said = scene.node.said();
         (!said.iter().any(|line| line.contains("\"ERROR\""))).then_some(())
     });
+}
+
+#[tokio::test]
+async fn w92_w93_the_real_sdk_publishes_and_throws_centrifugos_own_errors_with_their_code() {
+    let Some(scene) = Scene::start("pipes").await else {
+        return;
+    };
+    let done = scene.rpc("publish to", &json!({ "channel": "news" })).await;
+    assert_eq!(done, json!({ "gave": null }));
+    let refused = scene
+        .rpc("publish to", &json!({ "channel": "nosuch:x" }))
+        .await;
+    assert_eq!(
+        (&refused["threw"], &refused["code"]),
+        (&json!("CentrifugoApiResponseException"), &json!(102)),
+        "{refused}"
+    );
+}
+
+/// A server that answers its first call with this frame, under the number of the call.
+async fn answering(mut bytes: Vec<u8>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = [0; 20];
+        stream.read_exact(&mut asked).await.unwrap();
+        bytes[12..16].copy_from_slice(&asked[12..16]);
+        stream.write_all(&bytes).await.unwrap();
+        // Open until the other side has gone.
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+    });
+    format!("tcp://{address}")
+}
+
+#[tokio::test]
+async fn w94_an_error_answer_is_a_service_exception_of_the_real_sdk() {
+    let Some(scene) = Scene::start("pipes").await else {
+        return;
+    };
+    let vectors = include_str!("../golden/goridge-vectors.txt").lines();
+    let mut named = vectors.filter_map(|line| line.split_once(' '));
+    let hex = named
+        .find(|(name, _)| *name == "TV26")
+        .unwrap()
+        .1
+        .as_bytes();
+    let digits = hex.chunks_exact(2);
+    let bytes = digits.map(|it| u8::from_str_radix(str::from_utf8(it).unwrap(), 16).unwrap());
+    let at = answering(bytes.collect()).await;
+    let thrown = scene
+        .rpc("publish to", &json!({ "channel": "news", "at": at }))
+        .await;
+    assert_eq!(thrown["threw"], "ServiceException", "{thrown}");
+    let text = thrown["text"].as_str().unwrap();
+    let start = "Error 'RoadRunner is not ready yet, try in a few seconds' on tcp://";
+    assert!(text.starts_with(start), "{text}");
+}
+
+#[tokio::test]
+async fn w96_all_methods_of_the_real_sdk_reach_centrifugo_and_those_of_pro_are_not_there() {
+    let Some(scene) = Scene::start("pipes").await else {
+        return;
+    };
+    let url = format!("ws://127.0.0.1:{}/connection/websocket", scene.http);
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    for command in [
+        json!({ "id": 1, "connect": {} }),
+        json!({ "id": 2, "subscribe": { "channel": "news" } }),
+    ] {
+        socket.send(Text::text(command.to_string())).await.unwrap();
+    }
+    let mut said: Vec<Value> = Vec::new();
+    while !said.iter().any(|it| it.get("subscribe").is_some()) {
+        let message = support::soon("an answer", socket.next())
+            .await
+            .unwrap()
+            .unwrap();
+        let lines = message.to_text().unwrap().lines();
+        said.extend(lines.map(|line| serde_json::from_str::<Value>(line).unwrap()));
+    }
+    let client = said[0]["connect"]["client"].as_str().unwrap();
+    let done = scene.rpc("all", &json!({ "client": client })).await;
+    assert_eq!(done.as_object().unwrap().len(), 11, "{done}");
+    for method in [
+        "publish",
+        "broadcast",
+        "subscribe",
+        "refresh",
+        "unsubscribe",
+    ] {
+        assert_eq!(done[method], json!({ "gave": null }), "{method}: {done}");
+    }
+    assert_eq!(done["presence"]["gave"], json!([client]));
+    assert_eq!(done["presenceStats"]["gave"]["num_clients"], 1);
+    assert!(
+        done["channels"]["gave"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("news"))
+    );
+    for method in ["blockUser", "unblockUser"] {
+        let text = done[method]["text"].as_str().unwrap();
+        assert!(text.contains("code = Unimplemented"), "{text}");
+    }
+    // The SDK before 2.4 sends it as an unsubscribe, which is refused as RoadRunner does.
+    let left = &done["disconnect"];
+    assert!(
+        left.get("gave").is_some() || left["threw"] == "ServiceException",
+        "{left}"
+    );
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 const ERROR_PROTO: Flags = Flags(0xc0);
 
 #[tokio::test]
-async fn l97_a_method_that_nobody_here_knows_is_passed_on_with_its_bytes_both_ways() {
+async fn w97_a_method_that_nobody_here_knows_is_passed_on_with_its_bytes_both_ways() {
     // No protobuf at all: neither request nor answer is looked into.
     let double = Double::start(|_, _| Ok(Bytes::from_static(b"\xff\xfe answer"))).await;
     let served = Served::start(&double).await;
@@ -29,7 +29,7 @@ async fn l97_a_method_that_nobody_here_knows_is_passed_on_with_its_bytes_both_wa
 }
 
 #[tokio::test]
-async fn l96_a_method_of_pro_is_answered_as_unimplemented() {
+async fn w96_a_method_of_pro_is_answered_as_unimplemented() {
     let double = Double::start(|_, _| Err((12, "unknown method"))).await;
     let served = Served::start(&double).await;
     let mut client = served.client().await;
@@ -66,7 +66,87 @@ async fn a_centrifugo_that_is_gone_is_told_in_grpcs_words() {
 }
 
 #[tokio::test]
-async fn l99_of_several_codecs_protobuf_wins_over_json() {
+async fn w89_a_node_starts_without_centrifugo_and_calls_it_once_it_is_there() {
+    let mut config = free();
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = held.local_addr().unwrap();
+    drop(held);
+    config.centrifugo.api[0].port = address.port();
+    config.centrifugo.timeout = std::time::Duration::from_millis(300);
+    let listeners = centripeta::Listeners::bind(&config).await.unwrap();
+    let node = centripeta::Node::start(&config, centripeta::Router::new(), listeners);
+    let node = node.await.unwrap();
+    let mut client = crate::client::Client::connect(&node.rpc_address().unwrap()).await;
+    let call = ("centrifuge.Presence", &b"\x0a\x01a"[..]);
+    let (flags, _) = client.call(Flags::PROTO, call.0, call.1).await;
+    assert_eq!(flags, ERROR_PROTO, "nobody is there yet");
+    let double = Double::start_at(address, |_, _| Ok(Bytes::from_static(&[0x12, 0]))).await;
+    let limit = tokio::time::Instant::now() + crate::client::SOON;
+    loop {
+        let (flags, body) = client.call(Flags::PROTO, call.0, call.1).await;
+        if flags == Flags::PROTO {
+            break assert_eq!(body.as_ref(), [0x12, 0]);
+        }
+        assert!(tokio::time::Instant::now() < limit, "{body:?}");
+    }
+    assert_eq!(double.requests("Presence").last().unwrap(), call.1);
+}
+
+#[tokio::test]
+async fn w90_every_call_carries_the_api_key_and_none_does_without() {
+    let double = Double::plain().await;
+    let key = "hush-hush";
+    let with_key = |config: &mut centripeta::config::Config| {
+        config.centrifugo.key = Some(centripeta::config::Secret::new(key));
+    };
+    let served = Served::start_with(&double, with_key).await;
+    let mut client = served.client().await;
+    // Known ones, and one that nobody here knows.
+    let methods = ["Presence", "Broadcast", "TurnIntoTea"];
+    for method in methods {
+        let name = format!("centrifuge.{method}");
+        let (flags, _) = client.call(Flags::PROTO, &name, b"").await;
+        assert_eq!(flags, Flags::PROTO, "{method}");
+        let sent = double.headers(method, "authorization");
+        assert_eq!(sent, [Some(format!("apikey {key}"))], "{method}");
+    }
+    let served = Served::start(&double).await;
+    let mut client = served.client().await;
+    client.call(Flags::PROTO, "centrifuge.Presence", b"").await;
+    let sent = double.headers("Presence", "authorization");
+    assert_eq!(sent[1..], [None]);
+}
+
+#[tokio::test]
+async fn w91_a_call_ends_by_itself_where_centrifugo_does_not_answer_and_tells_it_until_when() {
+    let double = Double::plain().await;
+    let short = |config: &mut centripeta::config::Config| {
+        config.centrifugo.timeout = std::time::Duration::from_millis(400);
+    };
+    let served = Served::start_with(&double, short).await;
+    let mut client = served.client().await;
+    double.open(false);
+    let started = tokio::time::Instant::now();
+    let (flags, body) = client.call(Flags::PROTO, "centrifuge.Presence", b"").await;
+    let took = started.elapsed();
+    assert_eq!(flags, ERROR_PROTO);
+    assert_eq!(
+        body,
+        "rpc error: code = DeadlineExceeded desc = context deadline exceeded"
+    );
+    assert!(took >= std::time::Duration::from_millis(300), "{took:?}");
+    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
+    let told = double.headers("Presence", "grpc-timeout");
+    assert!(told.len() == 1 && told[0].is_some(), "{told:?}");
+    // The connection is as good as before.
+    assert_eq!(client.json("rpc.Version", "true").await, r#""2025.1.15""#);
+    double.open(true);
+    let (flags, _) = client.call(Flags::PROTO, "centrifuge.Presence", b"").await;
+    assert_eq!(flags, Flags::PROTO);
+}
+
+#[tokio::test]
+async fn w99_of_several_codecs_protobuf_wins_over_json() {
     let double = Double::plain().await;
     let served = Served::start(&double).await;
     let mut client = served.client().await;
@@ -82,7 +162,7 @@ async fn l99_of_several_codecs_protobuf_wins_over_json() {
 }
 
 #[tokio::test]
-async fn l103_the_highest_sequence_is_echoed_and_an_error_bit_a_stream_byte_and_a_version_are_ignored()
+async fn w103_the_highest_sequence_is_echoed_and_an_error_bit_a_stream_byte_and_a_version_are_ignored()
  {
     let served = Served::start(&Double::plain().await).await;
     let mut client = served.client().await;
@@ -101,7 +181,7 @@ async fn l103_the_highest_sequence_is_echoed_and_an_error_bit_a_stream_byte_and_
 }
 
 #[tokio::test]
-async fn l104_names_are_told_apart_by_case_and_unknown_ones_by_what_is_unknown() {
+async fn w104_names_are_told_apart_by_case_and_unknown_ones_by_what_is_unknown() {
     let served = Served::start(&Double::plain().await).await;
     let mut client = served.client().await;
     let names = [
@@ -203,7 +283,7 @@ async fn json_calls_carry_payloads_as_base64_both_ways() {
 }
 
 #[tokio::test]
-async fn l107_a_plugin_that_is_not_there_can_not_be_reset_and_has_no_workers_to_add() {
+async fn w107_a_plugin_that_is_not_there_can_not_be_reset_and_has_no_workers_to_add() {
     let served = Served::start(&Double::plain().await).await;
     let mut client = served.client().await;
     let text = client.refused("resetter.Reset", r#""nope""#).await;

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::time::timeout;
 
 #[tokio::test]
-async fn l102_a_hundred_calls_in_flight_on_one_connection_are_answered_by_their_own_numbers() {
+async fn w102_a_hundred_calls_in_flight_on_one_connection_are_answered_by_their_own_numbers() {
     let double = Double::start(|_, request| Ok(Bytes::copy_from_slice(request))).await;
     let served = Served::start(&double).await;
     let mut client = served.client().await;
@@ -43,7 +43,7 @@ async fn l102_a_hundred_calls_in_flight_on_one_connection_are_answered_by_their_
 }
 
 #[tokio::test]
-async fn l100_what_is_no_call_ends_its_connection_without_an_answer_and_no_other() {
+async fn w100_what_is_no_call_ends_its_connection_without_an_answer_and_no_other() {
     let served = Served::start(&Double::plain().await).await;
     let mut other = served.client().await;
     let good = vector("TV30");
@@ -88,7 +88,7 @@ fn threads() -> usize {
 }
 
 #[tokio::test]
-async fn l105_five_thousand_idle_connections_cost_no_thread_each() {
+async fn w105_five_thousand_idle_connections_cost_no_thread_each() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).unwrap();
@@ -112,7 +112,7 @@ async fn l105_five_thousand_idle_connections_cost_no_thread_each() {
 }
 
 #[tokio::test]
-async fn l109_fifty_connections_with_a_call_each_get_every_answer() {
+async fn w109_fifty_connections_with_a_call_each_get_every_answer() {
     let double = Double::start(|_, request| Ok(Bytes::copy_from_slice(request))).await;
     let served = Served::start(&double).await;
     let mut clients = Vec::new();
@@ -162,7 +162,7 @@ async fn a_client_that_does_not_read_holds_up_nobody_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn l110_a_listener_on_localhost_is_reached_over_ipv4_and_one_on_every_address_too() {
+async fn w110_a_listener_on_localhost_is_reached_over_ipv4_and_one_on_every_address_too() {
     for (host, open) in [("localhost", false), ("0.0.0.0", true)] {
         let mut config = free();
         config.rpc.allow_open = open;

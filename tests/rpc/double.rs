@@ -35,6 +35,8 @@ struct State {
     script: Box<Script>,
     /// Method and request of every call.
     calls: Mutex<Vec<(String, Bytes)>>,
+    /// Method and headers of every call, as it came.
+    heads: Mutex<Vec<(String, HeaderMap)>>,
     open: watch::Receiver<bool>,
 }
 
@@ -43,12 +45,21 @@ impl Double {
     pub(crate) async fn start(
         script: impl Fn(&str, &[u8]) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(([127, 0, 0, 1], 0).into(), script).await
+    }
+
+    /// The same on this address.
+    pub(crate) async fn start_at(
+        address: SocketAddr,
+        script: impl Fn(&str, &[u8]) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (gate, open) = watch::channel(true);
         let state = Arc::new(State {
             script: Box::new(script),
             calls: Mutex::default(),
+            heads: Mutex::default(),
             open,
         });
         let shared = Arc::clone(&state);
@@ -81,6 +92,14 @@ impl Double {
         of.map(|(_, request)| request.clone()).collect()
     }
 
+    /// A header of every call of a method, as text.
+    pub(crate) fn headers(&self, method: &str, header: &str) -> Vec<Option<String>> {
+        let heads = self.state.heads.lock().unwrap();
+        let of = heads.iter().filter(|(name, _)| name == method);
+        of.map(|(_, head)| Some(head.get(header)?.to_str().ok()?.to_owned()))
+            .collect()
+    }
+
     /// Everything but the probes of a node that looks whether it is there.
     pub(crate) fn count(&self) -> usize {
         self.state.calls.lock().unwrap().len()
@@ -105,6 +124,8 @@ impl State {
     async fn respond(&self, request: Request<Incoming>) -> Response<Parts> {
         let (head, body) = request.into_parts();
         let method = head.uri.path().rsplit('/').next().unwrap().to_owned();
+        let called = (method.clone(), head.headers);
+        self.heads.lock().unwrap().push(called);
         let body = body.collect().await.unwrap().to_bytes();
         let message = body.slice(5..);
         let answer = match method.as_str() {

@@ -45,7 +45,7 @@ async fn called<R: Message + Default>(
 }
 
 #[tokio::test]
-async fn l96_l97_a_real_centrifugo_is_called_by_protobuf_and_by_json() {
+async fn w96_w97_a_real_centrifugo_is_called_by_protobuf_and_by_json() {
     let Some(binary) = binary() else {
         let line = b"SKIPPED: rpc: no centrifugo on PATH or in CENTRIFUGO_BIN\n";
         std::io::stderr().write_all(line).unwrap();

@@ -35,7 +35,7 @@ fn call(bytes: &[u8]) -> Call {
 }
 
 #[tokio::test]
-async fn l92_a_publish_of_tv23_is_answered_by_tv24_and_reaches_centrifugo_unchanged() {
+async fn w92_a_publish_of_tv23_is_answered_by_tv24_and_reaches_centrifugo_unchanged() {
     let answer = call(&vector("TV24")).body;
     let double = Double::start(move |_, _| Ok(answer.clone())).await;
     let served = Served::start(&double).await;
@@ -46,7 +46,7 @@ async fn l92_a_publish_of_tv23_is_answered_by_tv24_and_reaches_centrifugo_unchan
 }
 
 #[tokio::test]
-async fn l93_an_error_of_centrifugos_stays_inside_the_response_as_in_tv25() {
+async fn w93_an_error_of_centrifugos_stays_inside_the_response_as_in_tv25() {
     let answer = call(&vector("TV25")).body;
     let double = Double::start(move |_, _| Ok(answer.clone())).await;
     let served = Served::start(&double).await;
@@ -56,7 +56,7 @@ async fn l93_an_error_of_centrifugos_stays_inside_the_response_as_in_tv25() {
 }
 
 #[tokio::test]
-async fn l95_an_unknown_service_is_answered_by_tv27() {
+async fn w95_an_unknown_service_is_answered_by_tv27() {
     let served = Served::start(&Double::plain().await).await;
     let mut client = served.client().await;
     let mut unknown = BytesMut::new();
@@ -67,7 +67,7 @@ async fn l95_an_unknown_service_is_answered_by_tv27() {
 }
 
 #[tokio::test]
-async fn l106_tv28_without_a_pool_is_answered_by_null() {
+async fn w106_tv28_without_a_pool_is_answered_by_null() {
     let served = Served::start(&Double::plain().await).await;
     let mut client = served.client().await;
     let given = client.exchange(&vector("TV28")).await;
@@ -136,7 +136,7 @@ async fn the_disconnect_that_old_sdks_send_as_tv32_is_answered_and_disconnects_n
 }
 
 #[tokio::test]
-async fn l100_and_l101_a_lying_length_of_nv10_or_one_option_of_nv11_ends_that_connection_alone() {
+async fn w100_and_w101_a_lying_length_of_nv10_or_one_option_of_nv11_ends_that_connection_alone() {
     let served = Served::start(&Double::plain().await).await;
     let mut other = served.client().await;
     for id in ["NV10", "NV11"] {
@@ -152,7 +152,7 @@ async fn l100_and_l101_a_lying_length_of_nv10_or_one_option_of_nv11_ends_that_co
 }
 
 #[tokio::test]
-async fn l98_a_call_without_a_codec_as_nv12_gets_flags_60_and_the_text_of_the_unknown_decoder() {
+async fn w98_a_call_without_a_codec_as_nv12_gets_flags_60_and_the_text_of_the_unknown_decoder() {
     let served = Served::start(&Double::plain().await).await;
     let mut client = served.client().await;
     let given = client.exchange(&vector("NV12")).await;

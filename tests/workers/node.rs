@@ -118,6 +118,11 @@ impl Node {
         });
     }
 
+    /// Where events go.
+    pub(crate) fn grpc(&self) -> &str {
+        &self.grpc
+    }
+
     pub(crate) async fn client(&self) -> Client {
         let socket = TcpStream::connect(&self.grpc).await.unwrap();
         socket.set_nodelay(true).unwrap();

@@ -1,11 +1,15 @@
 //! Workers of another user: root alone can start them.
 
-use crate::node::{Node, Script, ask_data, handler, routes};
+use crate::node::{Node, Script, ask_data, handler, is_alive, routes};
+use crate::process::eventually;
 use rustix::process::getuid;
 use serde_json::Value;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+use tokio::task::block_in_place;
+use tokio::time::Instant;
 
 /// Whether this is root, and that user can run what is built here; says so loudly if not.
 fn can_be(uid: u32) -> bool {
@@ -52,9 +56,11 @@ async fn workers_run_as_their_user_and_group_and_reach_the_socket_that_is_theirs
         (unix.as_str(), "group = \"daemon\"\n", id("-g", "daemon")),
     ] {
         // A folder that everybody may enter.
-        let keys = format!("user = \"nobody\"\n{group}{relay}dir = \"/\"");
+        let keys = format!(
+            "user = \"nobody\"\n{group}{relay}dir = \"/\"\nenv = {{ STANDIN_EOF = \"spin\" }}"
+        );
         let config = handler(Script::Python, &keys, "num_workers = 1") + &routes();
-        let node = Node::start(&config).await;
+        let mut node = Node::start(&config).await;
         let owner = ask_data(&node.client().await, "rpc-owner").await;
         let owner: Value = serde_json::from_slice(&owner).unwrap();
         assert_eq!(
@@ -71,5 +77,17 @@ async fn workers_run_as_their_user_and_group_and_reach_the_socket_that_is_theirs
                 (uid, wanted, 0o600)
             );
         }
+        // The signal at our end outlives the change of user (32).
+        let workers = node.workers();
+        assert_eq!(workers.len(), 1);
+        block_in_place(|| {
+            node.process.signal("KILL");
+            node.process.end();
+            let started = Instant::now();
+            eventually("the worker is gone", || {
+                (!is_alive(workers[0])).then_some(())
+            });
+            assert!(started.elapsed() < Duration::from_secs(1));
+        });
     }
 }

@@ -40,6 +40,34 @@ $many = static function (int $count) use ($host): array {
     return ['asked' => count($asked), 'failed' => $failed];
 };
 
+// What the SDK makes of a call: what it gives back, or the exception that it throws.
+$outcome = static function (callable $call): array {
+    try {
+        return ['gave' => $call()];
+    } catch (Throwable $why) {
+        return [
+            'threw' => (new ReflectionClass($why))->getShortName(),
+            'code' => $why->getCode(),
+            'text' => $why->getMessage(),
+        ];
+    }
+};
+
+// Every method of the API, with a client that is connected.
+$all = static fn (string $client): array => array_map($outcome, [
+    'publish' => static fn () => $api->publish('news', '{"by":"php"}', false),
+    'broadcast' => static fn () => $api->broadcast(['news', 'side'], '{"by":"broadcast"}'),
+    'subscribe' => static fn () => $api->subscribe('side', 'u1', client: $client),
+    'refresh' => static fn () => $api->refresh('u1', $client, expireAt: new DateTimeImmutable('+1 hour')),
+    'presence' => static fn () => array_keys($api->presence('news')),
+    'presenceStats' => static fn () => $api->presenceStats('news'),
+    'channels' => static fn () => array_keys($api->channels()),
+    'unsubscribe' => static fn () => $api->unsubscribe('side', 'u1', $client),
+    'blockUser' => static fn () => $api->blockUser('u1'),
+    'unblockUser' => static fn () => $api->unblockUser('u1'),
+    'disconnect' => static fn () => $api->disconnect('u1', $client),
+]);
+
 while (($request = $source->waitRequest()) !== null) {
     $class = (new ReflectionClass($request))->getShortName();
     match (true) {
@@ -72,6 +100,15 @@ while (($request = $source->waitRequest()) !== null) {
         })(),
         $request instanceof Request\RPC && $request->method === 'version' => $request->respond(
             new Payload\RPCResponse([$rpc->withCodec(new JsonCodec())->call('rpc.Version', true)])
+        ),
+        $request instanceof Request\RPC && $request->method === 'all' => $request->respond(
+            new Payload\RPCResponse($all($request->getData()['client']))
+        ),
+        $request instanceof Request\RPC && $request->method === 'publish to' => $request->respond(
+            new Payload\RPCResponse($outcome(
+                static fn () => (new RPCCentrifugoApi(RPC::create($request->getData()['at'] ?? $host)))
+                    ->publish($request->getData()['channel'], '{}')
+            ))
         ),
         $request instanceof Request\RPC && $request->method === 'many' => $request->respond(
             new Payload\RPCResponse($many(500))

@@ -25,9 +25,11 @@ pub(super) fn tcp(text: &str) -> Result<SocketAddr, Fault> {
     })
 }
 
+/// `IP:PORT`, also as RoadRunner writes it with `tcp://`, or `unix:///PATH`.
 pub(super) fn listen(text: &str) -> Result<ListenAddr, Fault> {
     let Some(path) = text.strip_prefix("unix:") else {
-        return tcp(text).map(ListenAddr::Tcp);
+        let address = text.strip_prefix("tcp://").unwrap_or(text);
+        return tcp(address).map(ListenAddr::Tcp);
     };
     let path = path.strip_prefix("//").unwrap_or(path);
     if !path.starts_with('/') || path.len() > 107 || path.contains('\0') {

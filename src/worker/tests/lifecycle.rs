@@ -43,8 +43,21 @@ async fn w20_what_is_no_pid_fails_the_start_and_the_process_is_killed() {
         assert!(why.contains(words), "{start}: {why}");
         assert!(!pool.is_ready());
     }
-    // 21: on pipes the pid itself is not looked at.
-    let _pool = pool(with_env(spec(1), "STANDIN_PID", "999999")).await;
+}
+
+#[tokio::test]
+async fn w21_on_pipes_another_pid_than_the_childs_is_accepted() {
+    let pool = pool(with_env(spec(1), "STANDIN_PID", "999999")).await;
+    assert_ne!(
+        pids(&pool.workers().await),
+        [999_999],
+        "ours is the child's"
+    );
+    // The fence is answered with that number too.
+    for _ in 0..3 {
+        assert_eq!(ask(&pool, "echo").await.unwrap(), "do:echo");
+    }
+    assert_eq!(pool.counts().restarts.get(), 0);
 }
 
 #[tokio::test]
@@ -99,8 +112,22 @@ async fn w31_w61_a_worker_leads_a_group_and_is_killed_with_its_children() {
     let pool = pool(spec).await;
     let child: u32 = ask(&pool, "child").await.unwrap().parse().unwrap();
     assert!(is_alive(child));
+    let worker = pids(&pool.workers().await)[0];
+    assert_eq!(
+        group_of(worker),
+        worker,
+        "Ctrl-C of our terminal is not its own"
+    );
+    assert_eq!(group_of(child), worker);
     assert!(ask(&pool, "sleep:60000").await.is_err());
     until_dead(child).await;
+}
+
+/// The process group of a process.
+fn group_of(pid: u32) -> u32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after = stat.rsplit_once(") ").unwrap().1;
+    after.split(' ').nth(2).unwrap().parse().unwrap()
 }
 
 #[tokio::test]
@@ -150,6 +177,21 @@ async fn w59_a_worker_that_has_done_its_jobs_is_replaced_without_a_failed_reques
         "{} workers for 100 jobs",
         seen.len()
     );
+}
+
+#[tokio::test]
+async fn w59_the_answer_of_a_last_job_does_not_wait_for_the_worker_that_comes_next() {
+    let mut spec = with_env(spec(1), "STANDIN_START", "slow:5000");
+    spec.max_jobs = 3;
+    let pool = pool(spec).await;
+    let start = Instant::now();
+    for _ in 0..3 {
+        assert!(ask(&pool, "echo").await.is_ok());
+    }
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    assert_eq!(ask(&pool, "served").await.unwrap(), "1", "another worker");
+    assert!(start.elapsed() >= Duration::from_secs(4));
 }
 
 #[tokio::test]
@@ -259,6 +301,24 @@ async fn w72_debug_is_a_fresh_process_for_each_request() {
         pool.workers().await.is_empty()
     })
     .await;
+}
+
+#[tokio::test]
+async fn w72_an_edit_of_the_script_is_in_the_next_answer_of_a_pool_in_debug() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("worker.py");
+    std::fs::copy(standin(), &script).unwrap();
+    let mut spec = spec(2);
+    spec.debug = true;
+    let last = spec.command.command.last_mut().unwrap();
+    *last = script.display().to_string();
+    let pool = WorkerPool::start(spec).await.unwrap();
+    assert_eq!(ask(&pool, "with-context").await.unwrap(), "body");
+    let text = std::fs::read_to_string(&script).unwrap();
+    let edited = text.replace("b\"body\", b\"header\"", "b\"edited\", b\"header\"");
+    assert_ne!(text, edited);
+    std::fs::write(&script, edited).unwrap();
+    assert_eq!(ask(&pool, "with-context").await.unwrap(), "edited");
 }
 
 #[tokio::test]
