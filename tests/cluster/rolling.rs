@@ -2,7 +2,7 @@
 
 use super::drive::{Driver, Load, doors};
 use super::scene::Lent;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_nodes_restart_in_turn_without_a_failed_event_or_a_gap() {
@@ -16,6 +16,7 @@ async fn all_nodes_restart_in_turn_without_a_failed_event_or_a_gap() {
         &[0, 1, 2],
         Load {
             keys: 128,
+            rest: Duration::from_millis(100),
             ..Load::default()
         },
     );
