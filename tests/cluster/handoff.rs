@@ -4,7 +4,7 @@ use super::drive::{Driver, Load, doors};
 use super::fleet::{Fleet, Spec};
 use super::process::eventually;
 use super::scene::Scene;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_an_operator_moves_back_and_forth_fails_no_event_and_keeps_its_counts() {
@@ -53,6 +53,8 @@ async fn a_node_joins_and_another_is_drained_without_a_failed_event_or_a_gap() {
     let doors = doors(&fleet, 4);
     let load = Load {
         keys: 256,
+        // Callers that leave two cores the time to move slots.
+        rest: Duration::from_millis(100),
         ..Load::default()
     };
     let driver = Driver::start(&doors, &[0, 1, 2], load);

@@ -2,7 +2,7 @@
 
 use super::drive::{Driver, Load, doors};
 use super::scene::Lent;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// When a line of the log was written, in seconds of its day, if it holds this.
 fn at(line: &str, part: &str) -> Option<f64> {
@@ -27,6 +27,7 @@ async fn all_nodes_restart_in_turn_without_a_failed_event_or_a_gap() {
         &[0, 1, 2],
         Load {
             keys: 128,
+            rest: Duration::from_millis(100),
             ..Load::default()
         },
     );

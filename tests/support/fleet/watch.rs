@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 /// A plan that saves less than this is not worth its moves.
 const EVEN: u64 = 14;
 const SLOTS: u64 = 4096;
+/// How many voters a cluster wants by default.
+const VOTERS: usize = 3;
 /// How long it may take: a pair of nodes whose moves failed rests for up to a minute.
 const LIMIT: Duration = Duration::from_secs(90);
 /// Between two looks at a cluster that settles, each of which is a process of its own.
@@ -21,8 +23,8 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(crate) type Seen = (String, u64, String);
 
 impl<P: Place> Fleet<P> {
-    /// Waits until these nodes are up, every slot has an owner among those that may, none moves, and
-    /// they have about as many.
+    /// Waits until these nodes are up, every slot has an owner among those that may, none moves, they
+    /// have about as many, and as many vote as can: with three, any one of them can be lost.
     pub(crate) fn settled(&self, nodes: &[usize]) {
         if let Err(why) = self.settles(nodes) {
             panic!("{why}");
@@ -35,14 +37,18 @@ impl<P: Place> Fleet<P> {
         let end = Instant::now() + LIMIT;
         while Instant::now() < end {
             last = self.counts(nodes[0]);
-            if self.are_even(nodes, last.as_deref()) && self.moves(nodes[0]) == Some(0) {
+            if self.are_even(nodes, last.as_deref())
+                && self.moves(nodes[0]) == Some(0)
+                && self.voters(nodes[0]) >= Some(if nodes.len() < VOTERS { 1 } else { VOTERS })
+            {
                 return Ok(());
             }
             std::thread::sleep(LOOK);
         }
         let running = self.nodes.iter().filter_map(|node| node.running.as_ref());
         let said: Vec<_> = running.map(Running::said).collect();
-        Err(format!("not settled: {last:?}\n{said:#?}"))
+        let voters = self.voters(nodes[0]);
+        Err(format!("not settled: {last:?}, {voters:?} vote\n{said:#?}"))
     }
 
     fn are_even(&self, nodes: &[usize], seen: Option<&[Seen]>) -> bool {
@@ -88,6 +94,12 @@ impl<P: Place> Fleet<P> {
     pub(crate) fn moves(&self, node: usize) -> Option<usize> {
         let moves = self.json(node, &["cluster", "moves"])?;
         Some(moves["open"].as_array()?.len())
+    }
+
+    /// How many nodes vote, as this one sees it.
+    fn voters(&self, node: usize) -> Option<usize> {
+        let status = self.json(node, &["cluster", "status"])?;
+        Some(status["voters"].as_array()?.len())
     }
 
     /// The node that leads, as this one sees it.
