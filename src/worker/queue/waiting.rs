@@ -29,6 +29,10 @@ impl Waiter {
     ///
     /// # Errors
     /// It has gone; the worker comes back.
+    #[allow(
+        clippy::result_large_err,
+        reason = "the worker is given to the next one"
+    )]
     pub(super) fn take(self, lease: Lease) -> Result<(), Lease> {
         self.next.send(lease)
     }
