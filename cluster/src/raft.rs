@@ -14,6 +14,7 @@
 //! | what is told of how things stand; a joint configuration left by a lost leader | `raft/watcher.rs` |
 //! | who becomes a voter, and when | `raft/voters.rs` |
 //! | how calls reach other nodes | `raft/network.rs` |
+//! | what openraft draws at random | `raft/runtime.rs` |
 //! | the file | `raft/disk.rs`; what is in it: `raft/log_store.rs`, `raft/machine.rs` |
 //! | deltas for those who watch the table | `raft/feed.rs` |
 
@@ -26,6 +27,7 @@ mod machine;
 mod memory;
 mod network;
 mod records;
+mod runtime;
 mod settings;
 mod store;
 #[cfg(test)]

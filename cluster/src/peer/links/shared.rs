@@ -1,6 +1,6 @@
 //! What all links of a node share: who is known, which links are open, and the door.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ use crate::{BootId, Incarnation, NodeId};
 
 #[derive(Debug, Default)]
 pub(super) struct Peers {
-    pub(super) addrs: HashMap<NodeId, Vec<String>>,
+    pub(super) addrs: BTreeMap<NodeId, Vec<String>>,
     /// How often a peer was forgotten.
     pub(super) forgotten: u64,
-    pub(super) known: HashMap<NodeId, (Incarnation, BootId)>,
-    pub(super) outbound: HashMap<(NodeId, Class), Arc<Outbound>>,
-    pub(super) inbound: HashMap<(NodeId, Class), Arc<Inbound>>,
+    pub(super) known: BTreeMap<NodeId, (Incarnation, BootId)>,
+    pub(super) outbound: BTreeMap<(NodeId, Class), Arc<Outbound>>,
+    pub(super) inbound: BTreeMap<(NodeId, Class), Arc<Inbound>>,
 }
 
 impl Peers {

@@ -1,0 +1,283 @@
+//! What happened in a run, line by line, and what must never happen in one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hasher;
+use std::sync::{Arc, Mutex};
+
+use centripeta_cluster::{Member, OwnerEpoch, SLOT_COUNT, SlotId, Standing, Table};
+use xxhash_rust::xxh3::Xxh3;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum What {
+    Fault(String),
+    Began(u128),
+    Left(bool),
+    Open(SlotId, OwnerEpoch),
+    Shut(SlotId),
+    Lost(SlotId, OwnerEpoch),
+    Suspended,
+    Resumed,
+    Quorum(bool),
+    Table(u64, u64),
+    /// An event was written to the shared store, under this epoch.
+    Wrote(SlotId, OwnerEpoch, u64),
+    Fenced(SlotId, OwnerEpoch, u64),
+    Answered(u64),
+    Failed(u64),
+}
+
+/// When, where, what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// In simulated milliseconds.
+    pub(crate) at: u64,
+    pub(crate) node: usize,
+    pub(crate) what: What,
+}
+
+/// What the checker knows of one node.
+#[derive(Debug, Default)]
+struct Seen {
+    standing: Option<Arc<Standing>>,
+    table: Option<Arc<Table>>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    at: u64,
+    lines: Vec<Line>,
+    broken: Option<String>,
+    seen: Vec<Seen>,
+    /// Which nodes have a slot open, a bit per node, and where more than one has.
+    open: Vec<u8>,
+    contested: BTreeSet<u16>,
+    /// The newest epoch of a slot that opened anywhere.
+    opened: BTreeMap<SlotId, OwnerEpoch>,
+    /// Who acted last.
+    acted: BTreeMap<SlotId, (OwnerEpoch, Member)>,
+    versions: BTreeMap<u64, u64>,
+    written: BTreeSet<u64>,
+    answered: u64,
+    fenced: u64,
+}
+
+/// The record of a run; whoever holds it adds to it.
+#[derive(Debug)]
+pub(crate) struct Checker(Mutex<Book>);
+
+impl Checker {
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self(Mutex::new(Book {
+            seen: (0..nodes).map(|_| Seen::default()).collect(),
+            open: vec![0; usize::from(SLOT_COUNT)],
+            ..Book::default()
+        }))
+    }
+
+    fn with<T>(&self, then: impl FnOnce(&mut Book) -> T) -> T {
+        then(&mut self.0.lock().unwrap())
+    }
+
+    /// It is so late now.
+    pub(crate) fn time(&self, at: u64) {
+        self.with(|book| book.at = at);
+    }
+
+    pub(crate) fn note(&self, node: usize, what: What) {
+        self.with(|book| {
+            match &what {
+                What::Open(slot, epoch) => book.opens(node, *slot, *epoch),
+                What::Shut(slot) | What::Lost(slot, _) => book.shuts(node, *slot),
+                What::Answered(_) => book.answered += 1,
+                What::Fenced(..) => book.fenced += 1,
+                What::Began(_) => book.ends(node),
+                _ => {}
+            }
+            book.line(node, what);
+        });
+    }
+
+    /// A process begins.
+    pub(crate) fn begins(&self, node: usize, standing: &Arc<Standing>) {
+        self.with(|book| book.seen[node].standing = Some(Arc::clone(standing)));
+    }
+
+    /// A process is gone.
+    pub(crate) fn ends(&self, node: usize) {
+        self.with(|book| book.ends(node));
+    }
+
+    /// An event takes effect in the shared store.
+    pub(crate) fn wrote(
+        &self,
+        node: usize,
+        me: Member,
+        slot: SlotId,
+        epoch: OwnerEpoch,
+        event: u64,
+    ) {
+        self.with(|book| {
+            if !book.written.insert(event) {
+                book.breaks(format!("event {event} took effect twice"));
+            }
+            if let Some(opened) = book.opened.get(&slot).filter(|opened| epoch < **opened) {
+                let why = format!("slot {slot}: written at {epoch} after {opened} had opened");
+                book.breaks(why);
+            }
+            if let Some((last, by)) = book.acted.get(&slot).copied()
+                && (epoch < last || (epoch == last && by != me))
+            {
+                book.breaks(format!(
+                    "slot {slot}: {me} acts at {epoch} after {by} at {last}"
+                ));
+            }
+            book.acted.insert(slot, (epoch, me));
+            book.line(node, What::Wrote(slot, epoch, event));
+        });
+    }
+
+    /// An event was answered as done: it must have taken effect.
+    pub(crate) fn answered(&self, node: usize, event: u64) {
+        self.with(|book| {
+            if !book.written.contains(&event) {
+                book.breaks(format!("event {event} was answered without an effect"));
+            }
+        });
+        self.note(node, What::Answered(event));
+    }
+
+    /// Looks at every node after a step; at every slot if `whole`.
+    pub(crate) fn look(&self, whole: bool) -> Result<(), String> {
+        self.with(|book| {
+            book.look_at_tables();
+            book.look_at_owners(whole);
+            match book.broken.take() {
+                Some(why) => Err(why),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// How many slots are acted for at this moment.
+    pub(crate) fn served(&self) -> usize {
+        self.with(|book| {
+            let acting = book.acting();
+            SlotId::all()
+                .filter(|slot| acting.iter().any(|(_, s)| s.acts_for(*slot).is_some()))
+                .count()
+        })
+    }
+
+    /// The trace; how many events were answered as done, how many writes were fenced off.
+    pub(crate) fn end(&self) -> (Vec<Line>, u64, u64) {
+        self.with(|book| (std::mem::take(&mut book.lines), book.answered, book.fenced))
+    }
+}
+
+impl Book {
+    fn line(&mut self, node: usize, what: What) {
+        let at = self.at;
+        self.lines.push(Line { at, node, what });
+    }
+
+    fn breaks(&mut self, why: String) {
+        self.broken.get_or_insert(why);
+    }
+
+    fn opens(&mut self, node: usize, slot: SlotId, epoch: OwnerEpoch) {
+        let open = &mut self.open[usize::from(slot.index())];
+        *open |= 1 << node;
+        if open.count_ones() > 1 {
+            self.contested.insert(slot.index());
+        }
+        let newest = self.opened.entry(slot).or_insert(epoch);
+        *newest = (*newest).max(epoch);
+    }
+
+    fn shuts(&mut self, node: usize, slot: SlotId) {
+        let open = &mut self.open[usize::from(slot.index())];
+        *open &= !(1 << node);
+        if open.count_ones() < 2 {
+            self.contested.remove(&slot.index());
+        }
+    }
+
+    fn ends(&mut self, node: usize) {
+        self.seen[node] = Seen::default();
+        for slot in SlotId::all() {
+            self.shuts(node, slot);
+        }
+    }
+
+    /// Those whose lease is valid.
+    fn acting(&self) -> Vec<(usize, Arc<Standing>)> {
+        let all = self.seen.iter().enumerate();
+        all.filter_map(|(node, seen)| Some((node, seen.standing.clone()?)))
+            .filter(|(_, standing)| standing.has_lease())
+            .collect()
+    }
+
+    fn look_at_owners(&mut self, whole: bool) {
+        let acting = self.acting();
+        if acting.len() < 2 {
+            return;
+        }
+        let contested: Vec<SlotId> = if whole {
+            SlotId::all().collect()
+        } else {
+            let slots = self.contested.iter().copied();
+            slots.filter_map(SlotId::new).collect()
+        };
+        for slot in contested {
+            let actors: Vec<_> = acting
+                .iter()
+                .filter_map(|(_, standing)| Some((standing.me(), standing.acts_for(slot)?)))
+                .collect();
+            if actors.len() > 1 {
+                self.breaks(format!("slot {slot}: {actors:?} act at once"));
+            }
+        }
+    }
+
+    /// No table goes backwards, no epoch falls, and one version is one table everywhere.
+    fn look_at_tables(&mut self) {
+        for node in 0..self.seen.len() {
+            let Some(standing) = &self.seen[node].standing else {
+                continue;
+            };
+            let table = Arc::clone(&standing.shown().table);
+            let old = self.seen[node].table.replace(Arc::clone(&table));
+            if old.as_ref().is_some_and(|old| Arc::ptr_eq(old, &table)) {
+                continue;
+            }
+            let version = table.version();
+            if let Some(old) = old.filter(|old| old.cluster().id == table.cluster().id) {
+                let falls = old
+                    .slots()
+                    .zip(table.slots())
+                    .find(|((_, old), (_, new))| new.epoch < old.epoch);
+                if version < old.version() {
+                    let old = old.version();
+                    self.breaks(format!("node {node}: table {version} after {old}"));
+                }
+                if let Some(((slot, _), _)) = falls {
+                    self.breaks(format!("node {node}: an epoch of slot {slot} fell"));
+                }
+            }
+            let mut hash = Xxh3::new();
+            for (_, rec) in table.slots() {
+                let owner = rec.owner.map_or((0, 0), |it| (it.id.0, it.incarnation.0));
+                hash.write_u32(owner.0);
+                hash.write_u64(owner.1);
+                hash.write_u64(rec.epoch.0);
+                hash.write_u64(rec.moving.map_or(0, |moving| moving.id.0));
+            }
+            let hash = hash.finish();
+            if *self.versions.entry(version).or_insert(hash) != hash && version > 0 {
+                self.breaks(format!("node {node}: another table of version {version}"));
+            }
+            self.line(node, What::Table(version, hash));
+        }
+    }
+}
