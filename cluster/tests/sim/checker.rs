@@ -50,7 +50,7 @@ struct Book {
     broken: Option<String>,
     seen: Vec<Seen>,
     /// Which nodes have a slot open, a bit per node, and where more than one has.
-    open: Vec<u8>,
+    open: Vec<u64>,
     contested: BTreeSet<u16>,
     /// The newest epoch of a slot that opened anywhere.
     opened: BTreeMap<SlotId, OwnerEpoch>,
@@ -58,6 +58,7 @@ struct Book {
     acted: BTreeMap<SlotId, (OwnerEpoch, Member)>,
     versions: BTreeMap<u64, u64>,
     written: BTreeSet<u64>,
+    twice: Vec<u64>,
     answered: u64,
     fenced: u64,
 }
@@ -119,7 +120,7 @@ impl Checker {
     ) {
         self.with(|book| {
             if !book.written.insert(event) {
-                book.breaks(format!("event {event} took effect twice"));
+                book.twice.push(event);
             }
             if let Some(opened) = book.opened.get(&slot).filter(|opened| epoch < **opened) {
                 let why = format!("slot {slot}: written at {epoch} after {opened} had opened");
@@ -169,10 +170,21 @@ impl Checker {
         })
     }
 
+    /// Which events took effect twice.
+    pub(crate) fn twice(&self) -> Vec<u64> {
+        self.with(|book| std::mem::take(&mut book.twice))
+    }
+
     /// The trace; how many events were answered as done, how many writes were fenced off.
     pub(crate) fn end(&self) -> (Vec<Line>, u64, u64) {
         self.with(|book| (std::mem::take(&mut book.lines), book.answered, book.fenced))
     }
+}
+
+/// A node's bit; those beyond 64 own no slots.
+fn bit(node: usize) -> u64 {
+    let shift = u32::try_from(node).unwrap_or(u32::MAX);
+    1_u64.checked_shl(shift).unwrap_or(0)
 }
 
 impl Book {
@@ -187,7 +199,7 @@ impl Book {
 
     fn opens(&mut self, node: usize, slot: SlotId, epoch: OwnerEpoch) {
         let open = &mut self.open[usize::from(slot.index())];
-        *open |= 1 << node;
+        *open |= bit(node);
         if open.count_ones() > 1 {
             self.contested.insert(slot.index());
         }
@@ -197,7 +209,7 @@ impl Book {
 
     fn shuts(&mut self, node: usize, slot: SlotId) {
         let open = &mut self.open[usize::from(slot.index())];
-        *open &= !(1 << node);
+        *open &= !bit(node);
         if open.count_ones() < 2 {
             self.contested.remove(&slot.index());
         }

@@ -58,6 +58,11 @@ impl Transport for Net {
     }
 }
 
+/// A node's name, by which it is dialled.
+pub(crate) fn name(index: usize) -> String {
+    format!("node-{index}")
+}
+
 /// What all nodes of a run share.
 #[derive(Debug)]
 pub(crate) struct Commons {
@@ -89,6 +94,20 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
+    pub(crate) fn new(index: usize, home: MemoryHome, rate: u64, commons: &Arc<Commons>) -> Self {
+        Self {
+            index,
+            name: name(index),
+            home,
+            rate,
+            commons: Arc::clone(commons),
+            boots: AtomicU64::new(0),
+            leave: AtomicBool::new(false),
+            left: AtomicBool::new(false),
+            cluster: Mutex::new(None),
+        }
+    }
+
     fn note(&self, what: What) {
         self.commons.checker.note(self.index, what);
     }

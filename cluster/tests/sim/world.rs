@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use centripeta_cluster::{
 use turmoil::Sim;
 
 use crate::checker::{Checker, Line, What};
-use crate::seat::{Commons, PORT, Seat};
+use crate::seat::{Commons, PORT, Seat, name};
 use crate::store::Shared;
 
 const NODES: usize = 3;
@@ -34,6 +33,7 @@ pub(crate) struct Trace {
     pub(crate) lines: Vec<Line>,
     pub(crate) answered: u64,
     pub(crate) fenced: u64,
+    pub(crate) twice: Vec<u64>,
     /// Simulated.
     pub(crate) lasted: Duration,
 }
@@ -97,14 +97,14 @@ fn plan(seed: u64) -> Vec<Planned> {
         .collect()
 }
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         voters: 3,
         ..Settings::default()
     }
 }
 
-fn founder() -> Registration {
+pub(crate) fn founder() -> Registration {
     Registration {
         name: name(0),
         data: DataId(1),
@@ -127,10 +127,6 @@ fn founder() -> Registration {
     }
 }
 
-fn name(index: usize) -> String {
-    format!("node-{index}")
-}
-
 struct World<'a> {
     sim: Sim<'a>,
     seats: Vec<Arc<Seat>>,
@@ -146,12 +142,14 @@ pub(crate) fn run(seed: u64) -> Result<Trace, Failure> {
     let ran = world.run(seed);
     let lasted = world.sim.elapsed();
     drop(world.sim);
+    let twice = world.commons.checker.twice();
     let (lines, answered, fenced) = world.commons.checker.end();
     match ran {
         Ok(()) => Ok(Trace {
             lines,
             answered,
             fenced,
+            twice,
             lasted,
         }),
         Err(why) => {
@@ -195,17 +193,8 @@ impl World<'_> {
             } else {
                 MemoryHome::new(DataId(index as u128 + 1))
             };
-            let seat = Arc::new(Seat {
-                index,
-                name: name(index),
-                home,
-                rate: dice.u64(970..=1030),
-                commons: Arc::clone(&commons),
-                boots: AtomicU64::new(0),
-                leave: AtomicBool::new(false),
-                left: AtomicBool::new(false),
-                cluster: Mutex::new(None),
-            });
+            let rate = dice.u64(970..=1030);
+            let seat = Arc::new(Seat::new(index, home, rate, &commons));
             let host = Arc::clone(&seat);
             sim.host(name(index), move || Arc::clone(&host).live());
             seats.push(seat);
@@ -319,8 +308,9 @@ impl World<'_> {
     fn crash(&mut self, index: usize) {
         self.down[index] = true;
         let seat = Arc::clone(&self.seats[index]);
-        self.sim.crash(seat.name.as_str());
+        // The last handle must go with the host, whose listener goes with it.
         drop(seat.cluster.lock().unwrap().take());
+        self.sim.crash(seat.name.as_str());
         seat.leave.store(false, Ordering::Relaxed);
         seat.left.store(false, Ordering::Relaxed);
         seat.home.crashed();
