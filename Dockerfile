@@ -19,7 +19,8 @@ RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
        cargo build --release --locked --bin centripeta --target "$target" \
     && install -D -m 0755 "target/$target/release/centripeta" /out/usr/bin/centripeta \
     && install -D -m 0644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt \
-    && install -D -m 0644 -t /out/usr/share/licenses/centripeta LICENSE-MIT LICENSE-APACHE
+    && install -D -m 0644 -t /out/usr/share/licenses/centripeta LICENSE-MIT LICENSE-APACHE \
+    && install -d -m 0700 /data
 
 FROM ${RUN_BASE}
 ARG VERSION=0.1.0
@@ -30,6 +31,8 @@ LABEL org.opencontainers.image.title="centripeta" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /out/ /
+# For node.data of a member of a cluster: a new volume that is mounted here belongs to the node.
+COPY --from=build --chown=65532:65532 /data /var/lib/centripeta
 # ./node.toml is read from here if it exists.
 WORKDIR /etc/centripeta
 USER 65532:65532

@@ -4,11 +4,13 @@
 //! always a gRPC status or an explicit error, and what Centrifugo or an SDK would mishandle does not
 //! leave. Status messages are fixed texts; causes are for the log, see [`fault`].
 
+mod flaws;
 pub(crate) mod rules;
 mod seal;
 
+pub(crate) use flaws::Flaws;
 pub use rules::MAX_REPLY_BYTES;
-pub(crate) use seal::{Flaw, foreign};
+pub(crate) use seal::accepts;
 pub use seal::{seal, stream_first, stream_publication};
 
 use crate::event::EventKind;
@@ -86,7 +88,7 @@ pub fn answer(kind: EventKind, json_client: bool, mut outcome: Outcome) -> Answe
     gate(kind, json_client, &mut outcome);
     match outcome {
         Outcome::Reply(mut reply) => match seal(kind, json_client, &mut reply) {
-            Ok(message) if kind.is_stream() && seal::accepts(&message) => Answer::Open(message),
+            Ok(message) if kind.is_stream() && accepts(&message) => Answer::Open(message),
             Ok(message) => Answer::Message(message),
             Err(failure) => failed(kind, &failure),
         },

@@ -17,6 +17,7 @@ mod explain;
 mod fire;
 mod health;
 mod import;
+mod init;
 mod load;
 mod log_level;
 mod meaning;
@@ -25,6 +26,7 @@ mod print_config;
 mod reload;
 mod serve;
 mod tally;
+mod workers;
 
 use crate::app::App;
 use crate::config::{LoadOptions, Loaded, load, load_parts, process_env};
@@ -104,6 +106,8 @@ enum Command {
     Cluster(cluster::ClusterArgs),
     /// Prints or changes what a running node logs
     LogLevel(log_level::LogLevelArgs),
+    /// Shows the worker pools of a running node, resets them, adds or removes a worker
+    Workers(workers::WorkersArgs),
     /// Prints what a shell needs to complete this command line
     Completion(completion::CompletionArgs),
 }
@@ -147,6 +151,11 @@ where
         output::say(&command.render_long_help().to_string());
         return Exit::Done.into();
     };
+    if matches!(chosen, Command::Serve(_))
+        && let Some(code) = init::run_as_process_1()
+    {
+        return code;
+    }
     let common = cli.common;
     let session = Session {
         app,
@@ -195,6 +204,7 @@ fn dispatch(session: Session, command: Command) -> Result<(), CliError> {
         Command::Reload(args) => reload::run(&session, &args),
         Command::Cluster(args) => cluster::run(&session, &args),
         Command::LogLevel(args) => log_level::run(&session, &args),
+        Command::Workers(args) => workers::run(&session, &args),
         Command::Completion(args) => completion::run(&session, &args),
     }
 }

@@ -53,11 +53,12 @@ pub use reference::{keys, print_docs};
 pub use schema::needs_restart;
 pub use secret::{REDACTED, Secret};
 pub use types::{
-    AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Collector, Config, Endpoint,
-    HandlerConfig, InterceptorConfig, InterceptorKind, LimitsConfig, ListenAddr, ListenConfig,
-    LogConfig, LogFormat, MetricsConfig, NodeConfig, On, OnInitConfig, OtlpConfig, RelayAddress,
-    RouteConfig, RpcAddress, RpcConfig, RpcListen, RuntimeConfig, StaticAnswer, TlsConfig,
-    Variables, WorkerPoolConfig, WorkersConfig,
+    AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Collector, Config,
+    DynamicAllocatorConfig, EjectConfig, Endpoint, HandlerConfig, InterceptorConfig,
+    InterceptorKind, LimitsConfig, ListenAddr, ListenConfig, LogConfig, LogFormat, MetricsConfig,
+    NodeConfig, On, OnInitConfig, OtlpConfig, RelayAddress, RetryConfig, RouteConfig, RpcAddress,
+    RpcConfig, RpcListen, RuntimeConfig, StaticAnswer, TlsConfig, UpstreamConfig,
+    UpstreamTlsConfig, Variables, WorkerPoolConfig, WorkersConfig,
 };
 
 use layers::{FILE_BYTES, World};

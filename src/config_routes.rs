@@ -21,6 +21,7 @@ use crate::pool::Pool;
 use crate::router::{self, Route, Router};
 use crate::routing::key::{KeySpec, KeyUse};
 use crate::routing::pattern::Pattern;
+use crate::upstream::handler::{Upstream, UpstreamHandler};
 use crate::worker::handler::{WorkerHandler, Workers, refusal as worker_refusal};
 use http::HeaderName;
 use places::{Places, problem};
@@ -34,6 +35,7 @@ impl std::fmt::Debug for Kept {
             .field("stages", &names.collect::<Vec<_>>())
             .field("pools", &self.pools.len())
             .field("workers", &self.workers)
+            .field("upstreams", &self.upstreams)
             .finish()
     }
 }
@@ -48,6 +50,7 @@ pub(crate) struct Kept {
     stages: Vec<(InterceptorConfig, Arc<dyn AnyInterceptor>)>,
     pools: Vec<(RouteConfig, Pool)>,
     workers: Vec<Arc<Workers>>,
+    upstreams: Vec<Arc<Upstream>>,
 }
 
 impl Kept {
@@ -64,6 +67,12 @@ impl Kept {
     /// Workers of the same name that are made of the same settings, or else these.
     fn workers(&self, wanted: Workers) -> Arc<Workers> {
         let known = self.workers.iter().find(|known| known.is_like(&wanted));
+        known.map_or_else(|| Arc::new(wanted), Arc::clone)
+    }
+
+    /// The upstream of the same name that is made of the same settings, or else this.
+    fn upstream(&self, wanted: Upstream) -> Arc<Upstream> {
+        let known = self.upstreams.iter().find(|known| known.is_like(&wanted));
         known.map_or_else(|| Arc::new(wanted), Arc::clone)
     }
 
@@ -114,17 +123,12 @@ pub(crate) fn assemble_again(
         }
         kept.workers = workers(config, before, &mut problems);
         router.workers.clone_from(&kept.workers);
+        kept.upstreams = upstreams(config, before, &mut problems);
+        router.upstreams.clone_from(&kept.upstreams);
         for (at, route) in config.routes.iter().enumerate() {
             let new = |threads: NonZeroUsize| Pool::new(format!("route.{at}"), threads.get());
             let pool = before.pool(route).or_else(|| route.pool.map(new));
-            for compiled in routes(
-                config,
-                at,
-                route,
-                pool.as_ref(),
-                &kept.workers,
-                &mut problems,
-            ) {
+            for compiled in routes(config, at, route, pool.as_ref(), &kept, &mut problems) {
                 places.add(&compiled, at);
                 router.routes.push(compiled);
             }
@@ -292,6 +296,30 @@ fn workers(config: &Config, before: &Kept, problems: &mut Vec<Problem>) -> Vec<A
     workers
 }
 
+/// The upstreams that routes name; those of `before` where nothing has changed.
+fn upstreams(config: &Config, before: &Kept, problems: &mut Vec<Problem>) -> Vec<Arc<Upstream>> {
+    let mut upstreams = Vec::new();
+    for (name, handler) in &config.handlers {
+        let HandlerConfig::Upstream(own) = handler else {
+            continue;
+        };
+        if config.routes.iter().all(|route| route.handler != *name) {
+            continue;
+        }
+        match Upstream::try_new(name, own) {
+            Ok(made) => upstreams.push(before.upstream(made)),
+            Err(why) => problems.push(problem(
+                format!("handler.{name}.tls"),
+                None,
+                why.to_string(),
+                "name PEM files that can be read and belong together",
+                &Origin::Default,
+            )),
+        }
+    }
+    upstreams
+}
+
 fn pattern_of(config: &Config, pattern: Option<&str>) -> Result<Option<Pattern>, ()> {
     let boundary = &config.channel.namespace_boundary;
     let parsed = pattern.map(|pattern| Pattern::parse(pattern, boundary));
@@ -304,18 +332,21 @@ fn routes(
     at: usize,
     route: &RouteConfig,
     pool: Option<&Pool>,
-    workers: &[Arc<Workers>],
+    made: &Kept,
     problems: &mut Vec<Problem>,
 ) -> Vec<Route> {
     let config_of = config.handlers.get(&route.handler);
-    let is_workers = matches!(config_of, Some(HandlerConfig::Workers(_)));
+    let is_foreign = matches!(
+        config_of,
+        Some(HandlerConfig::Workers(_) | HandlerConfig::Upstream(_))
+    );
     let compiled = route.on.iter().map(|kind| {
         let handler = Entry {
             config,
             at,
             route,
             kind: *kind,
-            workers,
+            made,
         };
         let handler = handler.handler().unwrap_or_else(|why| {
             problems.push(*why);
@@ -325,8 +356,8 @@ fn routes(
         let mut compiled = Route::configured(*kind, route.handler.clone(), handler);
         compiled.pattern.clone_from(&route.pattern);
         compiled.key.clone_from(&route.key);
-        if is_workers {
-            // Any worker answers any event, beside the others.
+        if is_foreign {
+            // Any worker or address answers any event, beside the others.
             compiled.key.get_or_insert_with(|| "none".to_owned());
         }
         compiled.timeout = route.timeout;
@@ -345,7 +376,7 @@ struct Entry<'c> {
     at: usize,
     route: &'c RouteConfig,
     kind: EventKind,
-    workers: &'c [Arc<Workers>],
+    made: &'c Kept,
 }
 
 impl Entry<'_> {
@@ -387,10 +418,18 @@ impl Entry<'_> {
                 if let Some((rule, fix)) = worker_refusal(name, config, self.kind) {
                     return Err(self.of_handler(rule, &fix));
                 }
-                let known = self.workers.iter().find(|it| &**it.name() == name);
+                let known = self.made.workers.iter().find(|it| &**it.name() == name);
                 match known {
                     Some(workers) => Arc::new(WorkerHandler(Arc::clone(workers))),
                     // What is wrong with them has been reported.
+                    None => Arc::new(Deny),
+                }
+            }
+            HandlerConfig::Upstream(_) => {
+                let mut known = self.made.upstreams.iter();
+                match known.find(|it| **it.name() == *self.route.handler) {
+                    Some(upstream) => Arc::new(UpstreamHandler(Arc::clone(upstream))),
+                    // What is wrong with it has been reported.
                     None => Arc::new(Deny),
                 }
             }

@@ -57,7 +57,6 @@ mod rules;
 mod scan;
 mod stats;
 pub(crate) mod tally;
-pub(crate) mod tls;
 mod upstream;
 mod wire;
 
@@ -70,4 +69,3 @@ pub use stats::{EndpointStats, Stats};
 
 pub(crate) use bound::Egress;
 pub(crate) use publisher::Reconfigured;
-pub(crate) use tls::ClientTls;

@@ -6,6 +6,7 @@
 //! lost: what has no turn yet waits with its reader, and the client's transport behind it.
 
 use crate::proto::proxy::Publication;
+use bytes::Bytes;
 use futures_util::Stream;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,6 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) struct InboundItem {
     /// What the client published.
     pub(crate) publication: Publication,
+    /// The message that it came in, as it came.
+    pub(crate) message: Bytes,
     /// Ends the turn when dropped.
     pub(crate) turn: oneshot::Sender<()>,
 }
@@ -47,11 +50,22 @@ impl Inbound {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Publication>> {
+        self.poll_item(cx)
+            .map(|item| item.map(|(publication, _)| publication))
+    }
+
+    /// The next publication as the message that it came in.
+    pub(crate) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.poll_item(cx)
+            .map(|item| item.map(|(_, message)| message))
+    }
+
+    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Publication, Bytes)>> {
         self.turn = None;
         let item = std::task::ready!(self.source.poll_recv(cx));
         Poll::Ready(item.map(|item| {
             self.turn = Some(item.turn);
-            item.publication
+            (item.publication, item.message)
         }))
     }
 }

@@ -4,6 +4,7 @@ pub mod answer;
 mod app;
 mod builtin;
 mod cli;
+mod client;
 pub mod config;
 pub mod config_routes;
 mod control;
@@ -41,6 +42,7 @@ mod supervision;
 mod telemetry;
 pub mod testing;
 pub mod trace;
+mod upstream;
 mod watchdog;
 mod worker;
 

@@ -10,6 +10,7 @@
 //! anew (`WRITE_DOCS=1 cargo test --test metrics`).
 
 pub(crate) mod cells;
+mod cluster;
 mod labels;
 mod names;
 mod page;
@@ -21,7 +22,7 @@ mod tests;
 
 pub(crate) use labels::End;
 pub(crate) use page::CONTENT_TYPE;
-pub(crate) use scrape::page;
+pub(crate) use scrape::{page, roadrunner_page};
 
 use crate::event::EventKind;
 use crate::outcome::StreamEndReason;
@@ -198,11 +199,7 @@ pub fn documentation() -> String {
          ```\n\n\
          | Metric | Type | Labels | Says |\n|---|---|---|---|\n",
     );
-    for metric in names::ALL {
-        let labels: Vec<String> = metric.labels.iter().map(|it| format!("`{it}`")).collect();
-        let (name, kind, labels) = (metric.name, metric.kind.name(), labels.join(", "));
-        let _infallible = writeln!(text, "| `{name}` | {kind} | {labels} | {} |", metric.help);
-    }
+    rows(&mut text, names::ALL);
     let list = |words: &[&str]| {
         let words: Vec<String> = words.iter().map(|it| format!("`{it}`")).collect();
         words.join(", ")
@@ -219,10 +216,24 @@ pub fn documentation() -> String {
          `outcome`: {}. What a client sees in each is in the table of answers: `ok` and `rejected` \
          are what handlers and interceptors meant, the others are failures.\n\n\
          Series of `centripeta_events_total` are there from the start for each route with the \
-         outcome `ok`, the others from the first such event.\n",
+         outcome `ok`, the others from the first such event.\n\n\
+         ## RoadRunner's names\n\n\
+         With `metrics.roadrunner = true` worker pools are shown under the names of RoadRunner's plugin \
+         too, for dashboards that know those. `pid` makes new series with each new worker, so they are \
+         off by default; they are read from the system at each scrape.\n\n\
+         | Metric | Type | Labels | Says |\n|---|---|---|---|\n",
         list(&kinds),
         list(&results),
         list(&OUTCOMES),
     );
+    rows(&mut text, names::ROADRUNNER);
     text
+}
+
+fn rows(text: &mut String, metrics: &[&names::Metric]) {
+    for metric in metrics {
+        let labels: Vec<String> = metric.labels.iter().map(|it| format!("`{it}`")).collect();
+        let (name, kind, labels) = (metric.name, metric.kind.name(), labels.join(", "));
+        let _infallible = writeln!(text, "| `{name}` | {kind} | {labels} | {} |", metric.help);
+    }
 }

@@ -21,16 +21,19 @@ use crate::trace::Tracer;
 use crate::trace::export::Exporter;
 use arc_swap::ArcSwap;
 use centripeta_cluster::Standing;
+use centripeta_cluster::peer::SecurityError;
 use cores::Cores;
 use http::HeaderName;
 pub use membership::ClusterError;
-use membership::{Membership, Prospect};
+pub(crate) use membership::Membership;
+use membership::Prospect;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -125,6 +128,12 @@ pub enum NodeError {
     /// The node's part in its cluster.
     #[error("cluster: {0}")]
     Cluster(#[from] ClusterError),
+    /// The address that workers call back by.
+    #[error(transparent)]
+    CallBack(BindError),
+    /// The secrets or certificates towards other nodes.
+    #[error("`cluster.secret` and `cluster.tls`: {0}")]
+    Links(#[source] SecurityError),
     /// Threads.
     #[error("can't start threads: {0}")]
     Threads(#[from] io::Error),
@@ -164,14 +173,7 @@ impl Listeners {
             cause,
         });
         let rpc = match config.rpc.listens(config.has_workers()) {
-            Some(address) => Door::bind(&address)
-                .await
-                .map(Some)
-                .map_err(|cause| BindError {
-                    key: "rpc.listen",
-                    address: address.to_string(),
-                    cause,
-                }),
+            Some(address) => bind_rpc(&address).await.map(Some),
             None => Ok(None),
         };
         let cluster = match &config.cluster {
@@ -210,6 +212,15 @@ impl Listeners {
             }
         }
     }
+}
+
+async fn bind_rpc(address: &RpcAddress) -> Result<Door, BindError> {
+    let bound = Door::bind(address).await;
+    bound.map_err(|cause| BindError {
+        key: "rpc.listen",
+        address: address.to_string(),
+        cause,
+    })
 }
 
 /// Binds a path. Only a socket that refuses connections, as a process that is gone leaves it, is
@@ -263,13 +274,16 @@ impl fmt::Display for GrpcAddress {
 /// How long connections may take to send their last bytes once everything is answered.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Where workers call back; empty as long as there is nothing to call back for.
+type CallBack = Arc<Mutex<Option<Server>>>;
+
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
     engine: Engine,
     publisher: Publisher,
     exporter: Option<Exporter>,
-    rpc: Option<Server>,
+    rpc: CallBack,
     services: Arc<Services>,
     addresses: Addresses,
     connections: Vec<Arc<Connections>>,
@@ -277,13 +291,22 @@ pub struct Node {
     listener: tokio::task::JoinHandle<()>,
     background: Vec<tokio::task::JoinHandle<()>>,
     health: HealthReporter,
+    /// Keeps the health service in step with the node's part in its cluster.
+    follows: Option<tokio::task::JoinHandle<()>>,
     cores: Cores,
     limits: Arc<ArcSwap<ConnectionLimits>>,
     standing: Arc<Standing>,
     membership: Option<Membership>,
+    operators: admin::Operators,
 }
 
 impl Node {
+    /// Who answers for the cluster on the admin listener, where the node itself has no part in one.
+    #[doc(hidden)]
+    pub fn set_operations(&self, operations: Arc<dyn centripeta_cluster::admin::Operations>) {
+        self.operators.set(operations);
+    }
+
     /// Starts everything on bound addresses. The caller's runtime runs what must never wait behind
     /// events: accepting, admin.
     ///
@@ -329,7 +352,7 @@ impl Node {
             }
             None => (Tracer::off(), None),
         };
-        let workers = router.workers.clone();
+        let (workers, upstreams) = (router.workers.clone(), router.upstreams.clone());
         let engine = Engine::start_with(
             router,
             EngineConfig {
@@ -343,7 +366,13 @@ impl Node {
         )
         .await?;
         let health = HealthReporter::new();
-        set_serving(&health, ServingStatus::Serving).await;
+        let alone = config.cluster.is_none();
+        let first = if alone {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        set_serving(&health, first).await;
         let addresses = Addresses {
             grpc: match &listeners.grpc {
                 Bound::Tcp(listener) => GrpcAddress::Tcp(listener.local_addr()?),
@@ -357,6 +386,7 @@ impl Node {
             collectors: engine.shared.collectors.clone(),
             config: ArcSwap::from_pointee("{}".to_owned()),
             fallback: config.rpc.fallback.clone(),
+            old_disconnect: config.rpc.old_disconnect,
         });
         let rpc = listeners.rpc;
         let rpc = rpc.map(|door| Server::start(door, Arc::clone(&services)));
@@ -367,6 +397,8 @@ impl Node {
         let call_back = rpc.as_ref().map(|rpc| rpc.address().to_string());
         workers::start(&workers, call_back.as_deref()).await?;
         engine.shared.pools.set(&workers::pools(&workers));
+        upstreams.iter().for_each(|upstream| upstream.start());
+        engine.shared.upstreams.set(&upstreams);
         let membership = prospect.enter(config, &engine).await?;
         let (stop, stopped) = watch::channel(false);
         let mut background = Vec::new();
@@ -377,8 +409,7 @@ impl Node {
         let operators = admin::Operators::new(&config.node.name, config.cluster.is_some());
         let admin = admin::router(
             engine.clone(),
-            &config.node.name,
-            &config.listen,
+            config,
             addresses.clone(),
             control,
             operators.clone(),
@@ -401,11 +432,15 @@ impl Node {
             operators.set(Arc::new(membership.cluster().clone()));
             membership.is_ready();
         }
+        let follows = membership
+            .clone()
+            .map(|membership| tokio::spawn(follow(membership, health.clone())));
         Ok(Self {
+            follows,
             engine,
             publisher,
             exporter,
-            rpc,
+            rpc: Arc::new(Mutex::new(rpc)),
             services,
             addresses,
             connections,
@@ -417,6 +452,7 @@ impl Node {
             limits,
             standing,
             membership,
+            operators,
         })
     }
 
@@ -426,8 +462,9 @@ impl Node {
     }
 
     /// Where workers call back, if they can: `[rpc]`.
-    pub fn rpc_address(&self) -> Option<&RpcAddress> {
-        self.rpc.as_ref().map(Server::address)
+    pub fn rpc_address(&self) -> Option<RpcAddress> {
+        let rpc = self.rpc.lock().unwrap_or_else(PoisonError::into_inner);
+        rpc.as_ref().map(|server| server.address().clone())
     }
 
     /// Waits until the process has to end, and says why: the node's part in its cluster can't go on.
@@ -469,6 +506,9 @@ impl Node {
     /// finished, streams end with *unavailable*, what was published is sent; then everything stops. Answers how many events and
     /// streams had to be cut.
     pub async fn shutdown(self, grace: Duration) -> (usize, usize) {
+        if let Some(follows) = &self.follows {
+            follows.abort();
+        }
         set_serving(&self.health, ServingStatus::NotServing).await;
         self.stop.send_replace(true);
         // A listener that has failed is gone already.
@@ -476,6 +516,14 @@ impl Node {
         let end = Instant::now() + grace;
         if let Some(membership) = &self.membership {
             membership.drain(&self.standing, grace).await;
+        }
+        let gates = &self.engine.shared.slots.counts;
+        let (cut, ended) = (gates.cut.load(Relaxed), gates.streams.load(Relaxed));
+        if self.membership.is_some() && cut + ended > 0 {
+            tracing::info!(
+                "{cut} events were cut at `cluster.moves.release_timeout` and {ended} streams ended, \
+                 since this node started, as their slots moved"
+            );
         }
         let left = end.saturating_duration_since(Instant::now());
         let (mut events, streams) = self.engine.drain(left).await;
@@ -494,7 +542,12 @@ impl Node {
                 "the node ended before centrifugo took every publication"
             );
         }
-        if let Some(rpc) = self.rpc {
+        let rpc = self
+            .rpc
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(rpc) = rpc {
             // Workers could publish until now; what they are owed leaves.
             rpc.shutdown(LAST_CALLS).await;
         }
@@ -544,6 +597,26 @@ async fn flushed(connections: &[Arc<Connections>], end: Instant) -> usize {
             return open;
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// How often the health service looks whether the node takes part in its cluster.
+const FOLLOW: Duration = Duration::from_millis(100);
+
+/// The health service says *not serving* while the node has no part in its cluster: load balancers
+/// go by it. Centrifugo does not ask.
+async fn follow(membership: Membership, health: HealthReporter) {
+    let mut was = None;
+    loop {
+        let status = match membership.ready() {
+            Ok(()) => ServingStatus::Serving,
+            Err(_) => ServingStatus::NotServing,
+        };
+        if was != Some(status) {
+            set_serving(&health, status).await;
+            was = Some(status);
+        }
+        tokio::time::sleep(FOLLOW).await;
     }
 }
 

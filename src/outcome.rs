@@ -190,6 +190,9 @@ pub enum Unavailable {
     /// The slot moves away and the event ran longer than the move waits.
     #[error("the event was cut: its slot moves away, and it ran for too long (release_timeout)")]
     Cut,
+    /// No address of an upstream takes the event, or what was sent there was lost.
+    #[error("no upstream answers")]
+    Upstream,
     /// The worker process was lost after it had been given the event.
     #[error("the worker was lost while the event was running")]
     Worker,

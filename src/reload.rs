@@ -163,16 +163,24 @@ impl Found {
         let passivate = "runtime.passivate_after";
         self.wait(passivate, &was.passivate_after, passivate_after);
         self.wait("runtime.watchdog", &was.watchdog, watchdog);
-        let MetricsConfig { enabled } = &read.metrics;
+        let MetricsConfig {
+            enabled,
+            roadrunner,
+        } = &read.metrics;
         self.wait("metrics.enabled", &running.metrics.enabled, enabled);
+        let was = &running.metrics.roadrunner;
+        self.wait("metrics.roadrunner", was, roadrunner);
         let RpcConfig {
             listen,
             allow_open,
             fallback,
+            old_disconnect,
         } = &read.rpc;
         self.wait("rpc.listen", &running.rpc.listen, listen);
         self.wait("rpc.allow_open", &running.rpc.allow_open, allow_open);
         self.wait("rpc.fallback", &running.rpc.fallback, fallback);
+        let was = &running.rpc.old_disconnect;
+        self.wait("rpc.old_disconnect", was, old_disconnect);
     }
 
     fn cluster(&mut self, was: &ClusterConfig, is: &ClusterConfig) {

@@ -202,12 +202,51 @@ impl Reply {
 pub type PublicationStream =
     BoxStream<'static, Result<proxy::Publication, crate::reject::BoxError>>;
 
+/// Encoded messages of a stream that cross as they are.
+pub(crate) type MessageStream = BoxStream<'static, Result<Bytes, crate::reject::BoxError>>;
+
 /// An accepted subscription stream.
 pub struct StreamOpen {
-    /// Carried in the first message.
-    pub first: Box<proxy::SubscribeResult>,
+    /// What the client gets in the reply to its subscribe.
+    pub(crate) first: FirstMessage,
     /// What follows it; the end of the source ends the stream.
-    pub publications: PublicationStream,
+    pub(crate) rest: StreamSource,
+}
+
+/// The first message of an accepted stream.
+#[derive(Debug)]
+pub(crate) enum FirstMessage {
+    /// One with this result.
+    Result(Box<proxy::SubscribeResult>),
+    /// One that crosses as it is.
+    Encoded(Bytes),
+}
+
+/// What follows the first message of a stream.
+pub(crate) enum StreamSource {
+    /// Publications.
+    Publications(PublicationStream),
+    /// Messages that cross as they are.
+    Messages(MessageStream),
+}
+
+impl StreamOpen {
+    /// A stream that begins with a message that carries this result, and ends with these
+    /// publications.
+    pub fn new(first: proxy::SubscribeResult, publications: PublicationStream) -> Self {
+        Self {
+            first: FirstMessage::Result(Box::new(first)),
+            rest: StreamSource::Publications(publications),
+        }
+    }
+
+    /// The same of encoded messages, which cross as they are.
+    pub(crate) const fn encoded(first: Bytes, messages: MessageStream) -> Self {
+        Self {
+            first: FirstMessage::Encoded(first),
+            rest: StreamSource::Messages(messages),
+        }
+    }
 }
 
 impl fmt::Debug for StreamOpen {

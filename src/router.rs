@@ -28,6 +28,7 @@ use crate::forward::Attributes;
 use crate::handler::{AnyHandler, Bound, Handler};
 use crate::interceptor::{AnyInterceptor, Interceptor};
 use crate::pool::Pool;
+use crate::upstream::handler::Upstream;
 use crate::worker::handler::Workers;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -252,6 +253,7 @@ impl Router<()> {
             routes: self.routes.iter_mut().map(route).collect(),
             stages: self.stages.clone(),
             workers: self.workers.clone(),
+            upstreams: self.upstreams.clone(),
             config_routes: self.config_routes,
             attributes: self.attributes.clone(),
         }
@@ -274,6 +276,8 @@ pub struct Router<S = ()> {
     pub(crate) stages: Vec<StageSpec>,
     /// Workers of the configuration that routes name, to be started with the node.
     pub(crate) workers: Vec<Arc<Workers>>,
+    /// Upstreams of its handlers.
+    pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) config_routes: bool,
     /// Types of attributes that cross between nodes.
     pub(crate) attributes: Attributes,
@@ -285,6 +289,7 @@ impl<S> Default for Router<S> {
             routes: Vec::new(),
             stages: Vec::new(),
             workers: Vec::new(),
+            upstreams: Vec::new(),
             config_routes: false,
             attributes: Attributes::default(),
         }
@@ -424,6 +429,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         self.routes.extend(other.routes);
         self.stages.extend(other.stages);
         self.workers.extend(other.workers);
+        self.upstreams.extend(other.upstreams);
         self.config_routes |= other.config_routes;
         self.attributes.merge(other.attributes);
         self
@@ -455,6 +461,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
             routes: self.routes.into_iter().map(bind).collect(),
             stages: self.stages,
             workers: self.workers,
+            upstreams: self.upstreams,
             config_routes: self.config_routes,
             attributes: self.attributes,
         }

@@ -7,7 +7,6 @@
 
 mod actor;
 pub(crate) mod context;
-mod flaws;
 pub(crate) mod handler;
 pub(crate) mod info;
 mod init;

@@ -2,12 +2,20 @@
 //! program say, and real programs take it.
 #![allow(clippy::unwrap_used)]
 
+#[path = "deploy/client.rs"]
+mod client;
+#[path = "deploy/dns.rs"]
+mod dns;
+#[path = "deploy/kubernetes.rs"]
+mod kubernetes;
 #[path = "support/outside.rs"]
 mod outside;
 #[path = "support/process.rs"]
 mod process;
 #[path = "deploy/together.rs"]
 mod together;
+#[path = "deploy/world.rs"]
+mod world;
 
 use centripeta::config::{Config, ListenAddr, LoadOptions, load};
 use outside::{named, or_skip};
@@ -20,11 +28,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-const SECRETS: [&str; 3] = [
+const SECRETS: [&str; 4] = [
     "ROUTER_KEY",
     "ROUTER_ADMIN_TOKEN",
+    "CLUSTER_SECRET",
     "CENTRIFUGO_GRPC_API_KEY",
 ];
+
+/// What the composition says of each node by itself.
+const OF_A_NODE: [&str; 2] = ["CENTRIPETA_NODE__NAME", "CENTRIPETA_CLUSTER__ADVERTISE"];
+
+/// The nodes, by their name in the cluster; each is a service `centripeta-NAME`.
+const NODES: [&str; 3] = ["a", "b", "c"];
+
+const CENTRIFUGOS: [&str; 2] = ["centrifugo-1", "centrifugo-2"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -71,12 +88,44 @@ fn value(name: &str) -> String {
     format!("test-{}", name.to_lowercase())
 }
 
-/// The node's configuration in the composition.
+/// What a service finds in its environment once Compose has put in the secrets.
+fn environment(service: &str) -> BTreeMap<String, String> {
+    let set = services()[service]["environment"].clone();
+    let set = set.as_object().unwrap().iter();
+    set.map(|(name, text)| {
+        let text = text.as_str().unwrap();
+        let asked = text
+            .strip_prefix("${")
+            .and_then(|rest| rest.split_once(":?"));
+        let set = asked.map_or_else(|| text.to_owned(), |(secret, _)| value(secret));
+        (name.clone(), set)
+    })
+    .collect()
+}
+
+/// The networks of a service, with the further names that it has in each.
+fn networks(service: &Value) -> BTreeMap<String, Vec<String>> {
+    let owned = |list: &Value| words(list).into_iter().map(str::to_owned).collect();
+    match &service["networks"] {
+        Value::Object(networks) => networks
+            .iter()
+            .map(|(name, how)| (name.clone(), owned(&how["aliases"])))
+            .collect(),
+        list => words(list)
+            .into_iter()
+            .map(|name| (name.to_owned(), Vec::new()))
+            .collect(),
+    }
+}
+
+/// The configuration of node a in the composition.
 fn composed() -> Config {
-    let env: BTreeMap<String, String> = SECRETS
-        .iter()
-        .map(|name| ((*name).to_owned(), value(name)))
-        .collect();
+    composed_for("a")
+}
+
+/// The configuration of a node in the composition.
+fn composed_for(node: &str) -> Config {
+    let env = environment(&format!("centripeta-{node}"));
     let mut options = LoadOptions::new(env);
     options.file = Some(root().join("deploy/compose/node.toml"));
     let loaded = load(&options).unwrap();
@@ -168,19 +217,37 @@ fn found(name: &str, variable: &str) -> Option<PathBuf> {
 fn only_clients_and_prometheus_reach_the_composition_and_from_loopback() {
     let services = services();
     let names: Vec<&str> = services.keys().map(String::as_str).collect();
-    assert_eq!(names, ["centrifugo", "centripeta", "prometheus", "redis"]);
-    let published: BTreeSet<&str> = services
-        .values()
-        .flat_map(|service| words(&service["ports"]))
+    let expected = [
+        "centrifugo-1",
+        "centrifugo-2",
+        "centripeta-a",
+        "centripeta-b",
+        "centripeta-c",
+        "centripeta-init",
+        "nginx",
+        "prometheus",
+        "redis",
+    ];
+    assert_eq!(names, expected);
+    let published: BTreeSet<(&str, &str)> = services
+        .iter()
+        .flat_map(|(name, service)| words(&service["ports"]).into_iter().map(|it| (&**name, it)))
         .collect();
-    let expected = ["127.0.0.1:8000:8000", "127.0.0.1:9090:9090"];
+    let expected = [
+        ("nginx", "127.0.0.1:8000:80"),
+        ("prometheus", "127.0.0.1:9090:9090"),
+    ];
     assert_eq!(published, BTreeSet::from(expected));
     assert_eq!(
         yaml("docker-compose.yml")["networks"]["inner"]["internal"],
         true
     );
-    for name in ["centripeta", "redis"] {
-        assert_eq!(words(&services[name]["networks"]), ["inner"], "{name}");
+    for (name, service) in &services {
+        let networks: Vec<String> = networks(service).into_keys().collect();
+        match &**name {
+            "nginx" | "prometheus" => assert_eq!(networks, ["inner", "outer"], "{name}"),
+            _ => assert_eq!(networks, ["inner"], "{name}"),
+        }
     }
 }
 
@@ -188,15 +255,21 @@ fn only_clients_and_prometheus_reach_the_composition_and_from_loopback() {
 fn every_service_is_checked_restarted_and_given_descriptors_and_time_to_stop() {
     let services = services();
     for (name, service) in &services {
-        assert!(service["healthcheck"]["test"].is_array(), "{name}");
-        assert_eq!(service["restart"], "unless-stopped", "{name}");
+        match &**name {
+            // Runs once.
+            "centripeta-init" => assert_eq!(service["restart"], "no"),
+            _ => {
+                assert!(service["healthcheck"]["test"].is_array(), "{name}");
+                assert_eq!(service["restart"], "unless-stopped", "{name}");
+            }
+        }
         assert!(
             service["ulimits"]["nofile"]["soft"].as_u64() >= Some(65_536),
             "{name}"
         );
         let image = service["image"].as_str().unwrap();
         assert!(
-            name == "centripeta" || image.contains(':'),
+            image == "centripeta" || image.contains(':'),
             "{image} has no version"
         );
         let mounts = words(&service["volumes"]);
@@ -206,16 +279,126 @@ fn every_service_is_checked_restarted_and_given_descriptors_and_time_to_stop() {
             assert!(rest.ends_with(":ro"), "{mount}");
         }
     }
-    let needs = &services["centrifugo"]["depends_on"];
-    for name in ["centripeta", "redis"] {
+    for name in NODES.map(|node| format!("centripeta-{node}")) {
+        let node = composed();
+        let service = &services[&name];
+        assert_eq!(service["read_only"], true, "{name}");
+        assert_eq!(words(&service["cap_drop"]), ["ALL"], "{name}");
+        let check = words(&service["healthcheck"]["test"]).join(" ");
+        assert!(check.ends_with("centripeta health --ready"), "{check}");
+        let stop = duration(&service["stop_grace_period"]);
+        assert!(stop >= node.limits.shutdown_grace + Duration::from_secs(5));
+        for centrifugo in CENTRIFUGOS {
+            let needs = &services[centrifugo]["depends_on"];
+            assert_eq!(needs[&name]["condition"], "service_healthy");
+        }
+    }
+    let centrifugo: Value = serde_json::from_str(&file("deploy/compose/centrifugo.json")).unwrap();
+    for name in CENTRIFUGOS {
+        let service = &services[name];
+        let needs = &service["depends_on"]["redis"];
+        assert_eq!(needs["condition"], "service_healthy");
+        let stop = duration(&service["stop_grace_period"]);
+        assert!(stop > duration(&centrifugo["shutdown"]["timeout"]));
+        // nginx finds no name of what has not started.
+        let needs = &services["nginx"]["depends_on"];
         assert_eq!(needs[name]["condition"], "service_healthy");
     }
-    let node = composed();
-    let stop = duration(&services["centripeta"]["stop_grace_period"]);
-    assert!(stop >= node.limits.shutdown_grace + Duration::from_secs(5));
+}
+
+#[test]
+fn the_nodes_differ_by_name_address_and_disk_alone_and_the_first_founds_the_cluster() {
+    let services = services();
+    let stripped = |service: &str| {
+        let mut service = services[service].clone();
+        let members = service.as_object_mut().unwrap();
+        for of_its_own in ["environment", "volumes", "depends_on"] {
+            members.remove(of_its_own);
+        }
+        service
+    };
+    let mut disks = BTreeSet::new();
+    for node in NODES {
+        let name = format!("centripeta-{node}");
+        let service = &services[&name];
+        assert_eq!(stripped(&name), stripped("centripeta-a"));
+        let config = composed_for(node);
+        assert_eq!(config.node.name, node);
+        let cluster = config.cluster.unwrap();
+        let peers = cluster.listen.port();
+        assert_eq!(
+            cluster.advertise.as_deref(),
+            Some(&*format!("{name}:{peers}"))
+        );
+        assert!(cluster.listen.ip().is_unspecified());
+        // One name for all of them: of Centrifugo's proxies, and of the seed.
+        assert_eq!(networks(service)["inner"], ["centripeta"]);
+        assert_eq!(cluster.seeds, [format!("centripeta:{peers}")]);
+        assert_eq!(cluster.security().secrets.len(), 1);
+        // Its disk is a volume of its own, where node.data is.
+        let place = config.node.data.display().to_string();
+        let mounts = words(&service["volumes"]);
+        let disk = mounts.iter().find_map(|mount| {
+            let (volume, at) = mount.split_once(':')?;
+            (at == place).then_some(volume)
+        });
+        let disk = disk.unwrap_or_else(|| panic!("nothing at {place} in {mounts:?}"));
+        let volumes = yaml("docker-compose.yml")["volumes"].clone();
+        assert!(volumes.as_object().unwrap().contains_key(disk), "{disk}");
+        assert!(disks.insert(disk.to_owned()), "{disk} is of two nodes");
+        // A ready node needs a quorum: were they to wait for each other, no stop of all would be survived.
+        let needs = service["depends_on"].as_object().into_iter().flatten();
+        let needs: Vec<&str> = needs.map(|(name, _)| &**name).collect();
+        let expected: &[&str] = if node == "a" {
+            &["centripeta-init"]
+        } else {
+            &[]
+        };
+        assert_eq!(needs, expected);
+    }
+    let first = &services["centripeta-a"];
+    let needs = &first["depends_on"]["centripeta-init"]["condition"];
+    assert_eq!(needs, "service_completed_successfully");
+    let init = &services["centripeta-init"];
+    assert_eq!(words(&init["command"]), ["cluster", "init"]);
+    for same in ["environment", "volumes", "image", "read_only", "cap_drop"] {
+        assert_eq!(init[same], first[same], "{same}");
+    }
+    // It is no node that others could find.
+    assert_eq!(networks(init)["inner"], Vec::<String>::new());
+}
+
+#[test]
+fn the_image_has_a_place_for_the_disk_of_a_node_that_belongs_to_its_user() {
+    let data = composed().node.data.display().to_string();
+    let user = instruction("USER");
+    let copied = format!("COPY --from=build --chown={user} /data {data}\n");
+    assert!(file("Dockerfile").contains(&copied), "{copied}");
+}
+
+#[test]
+fn the_compositions_nginx_is_the_shipped_one_but_for_how_it_finds_centrifugo() {
+    let begin = |text: &str| text.find("\nworker_processes").unwrap();
+    let (shipped, composed) = (file("deploy/nginx.conf"), file("deploy/compose/nginx.conf"));
+    let (shipped, composed) = (&shipped[begin(&shipped)..], &composed[begin(&composed)..]);
+    // The parts before a block, the block, and after it.
+    let parts = |text: &str, from: &str| {
+        let to = "    server {\n        listen 80;";
+        let (before, rest) = text.split_once(from).unwrap();
+        let (block, after) = rest.split_once(to).unwrap();
+        [before, block, after].map(str::to_owned)
+    };
+    let [before, _, after] = parts(shipped, "    # Every Centrifugo node;");
+    let [before_too, block, after_too] = parts(composed, "    # Every Centrifugo stands");
+    assert_eq!(before, before_too);
+    let after = after.replace("http://centrifugo;", "http://$centrifugo;");
+    assert_eq!(after, after_too);
     let centrifugo: Value = serde_json::from_str(&file("deploy/compose/centrifugo.json")).unwrap();
-    let stop = duration(&services["centrifugo"]["stop_grace_period"]);
-    assert!(stop > duration(&centrifugo["shutdown"]["timeout"]));
+    let all = format!("default centrifugo:{};", centrifugo["http_server"]["port"]);
+    assert!(block.contains(&all), "{block}");
+    for name in CENTRIFUGOS {
+        assert_eq!(networks(&services()[name])["inner"], ["centrifugo"]);
+    }
 }
 
 #[test]
@@ -224,6 +407,9 @@ fn no_secret_is_committed_and_none_is_forgotten() {
     for (name, service) in &services() {
         let set = service["environment"].as_object().into_iter().flatten();
         for (variable, value) in set {
+            if OF_A_NODE.contains(&&**variable) {
+                continue;
+            }
             let value = value.as_str().unwrap();
             assert!(
                 value.starts_with("${") && value.contains(":?"),
@@ -242,6 +428,11 @@ fn no_secret_is_committed_and_none_is_forgotten() {
     let listed: BTreeSet<&str> = listed.filter(|line| !line.is_empty()).collect();
     let empty: Vec<String> = SECRETS.iter().map(|name| format!("{name}=")).collect();
     assert_eq!(listed, empty.iter().map(String::as_str).collect());
+    // Whoever copies a line that makes them makes all.
+    for page in ["deploy/compose/env.example", "docs/install.md"] {
+        let line = format!("for name in {}; do", SECRETS.join(" "));
+        assert!(file(page).contains(&line), "{page}: {line}");
+    }
     assert!(file(".gitignore").lines().any(|line| line == ".env"));
 }
 
@@ -267,10 +458,13 @@ fn the_nodes_file_is_valid_with_the_secrets_and_refused_without() {
     for name in SECRETS {
         assert!(refused.err.contains(name), "{refused:?}");
     }
-    // The container gets these and no others.
-    let set = services()["centripeta"]["environment"].clone();
-    let set: BTreeSet<String> = set.as_object().unwrap().keys().cloned().collect();
-    assert_eq!(set, SECRETS.map(str::to_owned).into());
+    // The containers get these and no others.
+    for node in NODES {
+        let set = environment(&format!("centripeta-{node}"));
+        let set: BTreeSet<String> = set.into_keys().collect();
+        let expected = SECRETS.into_iter().chain(OF_A_NODE).map(str::to_owned);
+        assert_eq!(set, expected.collect());
+    }
 }
 
 /// Whether `whole` has everything that `part` has, at the same place.
@@ -309,7 +503,8 @@ fn centrifugos_file_is_what_the_command_prints_on_redis_and_with_its_secrets_set
     assert!(!printed.out.contains("test-"), "a secret was printed");
 
     let services = services();
-    let set = services["centrifugo"]["environment"].as_object().unwrap();
+    assert_eq!(services["centrifugo-1"], services["centrifugo-2"]);
+    let set = services["centrifugo-1"]["environment"].as_object().unwrap();
     let wanted = printed.err.lines().filter_map(|line| {
         let line = line.strip_prefix("  CENTRIFUGO_")?;
         Some(format!("CENTRIFUGO_{}", line.split(' ').next()?))
@@ -320,8 +515,9 @@ fn centrifugos_file_is_what_the_command_prints_on_redis_and_with_its_secrets_set
     // Ports: of the node, of the server API, of clients, of health and metrics.
     let node = composed();
     let api = shipped["grpc_api"]["port"].as_u64();
-    assert_eq!(api, Some(u64::from(node.centrifugo.api[0].port)));
-    assert_eq!(node.centrifugo.api[0].host, "centrifugo");
+    let apis = node.centrifugo.api.iter();
+    let apis: Vec<_> = apis.map(|it| (&*it.host, u64::from(it.port))).collect();
+    assert_eq!(apis, CENTRIFUGOS.map(|name| (name, api.unwrap())));
     let client = shipped["http_server"]["port"].as_u64().unwrap();
     assert!(
         node.centrifugo
@@ -330,7 +526,7 @@ fn centrifugos_file_is_what_the_command_prints_on_redis_and_with_its_secrets_set
             .contains(&format!(":{client}/"))
     );
     let inside = shipped["http_server"]["internal_port"].as_str().unwrap();
-    let health = words(&services["centrifugo"]["healthcheck"]["test"]).join(" ");
+    let health = words(&services["centrifugo-1"]["healthcheck"]["test"]).join(" ");
     assert!(health.contains(&format!(":{inside}/health")), "{health}");
 
     if let Some(program) = found("centrifugo", "CENTRIFUGO_BIN") {
@@ -368,14 +564,15 @@ fn prometheus_scrapes_where_the_node_of_the_composition_answers() {
     let job = |name: &str| jobs.iter().find(|job| job["job_name"] == name).unwrap();
     let ours = job("centripeta");
     let node = composed();
-    let target = format!("centripeta:{}", node.listen.admin.port());
-    assert_eq!(words(&ours["static_configs"][0]["targets"]), [target]);
+    let admin = node.listen.admin.port();
+    let targets = NODES.map(|node| format!("centripeta-{node}:{admin}"));
+    assert_eq!(words(&ours["static_configs"][0]["targets"]), targets);
     let shipped: Value = serde_json::from_str(&file("deploy/compose/centrifugo.json")).unwrap();
     let inside = shipped["http_server"]["internal_port"].as_str().unwrap();
-    let target = format!("centrifugo:{inside}");
+    let targets = CENTRIFUGOS.map(|name| format!("{name}:{inside}"));
     assert_eq!(
         words(&job("centrifugo")["static_configs"][0]["targets"]),
-        [target]
+        targets
     );
 
     // The token, the rules and the file itself are where the container has them.
@@ -397,7 +594,14 @@ fn prometheus_scrapes_where_the_node_of_the_composition_answers() {
 
     // A node of this very file, on ports that are free.
     let dir = tempfile::tempdir().unwrap();
-    let sets = ["listen.grpc=127.0.0.1:0", "listen.admin=127.0.0.1:0"];
+    let sets = [
+        "listen.grpc=127.0.0.1:0",
+        "listen.admin=127.0.0.1:0",
+        "cluster.listen=127.0.0.1:0",
+        "cluster.advertise=",
+        "cluster.seeds=[]",
+        "node.data=data",
+    ];
     let sets = sets.iter().flat_map(|set| ["--set", set]);
     let mut command = stock(dir.path(), ["serve"].into_iter().chain(sets));
     command
@@ -448,7 +652,7 @@ fn the_image_runs_the_program_itself_as_nobody_on_the_ports_of_the_defaults() {
     assert!(file("Dockerfile").contains(&version));
     // The directory that it starts in is the one that the composition mounts its file into.
     let mount = format!(":{}/node.toml:ro", instruction("WORKDIR"));
-    let mounts = services()["centripeta"]["volumes"].clone();
+    let mounts = services()["centripeta-a"]["volumes"].clone();
     assert!(words(&mounts)[0].ends_with(&mount), "{mounts}");
 }
 
@@ -469,6 +673,12 @@ fn the_unit_waits_for_ready_leaves_the_drain_its_time_and_loops_on_no_bad_config
     assert!(stop >= grace + Duration::from_secs(10));
     assert_eq!(setting("ExecStart"), "/usr/bin/centripeta serve");
     assert_eq!(setting("CapabilityBoundingSet"), "");
+    // What a member of a cluster keeps goes where the node may write.
+    let data = format!(
+        "CENTRIPETA_NODE__DATA=/var/lib/{}",
+        setting("StateDirectory")
+    );
+    assert_eq!(setting("Environment"), data);
 
     let Some(analyze) = found("systemd-analyze", "SYSTEMD_ANALYZE_BIN") else {
         return;

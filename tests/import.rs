@@ -191,7 +191,7 @@ fn check_config_takes_what_is_printed() {
 }
 
 #[test]
-fn what_is_refused_is_told_with_its_cure() {
+fn w112_what_is_refused_is_told_with_its_cure() {
     for (text, why) in [
         ("version: 3\ncentrifuge: {}\n", "version: must be a string"),
         (
@@ -273,6 +273,8 @@ fn metrics_or_else_status_become_the_admin_listener() {
         at(&status.toml(), "listen.admin").unwrap().as_str(),
         Some("127.0.0.1:2114")
     );
+    let names = |made: &Imported| at(&made.toml(), "metrics.roadrunner").is_some();
+    assert!(names(&both) && !names(&status), "dashboards go on");
     let neither = of("");
     assert_eq!(at(&neither.toml(), "listen.admin"), None);
     let open = of("metrics: {address: '0.0.0.0:2112'}\n");
@@ -312,7 +314,7 @@ fn a_roadrunner_that_stays_keeps_its_port_and_gets_our_unknown_calls() {
 }
 
 #[test]
-fn variables_are_kept_and_quirks_are_told() {
+fn w113_variables_are_kept_and_quirks_are_told() {
     let made = roadrunner(
         "version: '3'\nserver:\n  command: [php, '${SCRIPT:-app.php}', $MODE]\n  env:\n    - plain: $A\n    \
          - both: '${A} and ${B:-d}'\n    - pass: 'pa$$word'\ncentrifuge: {}\n",
@@ -334,7 +336,7 @@ fn variables_are_kept_and_quirks_are_told() {
 }
 
 #[test]
-fn dotted_and_mixed_case_keys_are_understood() {
+fn w114_dotted_and_mixed_case_keys_are_understood() {
     let made = roadrunner(
         "VERSION: '3'\nServer.Command: php a.php\nCentrifuge:\n  Pool.Num_Workers: 3\n  pool.supervisor.exec_ttl: 7s\n",
     );
@@ -372,7 +374,7 @@ fn commands_are_split_as_roadrunner_does() {
 }
 
 #[test]
-fn durations_are_go_s_and_bare_numbers_are_told() {
+fn w76_durations_are_go_s_and_bare_numbers_are_told() {
     for (said, written, told) in [
         ("1m30s", Some("1m30s"), false),
         ("1.5s", Some("1s500ms"), false),
@@ -395,7 +397,7 @@ fn durations_are_go_s_and_bare_numbers_are_told() {
 }
 
 #[test]
-fn every_key_without_a_counterpart_is_listed_by_its_path() {
+fn w111_w115_every_key_without_a_counterpart_is_listed_by_its_path() {
     let made = roadrunner(&small(
         "centrifuge: {use_compressor: true, name: x, pool: {wrokers: 4, dynamic_allocator: {max_workers: 5}}}\n\
          logs: {output: /a, channels: {http: {level: info}}}\nstatus: {check_timeout: 3}\n\
@@ -422,6 +424,11 @@ fn every_key_without_a_counterpart_is_listed_by_its_path() {
     assert_eq!(
         at(&table, "limits.shutdown_grace").unwrap().as_str(),
         Some("12s")
+    );
+    made.expect(
+        "note",
+        "centrifuge.pool.dynamic_allocator",
+        "allocate_timeout",
     );
     let extra = at(&table, "handler.php.pool.dynamic_allocator.max_workers").unwrap();
     assert_eq!(extra.as_integer(), Some(5));

@@ -54,7 +54,7 @@ impl Served {
         let node = Node::start(&config, Router::new(), listeners)
             .await
             .unwrap();
-        let address = node.rpc_address().unwrap().clone();
+        let address = node.rpc_address().unwrap();
         eventually("centrifugo is up", || {
             let stats = node.publisher().stats();
             stats.endpoints.iter().all(|endpoint| endpoint.is_up)

@@ -5,10 +5,16 @@
 
 #[path = "workers/answers.rs"]
 mod answers;
+#[path = "workers/first.rs"]
+mod first;
 #[path = "workers/life.rs"]
 mod life;
 #[path = "workers/node.rs"]
 mod node;
+#[path = "workers/operate.rs"]
+mod operate;
+#[path = "workers/owner.rs"]
+mod owner;
 #[path = "support/process.rs"]
 mod process;
 mod support;

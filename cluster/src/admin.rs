@@ -28,7 +28,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 pub use ages::{MoveAges, STUCK};
-pub use ask::{Ask, Told};
+pub use ask::{Ask, Step, Told};
 pub use events::{EVENTS_KEPT, Events};
 pub use request::Undrain;
 pub use types::{

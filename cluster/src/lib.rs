@@ -80,12 +80,15 @@ pub mod store;
 mod table;
 #[cfg(test)]
 mod testing;
+mod times;
 
 pub use codec::{DECODE_LIMIT, DecodeError};
 pub use owner::{NodeId, Owner, OwnerEpoch, Ownership};
 pub use plane::{FIRST_KIND, Ingress, Region, Report, Reports};
 pub use rules::{Rule, Rules};
-pub use shell::{Cluster, ClusterConfig, Door, Home, HomeError, MemoryHome, StartError, Status};
+pub use shell::{
+    Cluster, ClusterConfig, Counts, Door, Home, HomeError, MemoryHome, StartError, Status,
+};
 pub use slot::{HASH_ID, LayoutError, SLOT_COUNT, ShardId, ShardLayout, SlotId, slot_of, tag_of};
 pub use standing::{Gate, Now, Shown, Standing};
 pub use table::{
@@ -94,3 +97,4 @@ pub use table::{
     MoveId, MoveReason, MoveStart, NodeChange, NodeRec, NodeState, Outcome, Refusal, Registration,
     Roles, Serves, Settings, SlotRec, Table, View,
 };
+pub use times::{TIME_BOUNDS, Times};

@@ -38,7 +38,8 @@ pub use frame::{Envelope, Outcome};
 pub use handshake::{HANDSHAKE_TIMEOUT, SecurityConfig, SecurityError};
 pub use hello::{Class, Hello, Identity, LinkError, PROTOCOLS};
 pub use links::{
-    HANDSHAKES, Handler, LinkConfig, LinkEvent, LinkState, Links, PAYLOAD_MAX, Remote, SILENCE,
+    HANDSHAKES, Handler, LinkConfig, LinkEvent, LinkState, Links, NewSecurity, PAYLOAD_MAX, Remote,
+    SILENCE,
 };
 pub use order::{Arrived, Inbox, Opened, Outbox, StaleLink};
 pub use outbound::{Answer, Answered, Reply, RequestError, StreamAnswer};

@@ -16,10 +16,12 @@
 //! | values of slots that move | `shell/values.rs` |
 //! | shards that are parked | `shell/parked.rs` |
 //! | what operators see and ask | `shell/operate.rs`; the handle's side: `shell/operations.rs` |
-//! | what is told of how things stand | `shell/status.rs` |
+//! | lines of the log that repeat | `shell/quiet.rs` |
+//! | what is told of how things stand | `shell/status.rs`; times: `shell/counts.rs` |
 
 mod config;
 mod core;
+mod counts;
 mod deliver;
 mod effects;
 mod estranged;
@@ -33,6 +35,7 @@ mod life;
 mod operate;
 mod operations;
 mod parked;
+mod quiet;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -40,7 +43,7 @@ mod values;
 mod voter;
 mod wire;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,14 +55,17 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 pub use self::config::{ClusterConfig, Door, StartError};
+pub use self::counts::Counts;
 pub use self::home::{Home, HomeError, MemoryHome};
 pub use self::status::Status;
 
 use self::core::{Core, Setup};
+use self::counts::Unserved;
 use self::event::{Event, Order};
 use self::feed::{Feed, Follow};
 use self::leave::Leaving;
 use self::operate::Watched;
+use self::quiet::Quiet;
 use self::voter::Raft;
 use self::wire::Calls;
 use crate::peer::{Answer, Class, LinkConfig, Links, RequestError, Tcp, Transport};
@@ -71,6 +77,7 @@ use crate::{Command, Ingress, NodeChange, NodeId, Now, Outcome, Region, Report, 
 pub struct Cluster {
     events: UnboundedSender<Event>,
     status: watch::Receiver<Status>,
+    counts: Arc<Counts>,
     links: Links,
     now: Now,
     _end: Arc<End>,
@@ -163,6 +170,11 @@ impl Cluster {
     /// How things stand, now and some 40 times a second.
     pub fn watch(&self) -> watch::Receiver<Status> {
         self.status.clone()
+    }
+
+    /// What was measured since the start.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// Waits until the node is in the table.
@@ -303,6 +315,7 @@ async fn begin(
     );
     let links = Links::start(link_config, greeting, transport, Arc::new(door))?;
     let (status, status_seen) = watch::channel(Status::default());
+    let counts = Arc::new(Counts::default());
     let mut core = Core {
         setup: Setup {
             name: config.name,
@@ -333,6 +346,10 @@ async fn begin(
         now: Arc::clone(&config.now),
         events: events.clone(),
         status,
+        counts: Arc::clone(&counts),
+        unserved: Unserved::default(),
+        quiet: Quiet::default(),
+        newest: 0,
         view: None,
         life: None,
         raft: None,
@@ -354,6 +371,7 @@ async fn begin(
         joining: None,
         join_again: Duration::ZERO,
         refused: None,
+        unheard: (0, BTreeSet::new()),
         parked: BTreeMap::new(),
         watched: Watched::default(),
         in_touch: (config.now)().raw,
@@ -378,6 +396,7 @@ async fn begin(
     let cluster = Cluster {
         events: events.clone(),
         status: status_seen,
+        counts,
         links,
         now: config.now,
         _end: Arc::new(End(events)),

@@ -4,7 +4,7 @@ use super::rules::{self, Rules};
 use crate::event::{Event, EventKind, Gated, Parts, Subscribe, with_event};
 use crate::outcome::Failure;
 use crate::proto::proxy;
-use crate::reply::{Intent, Reply, ReplyMessage, StreamOpen};
+use crate::reply::{FirstMessage, Intent, Reply, ReplyMessage, StreamOpen};
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::{DecodeContext, decode_key, decode_varint, encode_varint, skip_field};
 use prost::{DecodeError, Message};
@@ -66,11 +66,11 @@ fn check<E: Gated>(json_client: bool, reply: &Reply) -> Result<Bytes, String> {
 
 /// What Centrifugo or an SDK would mishandle in an answer that crosses as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Flaw {
+pub(super) struct Flaw {
     /// The code of the answer's error or disconnect; 0 without one.
-    pub(crate) code: u32,
+    pub(super) code: u32,
     /// The rule, and behind a semicolon the cure.
-    pub(crate) text: String,
+    pub(super) text: String,
 }
 
 /// The reply of an application that speaks the contract itself: its bytes leave as they are, once they
@@ -78,7 +78,7 @@ pub(crate) struct Flaw {
 ///
 /// # Errors
 /// It is not the response of such an event, or too big for Centrifugo.
-pub(crate) fn foreign(
+pub(super) fn foreign(
     kind: EventKind,
     json_client: bool,
     response: Bytes,
@@ -94,6 +94,26 @@ pub(crate) fn foreign(
     Ok((reply, flaw))
 }
 
+/// What is doubtful about an encoded message of an open stream that crosses as it is.
+///
+/// # Errors
+/// It is no such message, or too big for Centrifugo.
+pub(super) fn foreign_publication(
+    json_client: bool,
+    message: &Bytes,
+) -> Result<Option<String>, String> {
+    rules::size(message.len())?;
+    let message = proxy::StreamSubscribeResponse::decode(message.clone())
+        .map_err(|why| format!("a message of a stream can't be read: {why}"))?;
+    let Some(publication) = message.publication else {
+        let text = "a message of an open stream has no publication, and does nothing; leave it out";
+        return Ok(Some(text.to_owned()));
+    };
+    let rules = Rules::new(json_client, &Intent::default()).with_null_payloads();
+    let checked = rules.payload("data", &publication.data, "", "");
+    Ok(checked.err().map(|why| format!("publication: {why}")))
+}
+
 fn doubt<E: Gated>(json_client: bool, response: &Bytes) -> Result<Option<Flaw>, String> {
     let rules = Rules::new(json_client, &Intent::default());
     let mut code = 0;
@@ -105,6 +125,13 @@ fn doubt<E: Gated>(json_client: bool, response: &Bytes) -> Result<Option<Flaw>, 
         code = disconnect.code;
     } else if let Some(error) = &parts.error {
         code = error.code;
+    }
+    if parts.result.is_none() && parts.error.is_none() && parts.disconnect.is_none() {
+        let text = "it has neither result nor error nor disconnect, which Centrifugo reads as \
+                    allowed for most events, as refused for connect and as expired for refresh; \
+                    answer with one of them";
+        let text = text.to_owned();
+        return Ok(Some(Flaw { code, text }));
     }
     let several = several(&parts);
     Ok(match heeded::<E>(parts, &rules) {
@@ -211,8 +238,8 @@ fn keep(response: &[u8], part: Part, stream: bool) -> Result<Bytes, DecodeError>
     Ok(kept.freeze())
 }
 
-/// Whether the sealed first message of a stream accepts it.
-pub(super) fn accepts(first: &Bytes) -> bool {
+/// Whether the encoded first message of a stream accepts it.
+pub(crate) fn accepts(first: &Bytes) -> bool {
     let inner = proxy::StreamSubscribeResponse::decode(first.clone())
         .ok()
         .and_then(|message| message.subscribe_response);
@@ -224,10 +251,14 @@ pub(super) fn accepts(first: &Bytes) -> bool {
 /// # Errors
 /// [`Failure::BadReply`] as for [`seal`].
 pub fn stream_first(json_client: bool, open: &StreamOpen) -> Result<Bytes, Failure> {
+    let first = match &open.first {
+        FirstMessage::Result(first) => first,
+        FirstMessage::Encoded(first) => return Ok(first.clone()),
+    };
     // Whether a `null` was meant has been asked when the stream was built.
     let rules = Rules::new(json_client, &Intent::default()).with_null_payloads();
-    Subscribe::check(&open.first, &rules)
-        .and_then(|()| response_of(EventKind::Stream, Part::Result, open.first.as_ref()))
+    Subscribe::check(first, &rules)
+        .and_then(|()| response_of(EventKind::Stream, Part::Result, first.as_ref()))
         .map_err(Failure::BadReply)
 }
 

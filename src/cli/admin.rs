@@ -1,4 +1,4 @@
-//! A client of the Admin service: whom `reload` and `log-level` ask.
+//! A client of the Admin service: whom `reload`, `log-level` and `workers` ask.
 
 use super::error::{CliError, Exit};
 use super::health::reachable;
@@ -16,6 +16,9 @@ use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
+
+/// What makes the calls.
+pub(super) type Client = AdminClient<Channel>;
 
 /// How long dialling may take.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -87,6 +90,20 @@ impl Target {
     where
         F: Future<Output = Result<Response<A>, Status>>,
     {
+        self.call_within(TIMEOUT, what, message, call)
+    }
+
+    /// The same, where the node may take longer.
+    pub(super) fn call_within<Q, A, F>(
+        &self,
+        limit: Duration,
+        what: &'static str,
+        message: Q,
+        call: impl FnOnce(AdminClient<Channel>, Request<Q>) -> F,
+    ) -> Result<A, CliError>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
         let mut request = Request::new(message);
         if let Some(token) = &self.token {
             request
@@ -99,13 +116,13 @@ impl Target {
             let channel = endpoint.connect_timeout(DIAL_TIMEOUT).connect().await;
             let channel = channel.map_err(|error| self.unreachable(&chain(&error)))?;
             let client = AdminClient::new(channel).max_decoding_message_size(ANSWER_BYTES);
-            match tokio::time::timeout(TIMEOUT, call(client, request)).await {
+            match tokio::time::timeout(limit, call(client, request)).await {
                 Ok(Ok(answer)) => Ok(answer.into_inner()),
                 Ok(Err(status)) => Err(self.failed(what, &status)),
                 Err(_) => {
                     let why = format!(
                         "no answer within {} s; it may still be carried out",
-                        TIMEOUT.as_secs()
+                        limit.as_secs()
                     );
                     Err(self.unreachable(&why))
                 }

@@ -7,7 +7,7 @@ use super::event::{EventArgs, FiredEvent};
 use super::meaning;
 use super::{Session, output};
 use crate::answer::{Answer, answer};
-use crate::config::Config;
+use crate::config::{Config, HandlerConfig};
 use crate::engine::compile::{Compiled, CompiledRoute};
 use crate::envelope::Envelope;
 use crate::event::EventKind;
@@ -78,6 +78,9 @@ struct Route {
     name: String,
     params: BTreeMap<String, String>,
     handler: String,
+    /// Of an upstream, where it is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    endpoints: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pool: Option<String>,
     key: String,
@@ -249,7 +252,12 @@ fn route(
         params: &params,
     };
     let place = place(config, &compiled.routes[index], &asked)?;
+    let endpoints = match config.handlers.get(&info.handler) {
+        Some(HandlerConfig::Upstream(upstream)) => &upstream.endpoints[..],
+        _ => &[],
+    };
     Ok(Route {
+        endpoints: endpoints.iter().map(ToString::to_string).collect(),
         name: info.name,
         handler: info.handler,
         pool: info.pool,

@@ -271,6 +271,7 @@ fn refused(error: NodeError, loaded: &Loaded) -> CliError {
             error,
             "`cluster init` founds one, once; the others join it by `cluster.seeds`",
         ),
+        NodeError::CallBack(error) => taken(&error),
         NodeError::Workers(why) => CliError::new(
             Exit::Failed,
             "workers",

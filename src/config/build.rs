@@ -11,12 +11,14 @@ use super::cluster;
 use super::schema::BUILT_IN;
 use super::secret::Secret;
 use super::types::{
-    AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, HandlerConfig,
-    InterceptorConfig, InterceptorKind, LimitsConfig, ListenConfig, LogConfig, LogFormat,
-    MetricsConfig, NodeConfig, On, OnInitConfig, OtlpConfig, RouteConfig, RpcConfig, RuntimeConfig,
-    StaticAnswer, TlsConfig, Variables, WorkerPoolConfig, WorkersConfig,
+    AuthConfig, CentrifugoConfig, ChannelConfig, ClientTlsConfig, Config, DynamicAllocatorConfig,
+    EjectConfig, HandlerConfig, InterceptorConfig, InterceptorKind, LimitsConfig, ListenConfig,
+    LogConfig, LogFormat, MetricsConfig, NodeConfig, On, OnInitConfig, OtlpConfig, RetryConfig,
+    RouteConfig, RpcConfig, RuntimeConfig, StaticAnswer, TlsConfig, UpstreamConfig,
+    UpstreamTlsConfig, Variables, WorkerPoolConfig, WorkersConfig,
 };
 use super::values::header_list;
+use crate::answer::code_name;
 use centripeta_cluster::Roles;
 
 /// What `allow` extends by where no section says otherwise.
@@ -58,11 +60,13 @@ pub(super) fn build(settings: &Settings, dir: &Path) -> Option<Config> {
         },
         metrics: MetricsConfig {
             enabled: it.flag("metrics.enabled")?,
+            roadrunner: it.flag("metrics.roadrunner")?,
         },
         rpc: RpcConfig {
             listen: it.rpc_listen("rpc.listen"),
             allow_open: it.flag("rpc.allow_open")?,
             fallback: it.rpc_server("rpc.fallback"),
+            old_disconnect: it.flag("rpc.old_disconnect")?,
         },
         cluster: cluster::build(it, &|key| it.text(key).map(|path| in_dir(dir, &path)))?,
         interceptors: (0..it.interceptors)
@@ -384,6 +388,7 @@ fn handler(it: &Settings, name: &str, dir: &Path) -> Option<HandlerConfig> {
         "deny" => HandlerConfig::Deny,
         "echo" => HandlerConfig::Echo,
         "roadrunner" => HandlerConfig::Workers(Box::new(workers(it, &key, dir)?)),
+        "grpc" => HandlerConfig::Upstream(Box::new(upstream(it, &key, dir)?)),
         _ => HandlerConfig::Counter,
     })
 }
@@ -424,6 +429,14 @@ fn workers(it: &Settings, key: &dyn Fn(&str) -> String, dir: &Path) -> Option<Wo
             destroy_timeout: duration("destroy_timeout")?,
             reset_timeout: duration("reset_timeout")?,
             stream_timeout: duration("stream_timeout")?,
+            dynamic_allocator: match it.is_written(&key("pool.dynamic_allocator")) {
+                true => Some(DynamicAllocatorConfig {
+                    max_workers: whole("dynamic_allocator.max_workers")?,
+                    spawn_rate: whole("dynamic_allocator.spawn_rate")?,
+                    idle_timeout: duration("dynamic_allocator.idle_timeout")?,
+                }),
+                false => None,
+            },
             debug: it.flag(&key("pool.debug"))?,
             ttl: duration("supervisor.ttl")?,
             idle_ttl: duration("supervisor.idle_ttl")?,
@@ -431,6 +444,52 @@ fn workers(it: &Settings, key: &dyn Fn(&str) -> String, dir: &Path) -> Option<Wo
             max_worker_memory: it.count(&key("pool.supervisor.max_worker_memory"))?,
             watch_tick: duration("supervisor.watch_tick")?,
         },
+    })
+}
+
+fn upstream(it: &Settings, key: &dyn Fn(&str) -> String, dir: &Path) -> Option<UpstreamConfig> {
+    let file = |name: &str| it.text(&key(name)).map(|path| in_dir(dir, &path));
+    let mut endpoints = it.endpoints(&key("endpoints"))?;
+    if it.is_written(&key("tls")) {
+        endpoints
+            .iter_mut()
+            .for_each(|endpoint| endpoint.tls = true);
+    }
+    let small = |name: &str| u32::try_from(it.count(&key(name))?).ok();
+    let code = |name: &String| {
+        let mut codes = (0..=16).map(tonic::Code::from_i32);
+        let code = codes.find(|code| code_name(*code) == name);
+        code.map(|code| code as i32)
+    };
+    let metadata = it.variables(&key("metadata"))?;
+    let secret = |(name, value): (String, String)| (name, Secret::new(value));
+    Some(UpstreamConfig {
+        endpoints,
+        tls: UpstreamTlsConfig {
+            files: ClientTlsConfig {
+                ca: file("tls.ca"),
+                identity: file("tls.cert").zip(file("tls.key")),
+            },
+            name: it.text(&key("tls.name")),
+        },
+        metadata: metadata.into_iter().map(secret).collect(),
+        timeout: it.duration(&key("timeout")),
+        connect_timeout: it.duration(&key("connect_timeout"))?,
+        retry: RetryConfig {
+            on: it
+                .words(&key("retry.on"))?
+                .iter()
+                .filter_map(code)
+                .collect(),
+            attempts: small("retry.attempts")?,
+            budget: it.share(&key("retry.budget"))?,
+        },
+        eject: EjectConfig {
+            failures: small("eject.failures")?,
+            time: it.duration(&key("eject.time"))?,
+            longest: it.duration(&key("eject.longest"))?,
+        },
+        strict_replies: it.flag(&key("strict_replies"))?,
     })
 }
 

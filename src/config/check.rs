@@ -8,8 +8,7 @@ use super::cluster::ClusterSecret;
 use super::layers::{World, env_name, file_path, resolve};
 use super::problem::{Fault, Origin, Problem, nearest};
 use super::schema::{
-    self, FILLED, FILLED_SECTIONS, Key, Kind, LATER_KEYS, LATER_KINDS, LATER_TABLES, SECTIONS,
-    Section, Shape,
+    self, FILLED, FILLED_SECTIONS, Key, Kind, LATER_KEYS, LATER_KINDS, SECTIONS, Section, Shape,
 };
 use super::secret::{REDACTED, Secret};
 use super::tree::{Node, Value, join, parse_value};
@@ -392,7 +391,7 @@ impl Walk<'_> {
                     || matches!(node.value, Value::List(_)) && !takes_list(&key.kind);
                 let value = match key.kind {
                     Kind::Secret | Kind::Secrets => Some(quote_redacted()),
-                    Kind::Variables => None,
+                    Kind::Variables | Kind::MetadataTable => None,
                     _ if composite || holds_credential(&key.kind, node) => None,
                     _ => Some(shorten(&node.to_toml())),
                 };
@@ -428,8 +427,7 @@ impl Walk<'_> {
         near: Option<(&str, Option<&str>)>,
     ) {
         let path = join(parent, name);
-        let later_table = |table: &&str| path.starts_with("handler.") && path.ends_with(*table);
-        if LATER_KEYS.contains(&path.as_str()) || LATER_TABLES.iter().any(later_table) {
+        if LATER_KEYS.contains(&path.as_str()) {
             self.report(
                 &path,
                 node,

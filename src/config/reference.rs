@@ -206,6 +206,9 @@ fn handler(kind: &str) -> &'static str {
         "roadrunner" => {
             "worker processes in PHP or another language answer it over goridge frames, as under RoadRunner"
         }
+        "grpc" => {
+            "an application that speaks Centrifugo's proxy protocol over gRPC answers it, in any language: bytes cross untouched both ways, streams too"
+        }
         "counter" => {
             "counts the events of its key in memory (from 1 again after a restart) and tells an rpc the count; says yes to other events"
         }

@@ -9,7 +9,7 @@ use super::layers::World;
 use super::names;
 use super::problem::{Problem, one_of};
 use super::schema::BUILT_IN;
-use super::types::{ListenAddr, On, RpcListen, is_beyond_loopback};
+use super::types::{Endpoint, ListenAddr, On, RpcListen, is_beyond_loopback};
 use super::values::header_list;
 use crate::event::{EventKind, Subject};
 
@@ -149,7 +149,14 @@ fn tls_files(settings: &Settings, world: &World<'_>, problems: &mut Vec<Problem>
         "cluster.tls.key",
         "cluster.tls.ca",
     ];
-    for key in ours.into_iter().chain(towards) {
+    let fixed = ours.into_iter().chain(towards).map(str::to_owned);
+    let files = ["ca", "cert", "key"];
+    let of_handlers = settings.handlers.iter().flat_map(|name| {
+        let key = move |file: &&str| format!("handler.{name}.tls.{file}");
+        files.iter().map(key).collect::<Vec<_>>()
+    });
+    for key in fixed.chain(of_handlers) {
+        let key = key.as_str();
         let Some(path) = settings.text(key) else {
             continue;
         };
@@ -164,17 +171,7 @@ fn tls_files(settings: &Settings, world: &World<'_>, problems: &mut Vec<Problem>
 }
 
 fn centrifugo(settings: &Settings, problems: &mut Vec<Problem>) {
-    let [cert, key] = ["centrifugo.tls.cert", "centrifugo.tls.key"];
-    for (there, missing) in [(cert, key), (key, cert)] {
-        if settings.is_written(there) && !settings.is_written(missing) {
-            let rule = format!("is nothing without {missing}");
-            problems.push(settings.problem(
-                there,
-                rule,
-                format!("set {missing} too, or remove it"),
-            ));
-        }
-    }
+    identity(settings, "centrifugo.tls", problems);
     let bytes = |key: &str| settings.bytes(key);
     let (queue, message) = (
         bytes("centrifugo.queue_bytes"),
@@ -188,6 +185,55 @@ fn centrifugo(settings: &Settings, problems: &mut Vec<Problem>) {
             "centrifugo.queue_bytes",
             "is less than centrifugo.message_bytes, so that the largest message is never sent",
             "raise it, or lower centrifugo.message_bytes",
+        ));
+    }
+}
+
+/// Our certificate and its key go together.
+fn identity(settings: &Settings, table: &str, problems: &mut Vec<Problem>) {
+    let [cert, key] = ["cert", "key"].map(|name| format!("{table}.{name}"));
+    for (there, missing) in [(&cert, &key), (&key, &cert)] {
+        if settings.is_written(there) && !settings.is_written(missing) {
+            let rule = format!("is nothing without {missing}");
+            problems.push(settings.problem(
+                there,
+                rule,
+                format!("set {missing} too, or remove it"),
+            ));
+        }
+    }
+}
+
+/// What single keys of a `grpc` handler can't show.
+fn upstream(settings: &Settings, path: &str, problems: &mut Vec<Problem>) {
+    let key = |name: &str| format!("{path}.{name}");
+    identity(settings, &key("tls"), problems);
+    let endpoints = settings.endpoints(&key("endpoints"));
+    if endpoints.as_ref().is_some_and(Vec::is_empty) {
+        problems.push(settings.problem(
+            &key("endpoints"),
+            "names no endpoint",
+            "name one or more, as in [\"grpc://127.0.0.1:9000\"]",
+        ));
+    }
+    let endpoints = endpoints.unwrap_or_default();
+    let twice = (1..endpoints.len()).find(|at| {
+        let is_same = |other: &Endpoint| other.authority() == endpoints[*at].authority();
+        endpoints[..*at].iter().any(is_same)
+    });
+    if let Some(at) = twice {
+        let rule = format!("names {} twice", endpoints[at].authority());
+        let fix = "name each once: calls are spread evenly over all addresses";
+        problems.push(settings.problem(&key("endpoints"), rule, fix));
+    }
+    let time = |name: &str| settings.duration(&key(name));
+    if let (Some(first), Some(longest)) = (time("eject.time"), time("eject.longest"))
+        && longest < first
+    {
+        problems.push(settings.problem(
+            &key("eject.longest"),
+            format!("is less than {path}.eject.time"),
+            "raise it, or lower eject.time",
         ));
     }
 }
@@ -312,6 +358,9 @@ fn handlers(
                 format!("the name `{name}` is that of the built-in handler"),
                 format!("write kind = \"{name}\", or choose another name"),
             ));
+        }
+        if kind.as_deref() == Some("grpc") {
+            upstream(settings, &path, problems);
         }
         if kind.as_deref() == Some("static") {
             let answers = ["reply", "error", "disconnect"];

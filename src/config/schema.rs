@@ -118,6 +118,8 @@ pub(super) enum Kind {
     Peers,
     /// A secret, or a list of secrets, that nodes share.
     Secrets,
+    /// Names and values of gRPC metadata.
+    MetadataTable,
 }
 
 impl Kind {
@@ -164,6 +166,7 @@ impl Kind {
             Self::Secrets => {
                 format!("secret or list of at most {SECRETS_MAX}, each at least {SECRET_MIN} bytes")
             }
+            Self::MetadataTable => "table of metadata keys and secrets".to_owned(),
         }
     }
 }
@@ -286,8 +289,15 @@ pub(super) fn below(prefix: &str) -> impl Iterator<Item = (&'static str, &'stati
 /// Kinds of interceptor.
 pub(super) const INTERCEPTOR_KINDS: &[&str] = &["access-log", "header-auth", "limit"];
 /// Kinds of handler section.
-pub(super) const HANDLER_KINDS: &[&str] =
-    &["static", "allow", "deny", "echo", "counter", "roadrunner"];
+pub(super) const HANDLER_KINDS: &[&str] = &[
+    "static",
+    "allow",
+    "deny",
+    "echo",
+    "counter",
+    "roadrunner",
+    "grpc",
+];
 /// Handlers that a route may name without a section.
 pub(super) const BUILT_IN: &[&str] = &["allow", "deny", "echo", "counter"];
 /// Kinds of interceptor and handler that a later version brings.
@@ -302,17 +312,17 @@ pub(super) const LATER_KINDS: &[&str] = &[
     "audit",
     "storm-guard",
     "demo",
-    "grpc",
     "http",
 ];
 /// Keys and sections that a later version brings.
 pub(super) const LATER_KEYS: &[&str] = &["listen.http", "state"];
 /// Tables of an entry that have their defaults where nobody writes them, by the entry's kind.
-pub(super) const FILLED: &[(&str, &[&str])] = &[("roadrunner", &["pool", "pool.supervisor"])];
+pub(super) const FILLED: &[(&str, &[&str])] = &[
+    ("roadrunner", &["pool", "pool.supervisor"]),
+    ("grpc", &["retry", "eject"]),
+];
 /// Tables of an optional section that have their defaults wherever the section is written.
 pub(super) const FILLED_SECTIONS: &[(&str, &[&str])] = &[("cluster", &["lease", "raft", "moves"])];
-/// Tables inside of a named entry that a later version brings.
-pub(super) const LATER_TABLES: &[&str] = &["pool.dynamic_allocator"];
 /// Sections and keys that a running node can't change: they say where it listens, how it is laid out
 /// and how names are read. Everything else is applied by a reload.
 pub(super) const RESTART: &[&str] = &[
@@ -358,6 +368,21 @@ pub(super) const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "t
 
 /// What keys of worker pools are of.
 const WORKERS: &[&str] = &["roadrunner"];
+/// What keys of upstreams are of.
+const UPSTREAM: &[&str] = &["grpc"];
+/// What keys of applications that speak the contract themselves are of.
+const FOREIGN: &[&str] = &["roadrunner", "grpc"];
+/// gRPC statuses that a call may be repeated on.
+pub(super) const STATUSES: &[&str] = &[
+    "CANCELLED",
+    "UNKNOWN",
+    "DEADLINE_EXCEEDED",
+    "RESOURCE_EXHAUSTED",
+    "ABORTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+];
 
 const MIB: u64 = 1 << 20;
 const HOUR: u64 = 3_600_000;
@@ -490,10 +515,12 @@ pub(super) const KEYS: &[Key] = &[
     key("runtime.watchdog", Kind::Duration(10, 60_000), "How long a handler may hold its thread before it is named in the log.").default("\"200ms\""),
     // metrics
     key("metrics.enabled", Kind::Flag, "Whether events are counted and `/metrics` on the admin listener answers.").default("true"),
+    key("metrics.roadrunner", Kind::Flag, "Whether worker pools are shown under RoadRunner's names (`rr_centrifugo_*`) too, for dashboards that know those; each new worker makes new series there.").default("false"),
     // rpc
     key("rpc.listen", Kind::RpcListen, "Where workers call `centrifuge.*` and the other services. `localhost` is 127.0.0.1; beyond loopback only with `allow_open`.").optional("off, unless a handler is a worker pool; then tcp://127.0.0.1:6001", "\"tcp://127.0.0.1:6001\""),
     key("rpc.allow_open", Kind::Flag, "Lets anyone who reaches `listen` publish and reset workers; for networks that keep strangers out by themselves.").default("false"),
     key("rpc.fallback", Kind::RpcServer, "The RPC server of a RoadRunner that keeps other plugins (jobs, kv, lock): calls of services that are not here are passed on to it.").optional("such calls are answered \"can't find service\"", "\"tcp://127.0.0.1:6002\""),
+    key("rpc.old_disconnect", Kind::Flag, "For applications with a PHP SDK before 2.4, whose disconnect() is sent as an unsubscribe and does nothing: such calls are told apart and disconnect.").default("false"),
     // cluster
     key("cluster.listen", Kind::Tcp, "Where the other nodes reach this one. Beyond loopback only with `secret`, `tls` or `insecure`.").default("\"127.0.0.1:7946\""),
     key("cluster.advertise", Kind::Peer, "What the others dial; empty for `listen`. Required where `listen` is a wildcard.").default("\"\""),
@@ -528,14 +555,14 @@ pub(super) const KEYS: &[Key] = &[
     // route
     key("route[].on", Kind::Events, "The events it takes.").required("[\"subscribe\", \"publish\"]"),
     key("route[].match", Kind::Text, "The channels: a pattern such as chat:{room}; for rpc the methods: a.b, a.* or *.").optional("everything", "\"chat:{room}\""),
-    key("route[].key", Kind::Key, "What is handled one after the other; a template is over {user} {client} {channel} {method} {param.X} {data.X}.").optional("`channel` for events with a channel, else `none`", "\"user\""),
+    key("route[].key", Kind::Key, "What is handled one after the other; a template is over {user} {client} {channel} {method} {param.X} {data.X}.").optional("`channel` for events with a channel, else `none`; `none` where a worker pool or an upstream answers", "\"user\""),
     key("route[].handler", Kind::Name, "Who answers: a built-in handler or a [handler.NAME].").required("\"allow\""),
     key("route[].timeout", Kind::Duration(1, HOUR), "How long its events may take, if that is less than the caller gives.").optional("`limits.timeout`", "\"1s\""),
     key("route[].retry_safe", Kind::Flag, "In a cluster: an event that may have run at a node which was lost runs once more at another, since running it twice does no harm. Connect, refresh, subscribe and sub_refresh do so anyway.").default("false"),
     key("route[].interceptors", Kind::Names, "Interceptors on \"route\" that its events pass, in this order.").default("[]"),
     key("route[].pool", Kind::Count(1, 256), "Threads of its own, for a handler that computes long or blocks.").optional("it runs on the shards' threads", "2").unit("threads"),
     // handler
-    key("handler.NAME.kind", Kind::Choice(HANDLER_KINDS), "What it does: a fixed answer, the event's plain yes, its plain no, data back to the caller, a count, or workers in PHP or another language.").required("\"static\""),
+    key("handler.NAME.kind", Kind::Choice(HANDLER_KINDS), "What it does: a fixed answer, the event's plain yes, its plain no, data back to the caller, a count, workers in PHP or another language, or an upstream over gRPC.").required("\"static\""),
     key("handler.NAME.reply", Kind::Object, "The event's result message; strings may hold {client} {user} {channel} {method} {param.NAME}, expire_in is a duration. Instead of `error` and `disconnect`.").optional("see `error`, `disconnect`", "{ user = \"guest-{client}\" }").of(&["static"]),
     key("handler.NAME.error.code", Kind::ErrorCode, "The code of the error it answers.").required("1403").of(&["static"]),
     key("handler.NAME.error.message", Kind::Text, "The error's text, which the client sees.").required("\"not yours\"").of(&["static"]),
@@ -552,7 +579,7 @@ pub(super) const KEYS: &[Key] = &[
     key("handler.NAME.fence", Kind::Flag, "Whether each request is followed by a question that shows requests passed over and second answers; `false` for workers that take no control frame between requests.").default("true").of(WORKERS),
     key("handler.NAME.max_frame", Kind::Bytes(1024, 1 << 30), "The longest answer taken from a worker.").default("\"64MiB\"").of(WORKERS),
     key("handler.NAME.allow_empty", Kind::Flag, "Whether an empty answer may cross; Centrifugo reads one as *allowed* for most events, and refresh as *expired*.").default("false").of(WORKERS),
-    key("handler.NAME.strict_replies", Kind::Flag, "Whether answers that Centrifugo or an SDK would mishandle are refused, as those of other handlers are; else they cross untouched and are told of once.").default("false").of(WORKERS),
+    key("handler.NAME.strict_replies", Kind::Flag, "Whether answers that Centrifugo or an SDK would mishandle are refused, as those of other handlers are; else they cross untouched and are told of once.").default("false").of(FOREIGN),
     key("handler.NAME.on", Kind::Events, "The events that the workers know, for SDKs that know fewer: a route with another one stops the start.").optional("all but streams and `raw`", "[\"connect\", \"rpc\"]").of(WORKERS),
     key("handler.NAME.on_init.command", Kind::Command, "What is run once before the pool starts.").required("[\"php\", \"warmup.php\"]").of(WORKERS),
     key("handler.NAME.on_init.exec_timeout", Kind::Duration(1, 24 * HOUR), "How long it may take before it is killed.").default("\"60s\"").of(WORKERS),
@@ -568,11 +595,28 @@ pub(super) const KEYS: &[Key] = &[
     key("handler.NAME.pool.stream_timeout", Kind::Duration(1, HOUR), "How long the rest of an answer may take that a worker began to stream, which no event takes.").default("\"60s\"").of(WORKERS),
     key("handler.NAME.pool.debug", Kind::Flag, "A fresh worker for each event, so that a changed script counts at once.").default("false").of(WORKERS),
     key("handler.NAME.pool.command", Kind::Command, "The program of this pool, instead of the handler's `command`.").optional("the handler's `command`", "[\"php\", \"app.php\"]").of(WORKERS),
+    key("handler.NAME.pool.dynamic_allocator.max_workers", Kind::Count(1, 100), "The most workers beyond `num_workers`, which come when events wait for one; without this table there are none.").default("10").unit("workers").of(WORKERS),
+    key("handler.NAME.pool.dynamic_allocator.spawn_rate", Kind::Count(1, 100), "How many come, or go, at a time.").default("5").unit("workers").of(WORKERS),
+    key("handler.NAME.pool.dynamic_allocator.idle_timeout", Kind::Duration(1000, HOUR), "How long none of them was needed before they go.").default("\"60s\"").of(WORKERS),
     key("handler.NAME.pool.supervisor.ttl", Kind::Duration(0, 8760 * HOUR), "The age at which a worker is replaced; 0 for any.").default("\"0s\"").of(WORKERS),
     key("handler.NAME.pool.supervisor.idle_ttl", Kind::Duration(0, 8760 * HOUR), "Idle time after which a worker that has worked is replaced; 0 for any.").default("\"0s\"").of(WORKERS),
     key("handler.NAME.pool.supervisor.exec_ttl", Kind::Duration(0, 24 * HOUR), "The longest work on one event: only this kills a worker that runs too long, the caller's deadline does not. 0 for any.").default("\"30s\"").of(WORKERS),
     key("handler.NAME.pool.supervisor.max_worker_memory", Kind::Count(0, 1 << 30), "Memory at which a worker is replaced once it is free; 0 for any.").default("0").unit("MiB").of(WORKERS),
     key("handler.NAME.pool.supervisor.watch_tick", Kind::Duration(10, HOUR), "How often age, idle time and memory are looked at.").default("\"5s\"").of(WORKERS),
+    key("handler.NAME.endpoints", Kind::Endpoints, "Where an upstream is: applications that speak Centrifugo's proxy protocol, each as good as the other. A name stands for every address that it has; it is looked up every 10 s, and when a call fails.").required("[\"grpc://10.0.0.5:9000\", \"grpc://backend.internal:9000\"]").of(UPSTREAM),
+    key("handler.NAME.timeout", Kind::Duration(1, HOUR), "The longest call to the upstream, all attempts together, if that is less than the event may take; of streams until they are accepted. The upstream is told what is left, as grpc-timeout.").optional("as long as the event may take", "\"800ms\"").of(UPSTREAM),
+    key("handler.NAME.connect_timeout", Kind::Duration(1, HOUR), "The longest attempt to connect to one address, TLS included.").default("\"1s\"").of(UPSTREAM),
+    key("handler.NAME.metadata", Kind::MetadataTable, "Metadata of every call, besides the caller's, which is passed on; it replaces what the caller sends under the same name.").default("{}").of(UPSTREAM),
+    key("handler.NAME.tls.ca", Kind::File, "The authority that certificates of the endpoints must come from, PEM. `tls`, even an empty one, secures all endpoints, those of grpc:// too. Its files are read again when they change.").optional("those that the system trusts", "\"/etc/centripeta/backend-ca.pem\"").of(UPSTREAM),
+    key("handler.NAME.tls.cert", Kind::File, "Our certificate towards the upstream, PEM, for mutual TLS.").optional("none is shown", "\"/etc/centripeta/router.pem\"").of(UPSTREAM),
+    key("handler.NAME.tls.key", Kind::File, "The private key of `cert`, PEM.").optional("none is shown", "\"/etc/centripeta/router-key.pem\"").of(UPSTREAM),
+    key("handler.NAME.tls.name", Kind::Text, "The name that certificates of the endpoints must have.").optional("the endpoint's host", "\"backend.internal\"").of(UPSTREAM),
+    key("handler.NAME.retry.on", Kind::Words(STATUSES), "Statuses after which a call is sent again, to another address if there is one; a call that was lost with its connection counts as UNAVAILABLE. An application may see such an event twice. What was provably not sent is always sent again.").default("[]").of(UPSTREAM),
+    key("handler.NAME.retry.attempts", Kind::Count(1, 10), "How often a call is sent at most, the first time included.").default("3").unit("attempts").of(UPSTREAM),
+    key("handler.NAME.retry.budget", Kind::Share, "How many calls are sent again for each that succeeds, so that retries do not add to a breakdown; ten more to begin with.").default("0.1").of(UPSTREAM),
+    key("handler.NAME.eject.failures", Kind::Count(0, 1000), "After so many failures in a row (not sent, lost, too late, or a status such as UNAVAILABLE, INTERNAL or UNKNOWN) an address gets no calls for a while, unless there is no other; 0 for never.").default("5").unit("failures").of(UPSTREAM),
+    key("handler.NAME.eject.time", Kind::Duration(1, HOUR), "For how long the first time; it doubles with each time that follows soon.").default("\"1s\"").of(UPSTREAM),
+    key("handler.NAME.eject.longest", Kind::Duration(1, HOUR), "For how long at most.").default("\"1m\"").of(UPSTREAM),
 ];
 
 #[cfg(test)]

@@ -139,6 +139,8 @@ pub struct RpcConfig {
     pub allow_open: bool,
     /// Who answers calls of services that are not here.
     pub fallback: Option<RpcAddress>,
+    /// Whether a disconnect that old SDKs send under the wrong name is carried out.
+    pub old_disconnect: bool,
 }
 
 impl Config {
@@ -279,6 +281,18 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+impl Endpoint {
+    /// The host without the brackets of IPv6, as it is looked up and certified.
+    pub(crate) fn bare_host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// `HOST:PORT`.
+    pub(crate) fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "grpcs" } else { "grpc" };
@@ -394,6 +408,8 @@ pub struct RuntimeConfig {
 pub struct MetricsConfig {
     /// Whether it counts, and answers `/metrics`.
     pub enabled: bool,
+    /// Whether worker pools are shown under RoadRunner's names too.
+    pub roadrunner: bool,
 }
 
 /// One `[[interceptor]]`.
@@ -489,6 +505,8 @@ pub enum HandlerConfig {
     Counter,
     /// `roadrunner`: a pool of worker processes.
     Workers(Box<WorkersConfig>),
+    /// `grpc`: an upstream that speaks Centrifugo's proxy protocol.
+    Upstream(Box<UpstreamConfig>),
 }
 
 /// A `roadrunner` handler: worker processes and their pool.
@@ -520,6 +538,58 @@ pub struct WorkersConfig {
     pub on: Option<Vec<EventKind>>,
     /// `pool`
     pub pool: WorkerPoolConfig,
+}
+
+/// A `grpc` handler: an upstream that speaks Centrifugo's proxy protocol.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpstreamConfig {
+    /// Where it is, never empty; with TLS wherever the handler has `tls`.
+    pub endpoints: Vec<Endpoint>,
+    /// What secures those with TLS.
+    pub tls: UpstreamTlsConfig,
+    /// Metadata of every call: names in lower case, values of visible ASCII.
+    pub metadata: Vec<(String, Secret)>,
+    /// The longest call; `None` for as long as the event may take.
+    pub timeout: Option<Duration>,
+    /// The longest attempt to connect.
+    pub connect_timeout: Duration,
+    /// `retry`
+    pub retry: RetryConfig,
+    /// `eject`
+    pub eject: EjectConfig,
+    /// Whether answers that Centrifugo would mishandle are refused.
+    pub strict_replies: bool,
+}
+
+/// `tls` of a `grpc` handler.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UpstreamTlsConfig {
+    /// The authority, and our certificate.
+    pub files: ClientTlsConfig,
+    /// The name that certificates must have; `None` for the endpoint's host.
+    pub name: Option<String>,
+}
+
+/// `retry` of a `grpc` handler: calls that were sent and are sent again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RetryConfig {
+    /// gRPC statuses, by their numbers.
+    pub on: Vec<i32>,
+    /// How often a call is sent at most, the first time included.
+    pub attempts: u32,
+    /// So many of them for each success, 0 to 1.
+    pub budget: f64,
+}
+
+/// `eject` of a `grpc` handler: addresses that fail are left out for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EjectConfig {
+    /// After so many failures in a row; 0 for never.
+    pub failures: u32,
+    /// For how long the first time.
+    pub time: Duration,
+    /// For how long at most.
+    pub longest: Duration,
 }
 
 /// Environment variables, whose `Debug` shows no values.
@@ -564,6 +634,8 @@ pub struct WorkerPoolConfig {
     pub reset_timeout: Duration,
     /// How long the rest of an unwanted stream may take.
     pub stream_timeout: Duration,
+    /// More workers where events wait; `None` without the table.
+    pub dynamic_allocator: Option<DynamicAllocatorConfig>,
     /// A fresh worker for each event.
     pub debug: bool,
     /// The age at which a worker is replaced; zero for any.
@@ -576,6 +648,17 @@ pub struct WorkerPoolConfig {
     pub max_worker_memory: u64,
     /// How often age, idle time and memory are looked at.
     pub watch_tick: Duration,
+}
+
+/// `pool.dynamic_allocator` of a `roadrunner` handler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DynamicAllocatorConfig {
+    /// The most workers beyond `num_workers`.
+    pub max_workers: usize,
+    /// Workers that come, or go, at a time.
+    pub spawn_rate: usize,
+    /// How long none of them was needed before they go.
+    pub idle_timeout: Duration,
 }
 
 /// The answer of a `static` handler.

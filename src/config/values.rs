@@ -64,6 +64,7 @@ pub(super) fn read(kind: &Kind, node: &Node) -> Result<Scalar, Fault> {
         Kind::Serves => serves(&node.value).map(Scalar::Serves),
         Kind::Peers => peers(&node.value).map(Scalar::Words),
         Kind::Secrets => secrets(&node.value).map(Scalar::Secrets),
+        Kind::MetadataTable => metadata_table(&node.value).map(Scalar::Variables),
         Kind::Names => Ok(Scalar::Words(texts(&node.value, "names")?)),
         Kind::Words(words) => word_list(&node.value, words),
         Kind::Events => events(&node.value).map(Scalar::Events),
@@ -467,6 +468,36 @@ fn variables(value: &Value) -> Result<BTreeMap<String, String>, Fault> {
         }
     }
     Ok(variables)
+}
+
+/// Metadata of calls; names in lower case, values that gRPC carries.
+fn metadata_table(value: &Value) -> Result<BTreeMap<String, String>, Fault> {
+    let fix = "write names and texts, as in { x-api-key = \"${API_KEY}\" }";
+    let Value::Table(children) = value else {
+        return Err(wrong_type(value, "a table of texts", fix));
+    };
+    let mut pairs = BTreeMap::new();
+    for (name, child) in children {
+        let Value::Text(text) = &child.value else {
+            let rule = format!("holds {} under a name", child.value.type_name());
+            return Err(Fault::new(rule, fix));
+        };
+        let Scalar::Text(name) = metadata(name)? else {
+            return Err(Fault::new("holds a name that is no metadata key", fix));
+        };
+        let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        if !is_plain || text.trim() != text {
+            return Err(Fault::new(
+                format!("holds under `{name}` what gRPC metadata can't carry"),
+                "use visible ASCII characters, with spaces only between them",
+            ));
+        }
+        if pairs.insert(name, text.clone()).is_some() {
+            let rule = "holds a name twice, since names are written in lower case";
+            return Err(Fault::new(rule, "give each name once"));
+        }
+    }
+    Ok(pairs)
 }
 
 fn word_list(value: &Value, words: &'static [&'static str]) -> Result<Scalar, Fault> {

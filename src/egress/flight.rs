@@ -11,6 +11,7 @@ use super::lanes::Flight;
 use super::stats::Counters;
 use super::upstream::{Fleet, Kind, Lease, UNIMPLEMENTED};
 use super::wire::{CallError, GrpcStatus};
+use crate::client::Budget;
 use crate::trace;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -26,6 +27,8 @@ const ATTEMPTS: u32 = 3;
 const SENDINGS: u32 = 8;
 /// A pause before the next attempt, times their number.
 const PAUSE: Duration = Duration::from_millis(10);
+/// Retries of what was sent for each success.
+pub(super) const RETRY_SHARE: f64 = 0.1;
 /// gRPC UNAVAILABLE.
 const UNAVAILABLE: i32 = 14;
 
@@ -44,33 +47,6 @@ pub(super) struct Shared {
 impl Shared {
     fn patience(&self) -> Duration {
         Duration::from_millis(self.patience.load(Ordering::Relaxed))
-    }
-}
-
-/// How many retries there may be: one for ten successes, and a few to begin with.
-#[derive(Debug)]
-pub(super) struct Budget(AtomicU64);
-
-impl Budget {
-    const COST: u64 = 10;
-    const MOST: u64 = 1000;
-
-    pub(super) const fn new() -> Self {
-        Self(AtomicU64::new(Self::MOST / 10))
-    }
-
-    fn succeeded(&self) {
-        let fill = |tokens: u64| Some((tokens + 1).min(Self::MOST));
-        _ = self
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fill);
-    }
-
-    fn may_retry(&self) -> bool {
-        let pay = |tokens: u64| tokens.checked_sub(Self::COST);
-        self.0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay)
-            .is_ok()
     }
 }
 
@@ -259,7 +235,7 @@ impl Flying {
                 answer = &mut call => return match answer {
                     Ok(answer) => Attempt::Answered(answer),
                     Err(CallError::NotSent(why)) => Attempt::NotSent(why),
-                    Err(CallError::Lost(why)) => Attempt::Lost(why),
+                    Err(CallError::Lost(why) | CallError::Unreadable(why)) => Attempt::Lost(why),
                     Err(CallError::Status(status)) => Attempt::Status(status),
                 },
                 () = sleep_until(wake) => {}
@@ -397,19 +373,4 @@ fn of_status(shared: &Shared, job: &Job, status: &GrpcStatus) -> Error {
     }
     let channel = job.channel();
     error::of_status(&job.name(), status, channel.as_deref(), &shared.boundary)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_budget_of_retries_is_spent_and_filled_by_successes() {
-        let budget = Budget::new();
-        let first = (0..100).filter(|_| budget.may_retry()).count();
-        assert_eq!(first, 10);
-        (0..25).for_each(|_| budget.succeeded());
-        let then = (0..100).filter(|_| budget.may_retry()).count();
-        assert_eq!(then, 2);
-    }
 }

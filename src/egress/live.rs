@@ -2,12 +2,12 @@
 
 use super::dispatcher::{Course, Dispatcher};
 use super::error::Error;
-use super::flight::{Budget, Shared};
+use super::flight::{RETRY_SHARE, Shared};
 use super::job::{Job, Place};
 use super::stats::Counters;
-use super::tls::ClientTls;
 use super::upstream::Fleet;
 use super::wire::Dialer;
+use crate::client::{Budget, ClientTls};
 use crate::config::CentrifugoConfig;
 use crate::ingress::tls::TlsError;
 use arc_swap::ArcSwap;
@@ -58,7 +58,7 @@ impl Limits {
 /// # Errors
 /// Certificates can't be used, or the key fits in no header.
 pub(super) fn course(config: &CentrifugoConfig) -> Result<Course, TlsError> {
-    let tls = ClientTls(config.tls.clone());
+    let tls = ClientTls::new(config.tls.clone());
     if config.api.iter().any(|endpoint| endpoint.tls) {
         tls.config()?;
     }
@@ -102,7 +102,7 @@ impl Live {
         let shared = Arc::new(Shared {
             fleet: Arc::clone(&fleet),
             counters: Arc::clone(&counters),
-            budget: Budget::new(),
+            budget: Budget::new(RETRY_SHARE),
             boundary: boundary.to_owned(),
             patience: AtomicU64::new(patience(config)),
         });

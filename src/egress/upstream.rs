@@ -381,7 +381,9 @@ async fn ask(upstream: &Upstream, connection: &Connection) -> Result<(), String>
         // Who says so is there.
         Err(CallError::Status(status)) if !matches!(status.code, 4 | 14) => Ok(()),
         Err(CallError::Status(status)) => Err(format!("{address}: {}", status.message)),
-        Err(CallError::NotSent(why) | CallError::Lost(why)) => Err(format!("{address}: {why}")),
+        Err(CallError::NotSent(why) | CallError::Lost(why) | CallError::Unreadable(why)) => {
+            Err(format!("{address}: {why}"))
+        }
     }
 }
 

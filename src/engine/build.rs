@@ -123,6 +123,7 @@ impl Engine {
             activities: Arc::clone(&activities),
             limits: Limits::new(&config.limits),
             pools: Pools::default(),
+            upstreams: crate::upstream::Upstreams::default(),
             node: config.node.into(),
             drains,
             draining: AtomicBool::new(false),

@@ -14,6 +14,7 @@ use crate::pipeline::Roster;
 use crate::region::{Shard, Slots};
 use crate::rpc::Collectors;
 use crate::trace::Tracer;
+use crate::upstream::Upstreams;
 use crate::watchdog::{Activities, Beat};
 use crate::worker::pools::Pools;
 use arc_swap::ArcSwap;
@@ -116,6 +117,8 @@ pub(crate) struct Shared {
     pub(crate) activities: Arc<Activities>,
     /// Pools of worker processes that run.
     pub(crate) pools: Pools,
+    /// Upstreams that take calls.
+    pub(crate) upstreams: Upstreams,
     /// The node's name.
     pub(crate) node: Arc<str>,
     /// Told once the node drains.

@@ -148,10 +148,7 @@ impl From<StreamReply> for Outcome {
         let flaw = intent.flaw.map(String::from).or_else(|| checked.err());
         match flaw {
             Some(flaw) => Self::Failure(Failure::BadReply(flaw)),
-            None => Self::Stream(StreamOpen {
-                first: Box::new(result),
-                publications: reply.publications,
-            }),
+            None => Self::Stream(StreamOpen::new(result, reply.publications)),
         }
     }
 }
@@ -200,11 +197,19 @@ impl proxy::Publication {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::reply::{FirstMessage, StreamSource};
 
     fn opened(reply: StreamReply) -> StreamOpen {
         match IntoOutcome::<Stream>::into_outcome(reply) {
             Outcome::Stream(open) => open,
             other => panic!("expected an open stream, got {other:?}"),
+        }
+    }
+
+    fn publications(open: StreamOpen) -> PublicationStream {
+        match open.rest {
+            StreamSource::Publications(publications) => publications,
+            StreamSource::Messages(_) => panic!("expected publications"),
         }
     }
 
@@ -216,7 +221,7 @@ mod tests {
     async fn throttled_stream_keeps_its_rate_and_its_order() {
         let started = Instant::now();
         let open = opened(StreamReply::publications(ticks(41)).throttle(20));
-        let data = open.publications.map(|item| item.unwrap().data);
+        let data = publications(open).map(|item| item.unwrap().data);
         let sent: Vec<_> = data.collect().await;
         let expected: Vec<_> = (0..41).map(|i| bytes::Bytes::from(i.to_string())).collect();
         assert_eq!(sent, expected);
@@ -232,7 +237,7 @@ mod tests {
             proxy::Publication::json("late").unwrap()
         });
         let source = ticks(1).chain(pause).chain(ticks(20));
-        let mut sent = opened(StreamReply::publications(source).throttle(10)).publications;
+        let mut sent = publications(opened(StreamReply::publications(source).throttle(10)));
         sent.next().await.unwrap().unwrap();
         sent.next().await.unwrap().unwrap();
         let resumed = Instant::now();
@@ -265,6 +270,6 @@ mod tests {
         let refused = Outcome::from(StreamReply::silent().first(null.clone()));
         assert!(matches!(refused, Outcome::Failure(Failure::BadReply(_))));
         let open = opened(StreamReply::silent().first(null.null_payloads()));
-        assert_eq!(open.first.data, "null");
+        assert!(matches!(open.first, FirstMessage::Result(first) if first.data == "null"));
     }
 }

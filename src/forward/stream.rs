@@ -12,7 +12,7 @@ use crate::forward::outcome;
 use crate::inbound::{InboundItem, InboundSource};
 use crate::ingress::session::{Accepted, Messages, Place, Reader, Session};
 use crate::outcome::{Failure, Outcome, Overloaded, StreamEndReason, Unavailable};
-use crate::proto::proxy::{Publication, StreamSubscribeRequest, StreamSubscribeResponse};
+use crate::proto::proxy::StreamSubscribeResponse;
 use crate::reject::BoxError;
 use crate::reply::StreamOpen;
 use bytes::Bytes;
@@ -54,17 +54,12 @@ pub(crate) enum EndedElsewhere {
     /// That node, or the link to it, was lost.
     #[error("the node that ran it was lost: {0}")]
     Lost(StreamError),
-    /// What came is no publication.
-    #[error("the node that ran it has sent what can't be read: {0}")]
-    Unreadable(String),
 }
 
 /// How a stream ends whose source ended with this.
 pub(crate) fn stream_end(cause: &BoxError) -> Option<StreamEndReason> {
     Some(match cause.downcast_ref::<EndedElsewhere>()? {
-        why @ (EndedElsewhere::Failed | EndedElsewhere::Unreadable(_)) => {
-            StreamEndReason::Failed(why.to_string())
-        }
+        why @ EndedElsewhere::Failed => StreamEndReason::Failed(why.to_string()),
         EndedElsewhere::GivenUp | EndedElsewhere::Lost(_) => StreamEndReason::Moved,
     })
 }
@@ -79,7 +74,7 @@ impl Drop for Task {
     }
 }
 
-/// The publications of a stream that another node runs.
+/// The messages of a stream that another node runs: checked there, they cross as they are.
 struct Elsewhere {
     rx: StreamRx,
     over: bool,
@@ -96,7 +91,7 @@ impl fmt::Debug for Elsewhere {
 }
 
 impl Stream for Elsewhere {
-    type Item = Result<Publication, BoxError>;
+    type Item = Result<Bytes, BoxError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.over {
@@ -104,14 +99,7 @@ impl Stream for Elsewhere {
         }
         let item = std::task::ready!(self.rx.poll_recv(cx));
         let ended = match item {
-            Ok(StreamItem::Message(message)) => match StreamSubscribeResponse::decode(message) {
-                Ok(StreamSubscribeResponse {
-                    publication: Some(publication),
-                    ..
-                }) => return Poll::Ready(Some(Ok(publication))),
-                Ok(_) => EndedElsewhere::Unreadable("it has no publication".to_owned()),
-                Err(why) => EndedElsewhere::Unreadable(why.to_string()),
-            },
+            Ok(StreamItem::Message(message)) => return Poll::Ready(Some(Ok(message))),
             Ok(StreamItem::Finished(last)) => match EndMessage::decode(last) {
                 Ok(EndMessage { code: FINISHED }) => {
                     self.over = true;
@@ -129,12 +117,8 @@ impl Stream for Elsewhere {
 
 /// What a client publishes goes to the node that runs the stream, one after the other.
 async fn inward(mut from: InboundSource, mut to: StreamTx) {
-    while let Some(InboundItem { publication, turn }) = from.recv().await {
-        let message = StreamSubscribeRequest {
-            subscribe_request: None,
-            publication: Some(publication),
-        };
-        if to.send(message.encode_to_vec().into()).await.is_err() {
+    while let Some(InboundItem { message, turn, .. }) = from.recv().await {
+        if to.send(message).await.is_err() {
             // The other direction says why.
             return;
         }
@@ -148,27 +132,22 @@ async fn inward(mut from: InboundSource, mut to: StreamTx) {
 /// from now on, by a task on this runtime.
 pub(super) fn accepted(open: OpenStream, inbound: Option<InboundSource>, on: &Handle) -> Outcome {
     let OpenStream { first, tx, rx, .. } = open;
-    let result = StreamSubscribeResponse::decode(first)
-        .ok()
-        .and_then(|first| first.subscribe_response?.result);
-    let Some(first) = result else {
+    // An empty message would be read as a plain yes.
+    if StreamSubscribeResponse::decode(first.clone()).is_err() || first.is_empty() {
         let place = "the node that runs the stream".to_owned();
         let cause = "it was accepted with what can't be read".to_owned();
         return Failure::Internal { place, cause }.into();
-    };
+    }
     let to = match inbound {
         Some(inbound) => Ok(Task(on.spawn(inward(inbound, tx)).abort_handle())),
         None => Err(tx),
     };
-    let publications = Elsewhere {
+    let messages = Elsewhere {
         rx,
         over: false,
         _to: to,
     };
-    Outcome::Stream(StreamOpen {
-        first: Box::new(first),
-        publications: Box::pin(publications),
-    })
+    Outcome::Stream(StreamOpen::encoded(first, Box::pin(messages)))
 }
 
 /// The other node's publications of its client.
@@ -232,7 +211,7 @@ pub(super) fn open(shared: &Arc<Shared>, opening: Opening, open: StreamOpen, fli
     };
     let accepted = Accepted {
         first,
-        source: open.publications,
+        source: open.rest,
         flight: Some(flight),
         reader,
     };

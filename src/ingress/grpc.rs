@@ -14,7 +14,7 @@ use crate::ingress::unary::{Head, ReplyBody, UnaryCall};
 use crate::metrics::End;
 use crate::outcome::Failure;
 use crate::proto::proxy::Publication;
-use crate::reply::StreamOpen;
+use crate::reply::{StreamOpen, StreamSource};
 use crate::trace::Arrival;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -478,7 +478,8 @@ impl GrpcIngress {
             Answer::Open(message) => match StreamPermit::acquire(&self.0.engine.shared) {
                 Ok(permit) => {
                     entered.count(End::STREAM_OPEN);
-                    let source = Box::pin(futures_util::stream::pending());
+                    let silence = Box::pin(futures_util::stream::pending());
+                    let source = StreamSource::Publications(silence);
                     let accepted = Accepted {
                         first: message,
                         source,
@@ -519,7 +520,7 @@ impl GrpcIngress {
                     let shared = &self.0.engine.shared;
                     Reader::spawn(messages, to, &flight, shared, entered.limit)
                 });
-                let source = open.publications;
+                let source = open.rest;
                 let accepted = Accepted {
                     first,
                     source,

@@ -15,7 +15,8 @@ use crate::inbound::InboundItem;
 use crate::ingress::grpc::Frame;
 use crate::outcome::{StreamEnd, StreamEndReason, Unavailable};
 use crate::region::{InboundTurn, LaneView, ShardMessage};
-use crate::reply::PublicationStream;
+use crate::reject::BoxError;
+use crate::reply::StreamSource;
 use crate::watchdog::{Activity, Beat};
 use bytes::Bytes;
 use futures_util::Stream;
@@ -48,7 +49,7 @@ enum State {
 
 struct Open {
     first: Option<Bytes>,
-    source: PublicationStream,
+    source: StreamSource,
     flight: Option<Flight>,
     json_client: bool,
     drained: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -124,7 +125,7 @@ pub(crate) struct Accepted {
     /// The encoded first message.
     pub(crate) first: Bytes,
     /// What follows it.
-    pub(crate) source: PublicationStream,
+    pub(crate) source: StreamSource,
     /// For the `after` halves, unless they have seen the event already.
     pub(crate) flight: Option<Flight>,
     /// The other direction.
@@ -138,6 +139,30 @@ async fn drained(mut drains: watch::Receiver<Option<Drain>>) {
         Err(_) => Duration::ZERO,
     };
     tokio::time::sleep(spread.mul_f64(fastrand::f64())).await;
+}
+
+/// The next message of a source, or why there is none.
+fn poll_source(
+    source: &mut StreamSource,
+    json_client: bool,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Bytes, StreamEndReason>>> {
+    let ended = |cause: BoxError| {
+        crate::forward::stream_end(&cause).unwrap_or_else(|| crate::region::stream_end(&cause))
+    };
+    match source {
+        StreamSource::Publications(source) => source.as_mut().poll_next(cx).map(|next| {
+            next.map(|publication| {
+                let publication = publication.map_err(ended)?;
+                let message = stream_publication(json_client, &publication);
+                message.map_err(|failure| StreamEndReason::Failed(failure.to_string()))
+            })
+        }),
+        StreamSource::Messages(source) => source
+            .as_mut()
+            .poll_next(cx)
+            .map(|next| next.map(|message| message.map_err(ended))),
+    }
 }
 
 impl Open {
@@ -174,7 +199,8 @@ impl Open {
         let polled = {
             let watched = self.watched.as_ref();
             let _busy = watched.map(|(beat, activity)| beat.enter(*activity));
-            catch_unwind(AssertUnwindSafe(|| self.source.as_mut().poll_next(cx)))
+            let (json_client, source) = (self.json_client, &mut self.source);
+            catch_unwind(AssertUnwindSafe(|| poll_source(source, json_client, cx)))
         };
         let item = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
@@ -186,15 +212,11 @@ impl Open {
         };
         Poll::Ready(match item {
             None => Err(StreamEndReason::Finished),
-            Some(Err(cause)) => Err(crate::forward::stream_end(&cause)
-                .unwrap_or_else(|| crate::region::stream_end(&cause))),
-            Some(Ok(publication)) => match stream_publication(self.json_client, &publication) {
-                Ok(message) => {
-                    self.sent += 1;
-                    Ok(message)
-                }
-                Err(failure) => Err(StreamEndReason::Failed(failure.to_string())),
-            },
+            Some(Err(cause)) => Err(cause),
+            Some(Ok(message)) => {
+                self.sent += 1;
+                Ok(message)
+            }
         })
     }
 
@@ -355,7 +377,7 @@ impl Inward {
     /// The lane is not to be had for long: the stream can't go on.
     async fn run(mut self, mut messages: impl Messages) -> Result<(), String> {
         while let Some(message) = messages.next().await {
-            let publication = match <Frame as prost::Message>::decode(message) {
+            let publication = match <Frame as prost::Message>::decode(message.clone()) {
                 Ok(Frame {
                     publication: Some(publication),
                     ..
@@ -374,7 +396,11 @@ impl Inward {
             // The sender lives as long as the session, whose end ends this task.
             drop(self.idle.wait_for(|idle| *idle).await);
             let turn = self.turn().await?;
-            place.send(InboundItem { publication, turn });
+            place.send(InboundItem {
+                publication,
+                message,
+                turn,
+            });
         }
         Ok(())
     }

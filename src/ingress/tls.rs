@@ -139,7 +139,8 @@ impl TlsAcceptor {
     }
 }
 
-fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+/// How a file is, so that a change shows; `None` if it is not there.
+pub(crate) fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }

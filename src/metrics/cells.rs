@@ -166,6 +166,15 @@ impl Totals {
         }
     }
 
+    /// What was counted elsewhere, times in nanoseconds.
+    pub(crate) fn counted(bounds: &'static Bounds, buckets: [u64; 17], sum: u64) -> Self {
+        Self {
+            buckets,
+            sum: sum.into(),
+            ..Self::new(bounds)
+        }
+    }
+
     /// How many were counted.
     pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().sum()

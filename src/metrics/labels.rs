@@ -21,7 +21,7 @@ pub(super) const OUTCOMES: [&str; 14] = [
 ];
 
 /// Why events are refused, in the order of the cells.
-pub(super) const REASONS: [&str; 24] = [
+pub(super) const REASONS: [&str; 25] = [
     "in_flight",
     "in_flight_bytes",
     "streams",
@@ -46,6 +46,7 @@ pub(super) const REASONS: [&str; 24] = [
     "no_server",
     "held",
     "peer",
+    "upstream",
 ];
 
 /// Who ended a stream, in the order of the cells.
@@ -110,6 +111,7 @@ impl From<&Failure> for End {
                     Unavailable::LostPeer => 19,
                     Unavailable::Isolated => 20,
                     Unavailable::NoServer => 21,
+                    Unavailable::Upstream => 24,
                 },
             ),
             Failure::Overloaded(which) => Self::refused(
@@ -186,6 +188,7 @@ mod tests {
             (Unavailable::LostPeer, "lost_peer"),
             (Unavailable::Isolated, "isolated"),
             (Unavailable::NoServer, "no_server"),
+            (Unavailable::Upstream, "upstream"),
         ];
         let overloaded = [
             (Overloaded::InFlight, "in_flight"),

@@ -37,7 +37,7 @@ pub(super) struct Metric {
 }
 
 macro_rules! metrics {
-    ($($ident:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+    ($(#[$meta:meta])* $list:ident: $($ident:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(
             #[doc = $help]
             pub(super) static $ident: Metric = Metric {
@@ -48,12 +48,14 @@ macro_rules! metrics {
             };
         )*
 
-        /// All of them, in the order of the page.
-        pub(super) static ALL: &[&Metric] = &[$(&$ident),*];
+        $(#[$meta])*
+        pub(super) static $list: &[&Metric] = &[$(&$ident),*];
     };
 }
 
 metrics! {
+    /// All of our own, in the order of the page.
+    ALL:
     BUILD_INFO = Gauge "centripeta_build_info" ["version"]
         "Always 1; its label says which version runs.";
     START_TIME = Gauge "centripeta_start_time_seconds" []
@@ -65,7 +67,7 @@ metrics! {
     DURATIONS = Histogram "centripeta_event_duration_seconds" ["kind", "route", "handler", "outcome"]
         "Time from the arrival of an event to its answer, of streams to their acceptance. Events that were refused on arrival took no time and are not here.";
     REFUSED = Counter "centripeta_refused_total" ["reason"]
-        "Events that were refused, whatever their kind: by a limit (`in_flight`, `in_flight_bytes`, `streams`, `lane`, `shard`, `memory`, `rate`, `workers`: a full worker pool, `held`: too many wait for their slots, `peer`: too much waits for the node that would run them), since nobody can run them now (`draining`, `parked`, `crashed`, `no_owner`, `worker`: its process was lost; among several nodes `lapsed`, `lost`, `cut`: the node's lease, the slot, or the time that a move gives was over before the answer could leave, `moving`: their slot did, `lost_peer`: the node that had them, `isolated`: this node has no quorum in reach, `no_server`: no node in reach serves their kind), or as no proper request (`unauthenticated`, `undecodable`).";
+        "Events that were refused, whatever their kind: by a limit (`in_flight`, `in_flight_bytes`, `streams`, `lane`, `shard`, `memory`, `rate`, `workers`: a full worker pool, `held`: too many wait for their slots, `peer`: too much waits for the node that would run them), since nobody can run them now (`draining`, `parked`, `crashed`, `no_owner`, `worker`: its process was lost, `upstream`: no address of it answers; among several nodes `lapsed`, `lost`, `cut`: the node's lease, the slot, or the time that a move gives was over before the answer could leave, `moving`: their slot did, `lost_peer`: the node that had them, `isolated`: this node has no quorum in reach, `no_server`: no node in reach serves their kind), or as no proper request (`unauthenticated`, `undecodable`).";
     IN_FLIGHT = Gauge "centripeta_in_flight_events" []
         "Events being worked on.";
     IN_FLIGHT_BYTES = Gauge "centripeta_in_flight_bytes" []
@@ -150,8 +152,97 @@ metrics! {
         "Events that wait for the owner of their slot.";
     FORWARD_HELD_BYTES = Gauge "centripeta_forward_held_bytes" []
         "Bytes of their requests.";
+    UPSTREAM_CALLS = Counter "centripeta_upstream_calls_total" ["handler", "endpoint", "result"]
+        "Attempts at an endpoint of a `grpc` handler, by how they ended: a gRPC status (streams that were accepted are `OK`); `not_sent`, which are tried elsewhere; `lost` after they were sent; `unreadable`, no proper answer; `timeout`; `cancelled`, since nobody waited any more.";
+    UPSTREAM_DURATIONS = Histogram "centripeta_upstream_call_duration_seconds" ["handler", "endpoint"]
+        "Time from an attempt to its status, connecting with it; of streams to their acceptance.";
+    UPSTREAM_IN_FLIGHT = Gauge "centripeta_upstream_in_flight_calls" ["handler", "endpoint"]
+        "Calls under way at an endpoint.";
+    UPSTREAM_STREAMS = Gauge "centripeta_upstream_open_streams" ["handler", "endpoint"]
+        "Subscription streams that are open at an endpoint, or being opened.";
+    UPSTREAM_ADDRESSES = Gauge "centripeta_upstream_addresses" ["handler", "endpoint", "state"]
+        "Addresses of an endpoint: `well`, or `ejected` for a while since they failed several times in a row. None at all: its name is not found.";
+    UPSTREAM_EJECTIONS = Counter "centripeta_upstream_ejections_total" ["handler", "endpoint"]
+        "How often an address of an endpoint was ejected.";
+    UPSTREAM_RETRIES = Counter "centripeta_upstream_retries_total" ["handler", "reason"]
+        "Attempts after the first: `not_sent`, what was provably not sent; `status`, what was sent and is sent again by `retry.on`.";
+    UPSTREAM_FLAWS = Counter "centripeta_upstream_flawed_answers_total" ["handler"]
+        "Answers that crossed as they are though Centrifugo or an SDK would mishandle them; the log tells of each kind once.";
+    CLUSTER_LEASE = Gauge "centripeta_cluster_lease_remaining_seconds" []
+        "How long this node may go on acting for its slots without hearing from the leader; 0: it acts for none. The metrics of the cluster are there on nodes with a `[cluster]` section.";
+    CLUSTER_QUORUM = Gauge "centripeta_cluster_quorum" []
+        "1 while the leader acknowledges this node's heartbeats, which proves a quorum; else 0.";
+    CLUSTER_DEGRADED = Gauge "centripeta_cluster_degraded" []
+        "1 while a core of this node, or its lease timer, makes too little progress for the lease to be renewed; else 0.";
+    CLUSTER_MEMBERS = Gauge "centripeta_cluster_members" ["state"]
+        "Nodes in the table by state, as this node knows it: `joining`, `up`, `draining`, `dead`.";
+    CLUSTER_VERSION = Gauge "centripeta_cluster_table_version" []
+        "The version of the table that this node goes by.";
+    CLUSTER_LAG = Gauge "centripeta_cluster_table_lag_versions" []
+        "By how many versions that is behind the latest one that the leader has spoken of.";
+    CLUSTER_AGE = Gauge "centripeta_cluster_table_age_seconds" []
+        "How long ago the table of this node was known to be the newest. From 2 s on the node is not ready.";
+    CLUSTER_OWNED = Gauge "centripeta_cluster_owned_slots" []
+        "Slots of the 4,096 that the table gives to this node.";
+    CLUSTER_VACANT = Gauge "centripeta_cluster_vacant_slots" []
+        "Slots without a living owner, in the whole cluster, as this node knows it: their events wait.";
+    CLUSTER_SLOTS = Gauge "centripeta_cluster_slots" ["state"]
+        "Slots at this node by the state of their gate: `open`, `opening` (given to it, and not yet ready), `closed` (for a move, until the table names the new owner).";
+    CLUSTER_MOVES = Gauge "centripeta_cluster_moves" ["reason"]
+        "Moves of slots that are open in the whole cluster, as this node knows it: for a `drain`, a `rebalance`, or an operator (`admin`).";
+    CLUSTER_OUTGOING = Gauge "centripeta_cluster_outgoing_moves" ["step"]
+        "Moves away from this node, by how far they are: `preparing` (the target is not ready), `waiting` (for their turn, or a long event), `finishing` (closed; started events run on), `sending` (values), `released` (the table does not say so yet).";
+    CLUSTER_OLDEST = Gauge "centripeta_cluster_oldest_move_seconds" []
+        "How long the oldest open move of the cluster has been open; 0 if there is none.";
+    CLUSTER_STALL = Histogram "centripeta_cluster_move_stall_seconds" []
+        "From the closing of a slot at this node, for a move, until the new owner says that it serves it, or until this node does again. The word of the new owner reaches nodes with the role `ingress`.";
+    CLUSTER_TAKEOVER = Histogram "centripeta_cluster_takeover_seconds" []
+        "From the moment that this node heard of the death of a slot's owner until the slot was open here. What the death took to be noticed is not in it.";
+    CLUSTER_GATE = Counter "centripeta_cluster_gate_events_total" ["result"]
+        "Events at the gates of this node's slots: `held` until a slot opened or the lease came back, `bounced` unstarted to whom they came from, `cut` since they ran longer than `cluster.moves.release_timeout` in a slot that drains, and fenced, that is not let out: `lost` with their slot, `lapsed` with the lease.";
+    CLUSTER_LINK_UP = Gauge "centripeta_cluster_link_up" ["peer", "class", "direction"]
+        "1 while a link to (`out`) or from (`in`) a node is open; 0 otherwise. `control` carries heartbeats and the table, `data` events.";
+    CLUSTER_LINK_SILENCE = Gauge "centripeta_cluster_link_silence_seconds" ["peer", "class", "direction"]
+        "How long ago something was last heard on it; not there before anything was.";
+    CLUSTER_LINK_CREDIT = Gauge "centripeta_cluster_link_credit_requests" ["peer", "class", "direction"]
+        "Credit in use, in requests: those that were sent and not answered.";
+    CLUSTER_LINK_CREDIT_BYTES = Gauge "centripeta_cluster_link_credit_bytes" ["peer", "class", "direction"]
+        "Credit in use, in bytes.";
+    CLUSTER_LINK_WAITING = Gauge "centripeta_cluster_link_waiting_requests" ["peer", "class", "direction"]
+        "Requests that wait for credit.";
+    CLUSTER_LINK_RECONNECTS = Counter "centripeta_cluster_link_reconnects_total" ["peer", "class", "direction"]
+        "Links that were opened again after one had failed. They begin anew where a node comes back as another life.";
+    CLUSTER_REFUSED = Counter "centripeta_cluster_refused_links_total" ["reason"]
+        "Handshakes and links that this node refused, by reason.";
+    CLUSTER_TERM = Gauge "centripeta_cluster_raft_term" []
+        "The latest term of Raft that this node has seen; it grows by one or more with each election.";
+    CLUSTER_LEADS = Gauge "centripeta_cluster_leads" []
+        "1 on the node that leads, 0 on the others.";
+    CLUSTER_COMMIT = Histogram "centripeta_cluster_commit_seconds" []
+        "From a change that this node proposed, as the leader, until it was committed by a majority and applied here. Those that failed are not in it.";
+    CLUSTER_FLUSH = Histogram "centripeta_cluster_flush_seconds" []
+        "How long writes of the log and the vote to `meta.redb` took, fsync with them; nodes without a log have none.";
     TRACE_SPANS = Counter "centripeta_trace_spans_total" ["result"]
         "Spans of traces (`log.otlp`), by what became of them: `exported`; `dropped`, since the collector is slower than they come or the node ended; `failed`, since the collector was not there or did not take them.";
+}
+
+metrics! {
+    /// Those that RoadRunner has of its pool, under its names (`metrics.roadrunner`).
+    ROADRUNNER:
+    RR_TOTAL_WORKERS = Gauge "rr_centrifugo_total_workers" []
+        "Worker processes of all pools.";
+    RR_WORKERS_MEMORY = Gauge "rr_centrifugo_workers_memory_bytes" []
+        "Memory that they hold together (resident set).";
+    RR_WORKER_STATE = Gauge "rr_centrifugo_worker_state" ["state", "pid"]
+        "Always 0; its labels say in which state a worker is.";
+    RR_WORKER_MEMORY = Gauge "rr_centrifugo_worker_memory_bytes" ["pid"]
+        "Memory that a worker holds.";
+    RR_WORKERS_READY = Gauge "rr_centrifugo_workers_ready" []
+        "Workers that are idle.";
+    RR_WORKERS_WORKING = Gauge "rr_centrifugo_workers_working" []
+        "Workers that are at work.";
+    RR_WORKERS_INVALID = Gauge "rr_centrifugo_workers_invalid" []
+        "Workers in any other state.";
 }
 
 #[cfg(test)]

@@ -7,12 +7,14 @@ use super::labels::{OUTCOMES, REASONS, STREAM_ENDS};
 use super::page::Page;
 use super::register::StageSeries;
 use super::stages::{Half, RESULTS, StageCounts};
-use super::{ChildKind, Metrics, names};
+use super::{ChildKind, Metrics, cluster, names};
 use crate::egress::{Publisher, tally};
 use crate::engine::Engine;
 use crate::engine::shared::Shared;
 use crate::event::EventKind;
 use crate::forward::{BOUNCES, Counts};
+use crate::node::Membership;
+use crate::upstream::CALL_RESULTS;
 use crate::worker::info::WorkerState;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,14 +22,15 @@ use std::sync::Arc;
 /// Results that a half's series have from the start.
 const USUAL: [&[&str]; 2] = [&["next", "answered"], &["done"]];
 
-/// Everything, as Prometheus reads it; `None` if counting is switched off.
-pub(crate) fn page(engine: &Engine) -> Option<String> {
+/// Everything, as Prometheus reads it; `None` if counting is switched off. A node without a cluster
+/// has no part in one and says nothing of it.
+pub(crate) fn page(engine: &Engine, membership: Option<&Membership>) -> Option<String> {
     let shared = &*engine.shared;
     if !shared.metrics.is_on() {
         return None;
     }
     let mut page = Page::default();
-    node(&mut page, engine);
+    node(&mut page, engine, membership);
     events(&mut page, &shared.metrics);
     admission(&mut page, shared);
     stages(&mut page, shared);
@@ -38,18 +41,54 @@ pub(crate) fn page(engine: &Engine) -> Option<String> {
     publisher(&mut page, &shared.egress.publisher);
     workers(&mut page, shared);
     forwarding(&mut page, shared);
+    upstreams(&mut page, shared);
+    if let Some(membership) = membership {
+        cluster::write(&mut page, shared, membership.cluster());
+    }
     traces(&mut page, shared);
     let mut text = page.into_text();
     shared.collectors.write(&mut text);
     Some(text)
 }
 
-fn node(page: &mut Page, engine: &Engine) {
+/// The workers of all pools under RoadRunner's names, for dashboards that know those.
+pub(crate) fn roadrunner_page(engine: &Engine) -> String {
+    let pools = engine.shared.pools.all();
+    let workers = pools.iter().flat_map(|pool| pool.roll().workers);
+    let seen = workers.map(|worker| {
+        let memory = worker.memory().unwrap_or_default();
+        (worker.pid.to_string(), worker.state(), memory)
+    });
+    let seen: Vec<(String, WorkerState, u64)> = seen.collect();
+    let of = |state: WorkerState| seen.iter().filter(|(_, it, _)| *it == state).count();
+    let (ready, working) = (of(WorkerState::Ready), of(WorkerState::Working));
+    let memory: u64 = seen.iter().map(|(.., memory)| memory).sum();
+    let mut page = Page::default();
+    let total = seen.len();
+    page.metric(&names::RR_TOTAL_WORKERS).value(&[], total);
+    page.metric(&names::RR_WORKERS_MEMORY).value(&[], memory);
+    let mut samples = page.metric(&names::RR_WORKER_STATE);
+    for (pid, state, _) in &seen {
+        samples.value(&[state.name(), pid], 0);
+    }
+    let mut samples = page.metric(&names::RR_WORKER_MEMORY);
+    for (pid, _, memory) in &seen {
+        samples.value(&[pid], memory);
+    }
+    page.metric(&names::RR_WORKERS_READY).value(&[], ready);
+    page.metric(&names::RR_WORKERS_WORKING).value(&[], working);
+    let others = total - ready - working;
+    page.metric(&names::RR_WORKERS_INVALID).value(&[], others);
+    page.into_text()
+}
+
+fn node(page: &mut Page, engine: &Engine, membership: Option<&Membership>) {
     let version = env!("CARGO_PKG_VERSION");
     page.metric(&names::BUILD_INFO).value(&[version], 1);
     let started = engine.shared.metrics.started;
     page.metric(&names::START_TIME).value(&[], started);
-    let ready = u8::from(engine.ready().is_ok());
+    let part = membership.map_or(Ok(()), Membership::ready);
+    let ready = u8::from(engine.ready().and(part).is_ok());
     page.metric(&names::READY).value(&[], ready);
 }
 
@@ -337,6 +376,60 @@ fn forwarding(page: &mut Page, shared: &Shared) {
     let (events, bytes) = forward.map_or((0, 0), |forward| forward.held());
     page.metric(&names::FORWARD_HELD).value(&[], events);
     page.metric(&names::FORWARD_HELD_BYTES).value(&[], bytes);
+}
+
+fn upstreams(page: &mut Page, shared: &Shared) {
+    let upstreams = shared.upstreams.all();
+    let standings: Vec<_> = upstreams.iter().map(|it| (it, it.standings())).collect();
+    let each = || {
+        standings.iter().flat_map(|(upstream, standings)| {
+            let of = standings.iter().enumerate();
+            of.map(|(at, standing)| (*upstream, at, standing))
+        })
+    };
+    let mut samples = page.metric(&names::UPSTREAM_CALLS);
+    for (upstream, _, standing) in each() {
+        for (at, (result, count)) in CALL_RESULTS.iter().zip(standing.ended).enumerate() {
+            if count > 0 || at == 0 {
+                samples.value(&[upstream.name(), &standing.endpoint, result], count);
+            }
+        }
+    }
+    let mut samples = page.metric(&names::UPSTREAM_DURATIONS);
+    for (upstream, at, standing) in each() {
+        let mut totals = Totals::new(&EVENT_BOUNDS);
+        upstream.add_times(at, &mut totals);
+        samples.histogram(&[upstream.name(), &standing.endpoint], &totals);
+    }
+    let mut samples = page.metric(&names::UPSTREAM_IN_FLIGHT);
+    for (upstream, _, standing) in each() {
+        samples.value(&[upstream.name(), &standing.endpoint], standing.calls);
+    }
+    let mut samples = page.metric(&names::UPSTREAM_STREAMS);
+    for (upstream, _, standing) in each() {
+        samples.value(&[upstream.name(), &standing.endpoint], standing.streams);
+    }
+    let mut samples = page.metric(&names::UPSTREAM_ADDRESSES);
+    for (upstream, _, standing) in each() {
+        let (name, endpoint) = (upstream.name(), &*standing.endpoint);
+        let well = standing.addresses - standing.ejected;
+        samples.value(&[name, endpoint, "well"], well);
+        samples.value(&[name, endpoint, "ejected"], standing.ejected);
+    }
+    let mut samples = page.metric(&names::UPSTREAM_EJECTIONS);
+    for (upstream, _, standing) in each() {
+        samples.value(&[upstream.name(), &standing.endpoint], standing.ejections);
+    }
+    let mut samples = page.metric(&names::UPSTREAM_RETRIES);
+    for upstream in &*upstreams {
+        let [unsent, sent] = upstream.retries();
+        samples.value(&[upstream.name(), "not_sent"], unsent);
+        samples.value(&[upstream.name(), "status"], sent);
+    }
+    let mut samples = page.metric(&names::UPSTREAM_FLAWS);
+    for upstream in &*upstreams {
+        samples.value(&[upstream.name()], upstream.flaws().count());
+    }
 }
 
 fn traces(page: &mut Page, shared: &Shared) {

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 /// The number of a sample, 0 if there is none.
 fn sample(engine: &Engine, series: &str) -> f64 {
-    let text = page(engine).unwrap();
+    let text = page(engine, None).unwrap();
     let found = text.lines().find_map(|line| {
         let rest = line.strip_prefix(series)?;
         rest.strip_prefix(' ')?.parse().ok()
@@ -31,7 +31,7 @@ fn sample(engine: &Engine, series: &str) -> f64 {
 
 /// The sum of all samples of a metric.
 fn sum(engine: &Engine, metric: &str) -> f64 {
-    let text = page(engine).unwrap();
+    let text = page(engine, None).unwrap();
     let of_metric = |line: &&str| line.split(['{', ' ']).next() == Some(metric);
     let number = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
     text.lines().filter(of_metric).map(number).sum()
@@ -247,7 +247,7 @@ async fn the_time_of_an_interceptor_is_the_time_that_it_waits_too() {
     let took = sample(router.engine(), took);
     assert!((0.04..0.05).contains(&took), "{took}");
     let after = "half=\"after\"";
-    assert!(!page(router.engine()).unwrap().contains(after));
+    assert!(!page(router.engine(), None).unwrap().contains(after));
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,7 +295,7 @@ async fn streams_count_when_they_open_and_when_they_end() {
 
 /// The sum of a metric's samples of one outcome.
 fn sum_of(engine: &Engine, metric: &str, outcome: &str) -> f64 {
-    let text = page(engine).unwrap();
+    let text = page(engine, None).unwrap();
     let outcome = format!("outcome=\"{outcome}\"");
     let lines = text
         .lines()
@@ -314,7 +314,7 @@ async fn nothing_is_counted_and_there_is_no_page_when_metrics_are_switched_off()
         .rpc("*", || async { RpcReply::done() });
     let router = TestRouter::with_config(router, &config).await.unwrap();
     router.rpc(rpc("a")).await;
-    assert_eq!(page(router.engine()), None);
+    assert_eq!(page(router.engine(), None), None);
     let plan = router.engine().shared.plan.load_full();
     let stage = plan.chains[0].stages[0].stage();
     assert!(stage.counts().is_none());

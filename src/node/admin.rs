@@ -9,13 +9,14 @@ mod listener;
 mod service;
 #[cfg(test)]
 mod tests;
+mod workers;
 
 pub(crate) use cluster::Operators;
 pub(crate) use listener::serve;
 
 use super::Addresses;
 use super::membership::Membership;
-use crate::config::{ListenConfig, Secret};
+use crate::config::{Config, Secret};
 use crate::control::Control;
 use crate::engine::Engine;
 use crate::metrics;
@@ -40,6 +41,8 @@ struct Admin {
     node: String,
     token: Option<Secret>,
     membership: Option<Membership>,
+    /// Whether workers are counted under RoadRunner's names too.
+    roadrunner: bool,
 }
 
 /// The answer to `/health` and `/ready`.
@@ -56,8 +59,7 @@ struct Status {
 /// asked to change.
 pub(crate) fn router(
     engine: Engine,
-    node: &str,
-    config: &ListenConfig,
+    config: &Config,
     addresses: Addresses,
     control: Option<Control>,
     operators: Operators,
@@ -65,11 +67,13 @@ pub(crate) fn router(
 ) -> axum::Router {
     let admin = Admin {
         engine: engine.clone(),
-        node: node.to_owned(),
-        token: config.admin_token.clone(),
+        node: config.node.name.clone(),
+        token: config.listen.admin_token.clone(),
         membership,
+        roadrunner: config.metrics.roadrunner,
     };
-    let service = AdminService::new(engine, node.to_owned(), addresses, control, operators);
+    let name = config.node.name.clone();
+    let service = AdminService::new(engine, name, addresses, control, operators);
     let service = AdminServer::new(service).max_decoding_message_size(MESSAGE_BYTES);
     axum::Router::new()
         .route("/metrics", get(scrape))
@@ -128,8 +132,13 @@ async fn ready(State(admin): State<Admin>) -> Response {
 
 /// What is counted, as Prometheus reads it.
 async fn scrape(State(admin): State<Admin>) -> Response {
-    match metrics::page(&admin.engine) {
-        Some(page) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response(),
+    match metrics::page(&admin.engine, admin.membership.as_ref()) {
+        Some(mut page) => {
+            if admin.roadrunner {
+                page.push_str(&metrics::roadrunner_page(&admin.engine));
+            }
+            ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
+        }
         None => (
             StatusCode::NOT_FOUND,
             "metrics are switched off: set `metrics.enabled = true`\n",

@@ -7,7 +7,7 @@ use crate::forward::Seat;
 use centripeta_cluster::lease::Clock;
 use centripeta_cluster::member::DataDir;
 use centripeta_cluster::{
-    self as cluster, Cluster, NodeChange, NodeState, Now, Serves, Standing, StartError,
+    self as cluster, Cluster, NodeChange, NodeState, Now, Serves, Standing, StartError, Status,
 };
 use std::io;
 use std::sync::Arc;
@@ -200,26 +200,7 @@ impl Membership {
     /// # Errors
     /// It does not.
     pub(crate) fn ready(&self) -> Result<(), String> {
-        let status = self.cluster.status();
-        match status.state {
-            _ if status.refused.is_some() && status.state.is_none() => Err(format!(
-                "not in the cluster: {}",
-                status.refused.unwrap_or_default()
-            )),
-            None => Err("joining the cluster: no member of it has answered yet".to_owned()),
-            Some(NodeState::Joining) => Err("joining the cluster".to_owned()),
-            Some(NodeState::Draining) => Err("draining: slots move to other nodes".to_owned()),
-            Some(NodeState::Dead | NodeState::Removed) => {
-                Err("the cluster holds this node for dead; it joins again".to_owned())
-            }
-            Some(NodeState::Up) if status.lease_left.is_zero() => {
-                Err("no lease: the leader, or a quorum, is out of reach".to_owned())
-            }
-            Some(NodeState::Up) if status.table_age.is_none_or(|age| age >= STALE) => {
-                Err("the table is out of date: no voter is in reach".to_owned())
-            }
-            Some(NodeState::Up) => Ok(()),
-        }
+        readiness(&self.cluster.status())
     }
 
     /// Gives all slots away, while there is anybody to give them to. Says whether none is left.
@@ -246,6 +227,29 @@ impl Membership {
     }
 }
 
+/// Whether a node of this status takes part in its cluster; else why not, in words.
+fn readiness(status: &Status) -> Result<(), String> {
+    match status.state {
+        _ if status.refused.is_some() && status.state.is_none() => Err(format!(
+            "not in the cluster: {}",
+            status.refused.as_deref().unwrap_or_default()
+        )),
+        None => Err("joining the cluster: no member of it has answered yet".to_owned()),
+        Some(NodeState::Joining) => Err("joining the cluster".to_owned()),
+        Some(NodeState::Draining) => Err("draining: slots move to other nodes".to_owned()),
+        Some(NodeState::Dead | NodeState::Removed) => {
+            Err("the cluster holds this node for dead; it joins again".to_owned())
+        }
+        Some(NodeState::Up) if status.lease_left.is_zero() => {
+            Err("no lease: the leader, or a quorum, is out of reach".to_owned())
+        }
+        Some(NodeState::Up) if status.table_age.is_none_or(|age| age >= STALE) => {
+            Err("the table is out of date: no voter is in reach".to_owned())
+        }
+        Some(NodeState::Up) => Ok(()),
+    }
+}
+
 /// Whether another node may own slots.
 fn has_heirs(standing: &Standing) -> bool {
     let shown = standing.shown();
@@ -256,3 +260,6 @@ fn has_heirs(standing: &Standing) -> bool {
             && node.serves.channel
     })
 }
+
+#[cfg(test)]
+mod tests;

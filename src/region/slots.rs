@@ -53,6 +53,8 @@ pub(crate) struct GateCounts {
     pub(crate) bounced: AtomicU64,
     /// Started events of closed slots whose time was over.
     pub(crate) cut: AtomicU64,
+    /// Open streams that were told to end, since their slot moved or was lost.
+    pub(crate) streams: AtomicU64,
     /// Outcomes that did not leave, since the slot was lost.
     pub(crate) lost: AtomicU64,
     /// Outcomes that did not leave, since the lease did not come back in time.
@@ -215,7 +217,10 @@ impl Slots {
         let Some(streams) = self.slot(slot).and_then(|mut known| known.streams.take()) else {
             return;
         };
-        let open = u32::try_from(streams.receiver_count()).unwrap_or(u32::MAX);
+        let count = streams.receiver_count();
+        let counted = u64::try_from(count).unwrap_or(u64::MAX);
+        self.counts.streams.fetch_add(counted, Ordering::Relaxed);
+        let open = u32::try_from(count).unwrap_or(u32::MAX);
         let spread = per_stream.saturating_mul(open).min(longest);
         streams.send_replace(Some(StreamsEnd { reason, spread }));
     }

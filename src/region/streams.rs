@@ -2,16 +2,16 @@
 
 use crate::engine::shared::Shared;
 use crate::outcome::StreamEndReason;
-use crate::proto::proxy::Publication;
 use crate::region::gate::{Leave, clear, may_leave};
 use crate::region::lane::{InboundTurn, LaneView};
 use crate::region::run::EndedMessage;
 use crate::region::slots::StreamsEnd;
 use crate::reject::BoxError;
-use crate::reply::{PublicationStream, StreamOpen};
+use crate::reply::{StreamOpen, StreamSource};
 use crate::routing::key::LaneKey;
 use centripeta_cluster::{OwnerEpoch, SlotId};
 use futures_util::Stream;
+use futures_util::stream::BoxStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -57,18 +57,18 @@ pub(super) fn tie(open: StreamOpen, lane: &LaneView, shared: &Arc<Shared>) -> St
     let Some(end) = shared.slots.stream_opened(slot) else {
         return open;
     };
-    let publications = Box::pin(Owned {
-        source: open.publications,
-        end: Box::pin(told(end)),
-        shared: Arc::clone(shared),
-        slot,
-        epoch,
-        held: None,
-    });
-    StreamOpen {
-        publications,
-        ..open
-    }
+    let end = Box::pin(told(end));
+    let rest = match open.rest {
+        StreamSource::Publications(source) => {
+            let owned = Owned::new(source, end, shared, slot, epoch);
+            StreamSource::Publications(Box::pin(owned))
+        }
+        StreamSource::Messages(source) => {
+            let owned = Owned::new(source, end, shared, slot, epoch);
+            StreamSource::Messages(Box::pin(owned))
+        }
+    };
+    StreamOpen { rest, ..open }
 }
 
 /// Ready when this stream's turn to end has come.
@@ -83,22 +83,43 @@ async fn told(mut end: watch::Receiver<Option<StreamsEnd>>) -> StreamEndReason {
 
 type Waiting = Pin<Box<dyn Future<Output = bool> + Send>>;
 
-struct Owned {
-    source: PublicationStream,
-    end: Pin<Box<dyn Future<Output = StreamEndReason> + Send>>,
+type End = Pin<Box<dyn Future<Output = StreamEndReason> + Send>>;
+
+struct Owned<T> {
+    source: BoxStream<'static, Result<T, BoxError>>,
+    end: End,
     shared: Arc<Shared>,
     slot: SlotId,
     epoch: OwnerEpoch,
     /// What the source gave while the lease was over, and the wait for it.
-    held: Option<(Option<Result<Publication, BoxError>>, Waiting)>,
+    held: Option<(Option<Result<T, BoxError>>, Waiting)>,
 }
 
-fn gone(reason: StreamEndReason) -> Poll<Option<Result<Publication, BoxError>>> {
+impl<T> Owned<T> {
+    fn new(
+        source: BoxStream<'static, Result<T, BoxError>>,
+        end: End,
+        shared: &Arc<Shared>,
+        slot: SlotId,
+        epoch: OwnerEpoch,
+    ) -> Self {
+        Self {
+            source,
+            end,
+            shared: Arc::clone(shared),
+            slot,
+            epoch,
+            held: None,
+        }
+    }
+}
+
+fn gone<T>(reason: StreamEndReason) -> Poll<Option<Result<T, BoxError>>> {
     Poll::Ready(Some(Err(Box::new(SlotGone(reason)))))
 }
 
-impl Stream for Owned {
-    type Item = Result<Publication, BoxError>;
+impl<T: Unpin> Stream for Owned<T> {
+    type Item = Result<T, BoxError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;

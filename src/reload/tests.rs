@@ -52,8 +52,8 @@ fn what_is_fixed_at_the_start_waits_and_the_running_value_stays() {
     let is = config(
         "[node]\nname = \"b\"\n[listen]\ngrpc = \"127.0.0.1:9\"\nadmin_token = \"t\"\n\
          auth = { metadata = \"x-key\", value = \"two\" }\n[runtime]\ncores = 3\n\
-         [metrics]\nenabled = false\n[rpc]\nlisten = \"off\"\nallow_open = true\n\
-         fallback = \"tcp://127.0.0.1:1\"\n[log]\nformat = \"json\"\n\
+         [metrics]\nenabled = false\nroadrunner = true\n[rpc]\nlisten = \"off\"\nallow_open = true\n\
+         fallback = \"tcp://127.0.0.1:1\"\nold_disconnect = true\n[log]\nformat = \"json\"\n\
          [channel]\nnamespace_boundary = \"/\"\n[limits]\nin_flight = 7\n",
     );
     let found = compare(&was, &is, true);
@@ -68,9 +68,11 @@ fn what_is_fixed_at_the_start_waits_and_the_running_value_stays() {
             "log.format",
             "runtime.cores",
             "metrics.enabled",
+            "metrics.roadrunner",
             "rpc.listen",
             "rpc.allow_open",
             "rpc.fallback",
+            "rpc.old_disconnect",
         ]
     );
     assert_eq!(found.changed, ["limits.in_flight: 4096 -> 7"]);
@@ -253,6 +255,8 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("runtime.passivate_after", "1s", "2s"),
     ("runtime.watchdog", "100ms", "200ms"),
     ("metrics.enabled", "true", "false"),
+    ("metrics.roadrunner", "true", "false"),
+    ("rpc.old_disconnect", "true", "false"),
 ];
 
 #[test]

@@ -57,6 +57,26 @@ pub(super) fn may_be(method: &str) -> bool {
         && method.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
+/// The method that is meant: PHP's SDK before 2.4 sends the bytes of a disconnect as an unsubscribe.
+/// They are told apart by the user, where a disconnect has its code and reason as a message of their
+/// own, or nothing; an unsubscribe of the SDK always names one.
+pub(super) fn meant<'m>(method: &'m str, body: &[u8]) -> &'m str {
+    if method != "Unsubscribe" {
+        return method;
+    }
+    let as_sent = api::UnsubscribeRequest::decode(body);
+    let is_user = as_sent.is_ok_and(|it| {
+        let first = it.user.bytes().next();
+        // The keys of a code and of a reason.
+        first.is_some_and(|first| first != 0x08 && first != 0x12)
+    });
+    let disconnect = api::DisconnectRequest::decode(body);
+    match disconnect.is_ok_and(|it| !it.user.is_empty()) && !is_user {
+        true => "Disconnect",
+        false => method,
+    }
+}
+
 async fn forward(publisher: &Publisher, method: &str, body: Bytes) -> Result<Bytes, String> {
     publisher
         .forward(method, body)

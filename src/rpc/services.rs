@@ -65,6 +65,8 @@ pub(crate) struct Services {
     pub(crate) config: ArcSwap<String>,
     /// Who answers calls of other services.
     pub(crate) fallback: Option<RpcAddress>,
+    /// Whether an unsubscribe that is a disconnect of an old SDK is taken as one.
+    pub(crate) old_disconnect: bool,
 }
 
 /// `status.Status` and `status.Ready`.
@@ -133,7 +135,7 @@ impl From<WorkerReport> for Shown {
             jobs: it.jobs,
             created: u64::try_from(created.as_nanos()).unwrap_or(u64::MAX),
             memory: it.memory,
-            cpu: 0.0,
+            cpu: it.cpu,
             command: "",
             state: it.state.name(),
         }
@@ -169,7 +171,13 @@ impl Services {
             return Err(format!("rpc: can't find method {name}"));
         }
         match service {
-            PLUGIN => centrifuge::call(&self.publisher, method, codec, body).await,
+            PLUGIN => {
+                let method = match self.old_disconnect && codec == Codec::Proto {
+                    true => centrifuge::meant(method, &body),
+                    false => method,
+                };
+                centrifuge::call(&self.publisher, method, codec, body).await
+            }
             "rpc" => self.rpc(method, codec, &body),
             "informer" => self.informer(method, codec, &body).await,
             "resetter" => self.resetter(method, codec, &body).await,

@@ -5,8 +5,8 @@
 //! spans count as failed. Meanwhile the queue fills, and drops what is too much. What is wrong is said
 //! in one line, at most once a minute, and once more when it is over.
 
+use crate::client::ClientTls;
 use crate::config::{ClientTlsConfig, Collector, OtlpConfig};
-use crate::egress::ClientTls;
 use crate::ingress::codec::BytesCodec;
 use crate::ingress::tls::TlsError;
 use crate::trace::otlp;

@@ -7,10 +7,9 @@
 use super::context;
 use super::init::{self, Init, InitError};
 use super::owner::{self, OwnerError};
-use super::pool::{PoolError, PoolSpec, WorkerPool};
+use super::pool::{Growth, MOST_WORKERS, PoolError, PoolSpec, WorkerPool};
 use super::process::CommandSpec;
 use super::queue::ExecError;
-use crate::answer::foreign;
 use crate::config::{RelayAddress, Variables, WorkersConfig};
 use crate::cx::Cx;
 use crate::engine::faults::Throttle;
@@ -29,8 +28,6 @@ use tokio::runtime::Handle;
 
 /// The version of RoadRunner that workers find themselves under.
 const RR_VERSION: &str = "2025.1.15";
-/// The most workers where nobody says how many.
-const MOST_WORKERS: usize = 500;
 /// How long the workers of a pool that is given up may take to end.
 const LEAVE: Duration = Duration::from_secs(60);
 
@@ -111,6 +108,11 @@ impl Workers {
             idle_ttl: pool.idle_ttl,
             max_worker_memory: pool.max_worker_memory,
             watch_tick: pool.watch_tick,
+            growth: pool.dynamic_allocator.as_ref().map(|it| Growth {
+                max_workers: it.max_workers,
+                spawn_rate: it.spawn_rate,
+                idle_timeout: it.idle_timeout,
+            }),
             debug: pool.debug,
             fence: config.fence,
             max_frame: config.max_frame,
@@ -242,18 +244,9 @@ impl Workers {
                 )),
             };
         }
-        match foreign(kind, json_client, body) {
-            Ok((reply, None)) => Outcome::Reply(reply),
-            Ok((reply, Some(flaw))) => {
-                if self.strict {
-                    let name = &self.spec.name;
-                    return Failure::BadReply(format!("handler `{name}`: {}", flaw.text)).into();
-                }
-                pool.flaws().found(&self.spec.name, kind, &flaw);
-                Outcome::Reply(reply)
-            }
-            Err(why) => self.internal(why),
-        }
+        let (name, strict) = (&*self.spec.name, self.strict);
+        let reply = pool.flaws().reply(name, strict, (kind, json_client), body);
+        reply.map_or_else(Outcome::from, Outcome::Reply)
     }
 
     fn failed(&self, kind: EventKind, why: &ExecError) -> Outcome {
@@ -359,7 +352,57 @@ impl AnyHandler for WorkerHandler {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+    use crate::config::{HandlerConfig, LoadOptions, load};
+
+    /// The workers of a handler with these keys.
+    fn workers(keys: &str) -> Workers {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("node.toml");
+        let text = format!("[handler.app]\nkind = \"roadrunner\"\n{keys}");
+        std::fs::write(&file, text).unwrap();
+        let mut options = LoadOptions::new([]);
+        options.file = Some(file);
+        let config = load(&options).unwrap().config;
+        let HandlerConfig::Workers(app) = &config.handlers["app"] else {
+            panic!("no workers: {:?}", config.handlers);
+        };
+        Workers::try_new("app", app, 4096).unwrap()
+    }
+
+    #[test]
+    fn w27_w49_without_a_number_there_is_a_worker_per_cpu_and_without_a_limit_one_of_thirty_seconds()
+     {
+        let cpus = available_parallelism().unwrap().get();
+        for keys in ["", "pool.num_workers = 0\n"] {
+            let workers = workers(&format!("command = \"php\"\n{keys}"));
+            assert_eq!(workers.spec.num_workers, cpus);
+            assert_eq!(workers.spec.exec_ttl, Duration::from_secs(30));
+            assert_eq!(workers.spec.max_queue_size, 4096);
+            assert_eq!(workers.spec.growth, None);
+        }
+    }
+
+    #[test]
+    fn w29_a_command_is_split_on_white_space_as_a_text_and_taken_as_it_is_as_a_list() {
+        let text = workers("command = \"php  app.php\t--x=1,2 'a b'\"");
+        let words = ["php", "app.php", "--x=1,2", "'a", "b'"];
+        assert_eq!(text.spec.command.command, words);
+        let list = workers("command = [\"/opt/my php\", \"a  b.php\"]");
+        assert_eq!(list.spec.command.command, ["/opt/my php", "a  b.php"]);
+    }
+
+    #[test]
+    fn the_table_of_the_allocator_alone_makes_a_pool_grow_with_roadrunners_defaults() {
+        let grows = workers("command = \"php\"\n[handler.app.pool.dynamic_allocator]\n");
+        let growth = grows.spec.growth.unwrap();
+        assert_eq!((growth.max_workers, growth.spawn_rate), (10, 5));
+        assert_eq!(growth.idle_timeout, Duration::from_secs(60));
+        let set = "command = \"php\"\npool.dynamic_allocator.max_workers = 3\n";
+        assert_eq!(workers(set).spec.growth.unwrap().max_workers, 3);
+    }
 
     #[test]
     fn w17_own_variables_win_over_the_relay_and_lose_to_version_and_mode() {

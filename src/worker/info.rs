@@ -12,6 +12,10 @@ use tokio::time::{Instant, timeout};
 /// How long an error waits to name the end of the process.
 const END: Duration = Duration::from_millis(250);
 
+/// Parts of a second in which the system counts processor time towards programs (`USER_HZ`), on every
+/// processor that this runs on.
+const TICKS: f64 = 100.0;
+
 /// The state of a worker, with RoadRunner's numbers and names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -215,6 +219,19 @@ impl WorkerInfo {
                 .elapsed()
                 .saturating_sub(Duration::from_millis(last)),
         )
+    }
+
+    /// Percent of a processor that its process has used since it was started, as RoadRunner shows it;
+    /// `None` once it is gone.
+    pub(crate) fn cpu(&self) -> Option<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        // The name of the program is in brackets and may hold anything.
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+        let user: u32 = fields.nth(11)?.parse().ok()?;
+        let system: u32 = fields.next()?.parse().ok()?;
+        let seconds = f64::from(user.saturating_add(system)) / TICKS;
+        let age = self.started.elapsed().as_secs_f64().max(1.0 / TICKS);
+        Some(seconds / age * 100.0)
     }
 
     /// Bytes of memory that its process holds (`VmRSS`); `None` once it is gone.

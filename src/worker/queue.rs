@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout};
 
 /// How often one request may be answered by "replace me".
 const REPLACEMENTS: usize = 3;
@@ -77,6 +77,8 @@ pub(crate) struct Rules {
     pub(crate) stream_timeout: Duration,
     /// How long a worker may run on one request; zero for any time.
     pub(crate) exec_ttl: Duration,
+    /// Whether somebody asks how long requests wait.
+    pub(crate) grows: bool,
 }
 
 /// What happened beside the answers.
@@ -97,8 +99,16 @@ pub(crate) struct Counts {
 #[derive(Debug)]
 struct State {
     idle: VecDeque<Link>,
-    waiting: VecDeque<oneshot::Sender<Lease>>,
+    waiting: VecDeque<Waiter>,
     open: bool,
+}
+
+/// A request that waits for a worker.
+#[derive(Debug)]
+struct Waiter {
+    next: oneshot::Sender<Lease>,
+    /// Since when, where somebody asks for it.
+    since: Option<Instant>,
 }
 
 /// The workers of a pool as its requests see them.
@@ -108,6 +118,8 @@ pub(crate) struct Queue {
     state: Mutex<State>,
     requests: AtomicUsize,
     workers: AtomicUsize,
+    /// Told when a request begins to wait, where somebody asks for it.
+    short: Notify,
     /// What happened beside the answers.
     pub(crate) counts: Counts,
 }
@@ -134,6 +146,7 @@ impl Queue {
             }),
             requests: AtomicUsize::new(0),
             workers: AtomicUsize::new(0),
+            short: Notify::new(),
             counts: Counts::default(),
         }
     }
@@ -154,6 +167,29 @@ impl Queue {
     /// How many workers can take requests, now or later.
     pub(crate) fn set_workers(&self, workers: usize) {
         self.workers.store(workers, Ordering::Relaxed);
+    }
+
+    /// Waits until a request waits for a worker; also once for one that did so before.
+    pub(crate) async fn until_short(&self) {
+        self.short.notified().await;
+    }
+
+    /// Whether it takes requests.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state().open
+    }
+
+    /// How many workers are wanted.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.load(Ordering::Relaxed)
+    }
+
+    /// How long the request has waited that waits longest; `None` if none does. Asked of a queue that
+    /// does not grow, the answer is `None`.
+    pub(crate) fn longest_wait(&self) -> Option<Duration> {
+        let state = self.state();
+        let there = state.waiting.iter().find(|it| !it.next.is_closed());
+        there?.since.map(|since| since.elapsed())
     }
 
     /// Gives a request to a worker, and its answer back.
@@ -236,9 +272,15 @@ impl Queue {
             let (sender, next) = oneshot::channel();
             // Those that went away leave at the front only as workers become free.
             if state.waiting.len() == state.waiting.capacity() {
-                state.waiting.retain(|it| !it.is_closed());
+                state.waiting.retain(|it| !it.next.is_closed());
             }
-            state.waiting.push_back(sender);
+            state.waiting.push_back(Waiter {
+                next: sender,
+                since: self.rules.grows.then(Instant::now),
+            });
+            if self.rules.grows {
+                self.short.notify_one();
+            }
             next
         };
         let limit = self.rules.allocate_timeout;
@@ -280,7 +322,7 @@ impl Queue {
                 return;
             };
             drop(state);
-            match next.send(lease) {
+            match next.next.send(lease) {
                 Ok(()) => return,
                 Err(unwanted) => lease = unwanted,
             }
@@ -313,6 +355,8 @@ impl Queue {
         let idle = std::mem::take(&mut state.idle);
         drop(state);
         drop(waiting);
+        // Whoever asks how long requests wait has nothing more to ask.
+        self.short.notify_one();
         idle.into()
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod exec;
+mod growth;
 mod lifecycle;
 mod relays;
 
@@ -54,6 +55,7 @@ fn spec(workers: usize) -> PoolSpec {
         idle_ttl: Duration::ZERO,
         max_worker_memory: 0,
         watch_tick: Duration::from_millis(20),
+        growth: None,
         debug: false,
         fence: true,
         max_frame: 64 << 20,

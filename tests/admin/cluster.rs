@@ -163,6 +163,7 @@ fn calm(ask: &Ask) -> Told {
             candidates: vec![named(3, "b")],
             missing: 1,
         }),
+        Ask::Steps => Told::Steps(Vec::new()),
         Ask::Links => no("not asked here", ""),
     }
 }
@@ -532,20 +533,26 @@ async fn a_node_alone_tells_of_itself_and_refuses_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_that_has_no_part_yet_and_no_node_at_all_are_told_apart() {
-    let clustered = centripeta::config::fuzz_load(b"[cluster]\n")
+async fn a_member_that_has_not_joined_yet_and_no_node_at_all_are_told_apart() {
+    let clustered = centripeta::config::fuzz_load(b"[cluster]\nlisten = \"127.0.0.1:0\"\n")
         .unwrap()
         .config
         .cluster;
-    let node = TestNode::start_with(Router::new(), |config| config.cluster = clustered).await;
+    let home = tempfile::tempdir().unwrap();
+    let node = TestNode::start_with(Router::new(), |config| {
+        config.cluster = clustered;
+        config.node.data = home.path().join("data");
+    })
+    .await;
     let admin = node.0.addresses().admin;
-    for args in [&["status"][..], &["where", "x"], &["drain", "a"]] {
+    for (args, why) in [
+        (&["status"][..], "has not joined yet"),
+        (&["where", "x"], "has not joined yet"),
+        (&["drain", "a"], "no leader is in reach"),
+    ] {
         let told = cluster(admin, args).await;
         assert_eq!(told.code, 1, "{told:?}");
-        assert!(
-            told.err.contains("does not take part in its cluster yet"),
-            "{told:?}"
-        );
+        assert!(told.err.contains(why), "{told:?}");
     }
     let told = cluster(SocketAddr::from(([127, 0, 0, 1], 1)), &["status"]).await;
     assert_eq!(told.code, 4, "{told:?}");

@@ -1,5 +1,6 @@
 //! A stand-in for a node's Admin service, which answers as it is told.
 
+use centripeta::proto::admin;
 use centripeta::proto::admin::admin_server::{Admin, AdminServer};
 use centripeta::proto::admin::{
     GetInfoRequest, GetInfoResponse, GetLogLevelRequest, GetLogLevelResponse, ReloadRequest,
@@ -49,6 +50,34 @@ impl Admin for Service {
         &self,
         _: Request<GetInfoRequest>,
     ) -> Result<Response<GetInfoResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<admin::ListWorkersRequest>,
+    ) -> Result<Response<admin::ListWorkersResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn reset_workers(
+        &self,
+        _: Request<admin::ResetWorkersRequest>,
+    ) -> Result<Response<admin::ResetWorkersResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn add_worker(
+        &self,
+        _: Request<admin::AddWorkerRequest>,
+    ) -> Result<Response<admin::AddWorkerResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn remove_worker(
+        &self,
+        _: Request<admin::RemoveWorkerRequest>,
+    ) -> Result<Response<admin::RemoveWorkerResponse>, Status> {
         Err(Status::unimplemented("not here"))
     }
 }

@@ -314,10 +314,10 @@ impl Report {
         let mut longest = Duration::ZERO;
         for call in &self.calls {
             let end = call.began + call.took;
-            if call.result.is_ok() {
-                if let Some(before) = last.insert(call.caller, end) {
-                    longest = longest.max(end.saturating_duration_since(before));
-                }
+            if call.result.is_ok()
+                && let Some(before) = last.insert(call.caller, end)
+            {
+                longest = longest.max(end.saturating_duration_since(before));
             }
         }
         longest
@@ -341,14 +341,6 @@ impl Report {
     /// One line for a log.
     pub(crate) fn line(&self) -> String {
         let answered = self.calls.iter().filter(|call| call.result.is_ok()).count();
-        for call in self
-            .calls
-            .iter()
-            .filter(|call| call.took > Duration::from_secs(4))
-            .take(12)
-        {
-            eprintln!("SLOW {call:?}");
-        }
         format!(
             "{answered} answered, {} failed in {:?}; p50 {:?}, p99 {:?}, longest gap {:?}",
             self.failed().len(),

@@ -21,6 +21,16 @@ pub(crate) struct Spec {
     pub(crate) node: String,
     /// Lines for the end of the file: sections of their own.
     pub(crate) rest: String,
+    /// Its routes.
+    pub(crate) routes: String,
+    /// How its links are kept from strangers, as lines of `[cluster]`.
+    pub(crate) guard: String,
+    /// The port that others reach it at.
+    pub(crate) port: u16,
+    /// What others dial, where that is not where it listens.
+    pub(crate) advertise: String,
+    /// `node.data`, where it is not in the folder of the node.
+    pub(crate) data: Option<PathBuf>,
 }
 
 impl Spec {
@@ -30,6 +40,11 @@ impl Spec {
             name: name.to_owned(),
             node: String::new(),
             rest: String::new(),
+            routes: ROUTES.to_owned(),
+            guard: format!("secret = \"{SECRET}\""),
+            port: 7946,
+            advertise: String::new(),
+            data: None,
         }
     }
 
@@ -131,7 +146,15 @@ impl Fleet {
 
     /// The folder of a node.
     pub(crate) fn home(&self, node: usize) -> PathBuf {
-        self.dir.path().join(&self.specs[node].name)
+        self.dir
+            .path()
+            .join(format!("{}{node}", self.specs[node].name))
+    }
+
+    /// The data directory of a node.
+    pub(crate) fn data(&self, node: usize) -> PathBuf {
+        let own = || self.home(node).join("data");
+        self.specs[node].data.clone().unwrap_or_else(own)
     }
 
     /// Where a node takes events.
@@ -150,7 +173,10 @@ impl Fleet {
         let home = self.home(node);
         std::fs::create_dir_all(&home).unwrap();
         let seeds: Vec<_> = (0..3)
-            .map(|seed| format!("{}:7946", self.net.address(seed)))
+            .map(|seed| {
+                let port = self.specs.get(seed).map_or(7946, |spec| spec.port);
+                format!("{}:{port}", self.net.address(seed))
+            })
             .collect();
         let mut file = String::new();
         write!(
@@ -159,12 +185,16 @@ impl Fleet {
              [listen]\ngrpc = \"unix://{}\"\nadmin = \"127.0.0.1:10003\"\n\
              [log]\nformat = \"json\"\nlevel = \"info\"\n\
              [runtime]\ncores = 1\n\
-             [cluster]\nlisten = \"{}:7946\"\nseeds = {seeds:?}\nsecret = \"{SECRET}\"\n{ROUTES}\n{}",
+             [cluster]\nlisten = \"{}:{}\"\nadvertise = \"{}\"\nseeds = {seeds:?}\n{}\n{}\n{}",
             spec.name,
-            home.join("data").display(),
+            self.data(node).display(),
             spec.node,
             self.socket(node).display(),
             self.net.address(node),
+            spec.port,
+            spec.advertise,
+            spec.guard,
+            spec.routes,
             spec.rest,
         )
         .unwrap();
@@ -193,6 +223,16 @@ impl Fleet {
         self.command(node, arguments).output().unwrap()
     }
 
+    /// A page of a node's admin listener.
+    pub(crate) fn page(&self, node: usize, path: &str) -> String {
+        let get = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/10003; printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
+        );
+        let mut bash = self.net.on(node, Path::new("bash"));
+        let out = bash.args(["-c", &get]).output().unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    }
+
     /// The JSON that a command of a node prints, if it does well.
     pub(crate) fn json(&self, node: usize, arguments: &[&str]) -> Option<serde_json::Value> {
         let mut arguments = arguments.to_vec();
@@ -210,7 +250,22 @@ impl Fleet {
 
     /// Starts a node.
     pub(crate) fn start(&mut self, node: usize) {
-        self.running[node] = Some(Running::start(self.command(node, &["serve"])));
+        self.start_as(node, self.command(node, &["serve"]));
+    }
+
+    /// Starts a node by this command.
+    pub(crate) fn start_as(&mut self, node: usize, command: Command) {
+        self.running[node] = Some(Running::start(command));
+    }
+
+    /// Starts a node that is refused: its exit code, 124 if it has not ended by itself, and all that
+    /// it says.
+    pub(crate) fn refused(&self, node: usize) -> (Option<i32>, String) {
+        let mut command = self.net.on(node, "timeout".as_ref());
+        command.arg("30").arg(Self::binary()).arg("serve");
+        let out = command.current_dir(self.home(node)).output().unwrap();
+        let said = [out.stdout, out.stderr].concat();
+        (out.status.code(), String::from_utf8(said).unwrap())
     }
 
     /// A running node.
@@ -234,9 +289,6 @@ impl Fleet {
     pub(crate) fn stop(&mut self, node: usize) -> Option<i32> {
         self.signal(node, "TERM");
         let code = self.process(node).end().code();
-        for line in self.process(node).said().iter().rev().take(6).rev() {
-            eprintln!("{} | {line}", self.specs[node].name);
-        }
         self.running[node] = None;
         code
     }

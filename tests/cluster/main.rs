@@ -18,12 +18,18 @@ mod process;
 mod support;
 
 mod drive;
+mod faults;
 mod fleet;
 mod handoff;
+mod handshake;
+mod identity;
 mod net;
 mod partition;
 mod pause;
+mod relay;
 mod rolling;
+mod serves;
+mod stream;
 mod takeover;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -31,8 +37,25 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// One fleet at a time: they measure how long things take.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// Held for as long as a test takes, by its own thread.
+struct Turn(MutexGuard<'static, ()>);
+
 /// A turn, if there can be hosts at all.
-fn turn(what: &str) -> Option<MutexGuard<'static, ()>> {
+fn turn(what: &str) -> Option<Turn> {
     outside::or_skip(what, net::possible())?;
-    Some(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+    Some(Turn(TURN.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// Not a test: what runs as a process of its own on a host of a test.
+#[test]
+fn probe() {
+    let Ok(arguments) = std::env::var("PROBE_ARGS") else {
+        return;
+    };
+    relay::run(&arguments.lines().collect::<Vec<_>>());
+}
+
+/// Whether the long forms are wanted.
+fn long() -> bool {
+    std::env::var_os("CLUSTER_LONG").is_some_and(|value| value == "1")
 }

@@ -93,13 +93,10 @@ async fn replayed(Headers(headers): Headers) -> Outcome {
             let first = first
                 .subscribe_response
                 .and_then(|response| response.result);
-            let first = Box::new(first.unwrap_or_default());
+            let first = first.unwrap_or_default();
             let items = stream::iter(publications(exchange)).map(Ok);
             let publications = items.chain(stream::pending()).boxed();
-            Outcome::Stream(StreamOpen {
-                first,
-                publications,
-            })
+            Outcome::Stream(StreamOpen::new(first, publications))
         }
     }
 }

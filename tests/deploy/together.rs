@@ -1,126 +1,136 @@
-//! The composition without containers: a real Centrifugo on a real Redis with the shipped files, of which
-//! only the addresses differ.
+//! The composition without containers: real nodes, Centrifugos, Redis and nginx with the shipped files,
+//! of which only the addresses differ.
 
-use super::{SECRETS, found, get, root, services, value};
-use crate::outside::free_ports;
-use crate::process::{Running, eventually, stock};
-use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
-use std::net::TcpStream;
-use std::process::Command;
-use tokio_tungstenite::tungstenite::Message;
-
-/// The value that Compose gives a variable.
-fn composed_value(text: &str) -> String {
-    let name = text
-        .strip_prefix("${")
-        .and_then(|rest| rest.split_once(":?"));
-    value(name.unwrap_or_else(|| panic!("{text}")).0)
-}
+use super::world::Composition;
+use super::{CENTRIFUGOS, NODES, found, get};
+use crate::process::eventually;
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_gets_through_centrifugo_on_redis_to_the_node_and_back() {
+async fn clients_get_through_nginx_and_two_centrifugos_to_three_nodes_and_the_loss_of_one_stops_none()
+ {
     let Some(centrifugo) = found("centrifugo", "CENTRIFUGO_BIN") else {
         return;
     };
     let Some(redis) = found("redis-server", "REDIS_SERVER_BIN") else {
         return;
     };
-    let dir = tempfile::tempdir().unwrap();
-    let [redis_port, grpc, admin, api, client, inside] = free_ports();
+    let Some(nginx) = found("nginx", "NGINX_BIN") else {
+        return;
+    };
+    let mut all = Composition::begin().await;
+    all.start_redis(redis);
+    all.start_nodes();
+    let again = all.found("a");
+    assert_eq!(again.code, 0, "{again:?}");
+    assert!(again.out.contains("nothing to do"), "{again:?}");
+    // A lost disk founds no second cluster beside the first.
+    let refused = all.found("empty");
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.err.contains("there is one already"), "{refused:?}");
 
-    let command = words_of("redis");
-    let mut store = Command::new(redis);
-    store
-        .args(&command[1..])
-        .args(["--bind", "127.0.0.1", "--port", &redis_port.to_string()])
-        .current_dir(dir.path());
-    let _store = Running::start(store);
-    eventually("redis listens", || {
-        TcpStream::connect(("127.0.0.1", redis_port)).ok()
-    });
-
-    let sets = [
-        format!("listen.grpc=127.0.0.1:{grpc}"),
-        format!("listen.admin=127.0.0.1:{admin}"),
-        format!("centrifugo.api=[\"grpc://127.0.0.1:{api}\"]"),
-    ];
-    let mut node = stock(dir.path(), ["serve", "--config"]);
-    node.arg(root().join("deploy/compose/node.toml"))
-        .args(sets.iter().flat_map(|set| ["--set", set]))
-        .envs(SECRETS.map(|name| (name, value(name))));
-    let mut node = Running::start(node);
-    node.says("listening");
-
-    let text = super::file("deploy/compose/centrifugo.json");
-    let text = text
-        .replace("centripeta:10001", &format!("127.0.0.1:{grpc}"))
-        .replace("redis:6379", &format!("127.0.0.1:{redis_port}"));
-    let mut config: Value = serde_json::from_str(&text).unwrap();
-    config["http_server"]["port"] = json!(client);
-    config["http_server"]["internal_port"] = json!(inside.to_string());
-    config["grpc_api"]["port"] = json!(api);
-    let file = dir.path().join("config.json");
-    std::fs::write(&file, config.to_string()).unwrap();
-    let mut proxy = Command::new(centrifugo);
-    proxy.arg("-c").arg(&file).current_dir(dir.path());
-    for (name, text) in services()["centrifugo"]["environment"].as_object().unwrap() {
-        proxy.env(name, composed_value(text.as_str().unwrap()));
+    for name in CENTRIFUGOS {
+        all.start_centrifugo(&centrifugo, name);
     }
-    let proxy = Running::start(proxy);
-    let (client, inside) = (format!("127.0.0.1:{client}"), format!("127.0.0.1:{inside}"));
-    eventually("centrifugo is healthy", || {
-        TcpStream::connect(&inside).ok()?;
-        get(&inside, "/health", None)
-            .starts_with("HTTP/1.1 200")
-            .then_some(())
-    });
-
-    let address = format!("ws://{client}/connection/websocket");
-    let (mut socket, _) = tokio_tungstenite::connect_async(address).await.unwrap();
-    for (command, part) in [
-        (json!({ "id": 1, "connect": {} }), "\"connect\":{\"client\""),
-        (
-            json!({ "id": 2, "subscribe": { "channel": "chat:lobby" } }),
-            "\"subscribe\":{",
-        ),
-        (
-            json!({ "id": 3, "publish": { "channel": "chat:lobby", "data": { "n": 7 } } }),
-            "\"push\":{\"channel\":\"chat:lobby\"",
-        ),
-        (
-            json!({ "id": 4, "rpc": { "method": "echo", "data": { "n": 8 } } }),
-            "\"rpc\":{\"data\":{\"n\":8}",
-        ),
-    ] {
-        socket
-            .send(Message::text(command.to_string()))
-            .await
-            .unwrap();
-        let mut heard = String::new();
-        while !heard.contains(part) {
-            let next = tokio::time::timeout(crate::process::LIMIT, socket.next()).await;
-            let next = next.unwrap_or_else(|_| panic!("{command} {heard} {:?}", proxy.said()));
-            heard.push_str(next.unwrap().unwrap().to_text().unwrap());
-            assert!(!heard.contains("\"error\""), "{command} {heard}");
-        }
+    all.start_nginx(nginx);
+    let [mut ann, mut bob] = all.clients_of_each().await;
+    let lobby = json!({ "subscribe": { "channel": "chat:lobby" } });
+    all.call(&mut ann, lobby.clone(), "subscribe").await;
+    all.call(&mut bob, lobby, "subscribe").await;
+    let publish = json!({ "publish": { "channel": "chat:lobby", "data": { "n": 7 } } });
+    all.call(&mut ann, publish, "publish").await;
+    assert_eq!(bob.hears("chat:lobby").await, json!({ "n": 7 }));
+    let echo = json!({ "rpc": { "method": "echo", "data": { "n": 8 } } });
+    for client in [&mut ann, &mut bob] {
+        let reply = all.call(client, echo.clone(), "rpc").await;
+        assert_eq!(reply["data"], json!({ "n": 8 }));
     }
+    // Calls that come in by different Centrifugos and nodes meet in one owner.
+    let mut counts = Vec::new();
+    let mut owner = String::new();
+    for at in 0..10 {
+        let client = if at % 2 == 0 { &mut ann } else { &mut bob };
+        let (count, by) = all.count(client).await;
+        counts.push(count);
+        owner = by;
+    }
+    assert!(counts.is_sorted_by(|one, next| one < next), "{counts:?}");
 
     // Clients reach neither metrics nor API; Prometheus finds them inside.
     for path in ["/metrics", "/health", "/api"] {
-        let refused = get(&client, path, None);
+        let refused = get(&all.front(), path, None);
         assert!(refused.starts_with("HTTP/1.1 404"), "{path} {refused}");
     }
-    assert!(get(&inside, "/metrics", None).contains("centrifugo_"));
-    node.signal("TERM");
-    assert_eq!(node.end().code(), Some(0));
+
+    // The owner dies: another node takes over, and clients stay where they are.
+    let lost = NODES.into_iter().find(|node| *node == owner).unwrap();
+    all.nodes[lost].signal("KILL");
+    for client in [&mut ann, &mut bob] {
+        let (_, now) = all.count(client).await;
+        assert_ne!(now, owner);
+    }
+    // It counts from 1 again, since nothing durable is kept.
+    let (count, _) = all.count(&mut ann).await;
+    assert!(count < counts[9], "{count} after {counts:?}");
+    let mut carl = all.client().await;
+    all.count(&mut carl).await;
+
+    // It comes back on its disk; then another is stopped as Compose stops it, and the
+    // count goes on.
+    all.start_node(lost);
+    all.is_ready(lost);
+    let stopped = NODES.into_iter().find(|node| *node != lost).unwrap();
+    let mut counts = vec![all.count(&mut carl).await.0];
+    all.nodes[stopped].signal("TERM");
+    let mut node = all.nodes.remove(stopped).unwrap();
+    let mut stop = tokio::task::spawn_blocking(move || node.end());
+    let ended = loop {
+        tokio::select! {
+            biased;
+            ended = &mut stop => break ended.unwrap(),
+            (count, _) = all.count(&mut carl) => counts.push(count),
+        }
+    };
+    assert_eq!(ended.code(), Some(0));
+    let (after, _) = all.count(&mut carl).await;
+    counts.push(after);
+    assert!(counts.is_sorted_by(|one, next| one < next), "{counts:?}");
+    all.count(&mut all.client().await).await;
+
+    // A Centrifugo dies: its clients come back through the other.
+    all.centrifugos.remove("centrifugo-1");
+    let mut dora = all.client().await;
+    all.count(&mut dora).await;
 }
 
-/// The command of a service.
-fn words_of(service: &str) -> Vec<String> {
-    let command = services()[service]["command"].clone();
-    super::words(&command)
-        .into_iter()
-        .map(str::to_owned)
-        .collect()
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voter_whose_disk_is_lost_is_replaced_under_another_name_and_a_non_voter_comes_back_under_its_own()
+ {
+    let mut all = Composition::begin().await;
+    all.start_nodes();
+    // Nobody is to vote twice: the name stays with the lost disk until an operator removes it.
+    all.lose("c");
+    all.start_node_on("c", "another", &[]);
+    all.nodes["c"].says("belongs to node");
+    let refused = all.operate(&["cluster", "remove", "c"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    all.lose("c");
+    all.start_node_on("c", "another", &[("CENTRIPETA_NODE__NAME", "d")]);
+    all.is_ready("c");
+    eventually("c is removed", || {
+        let removed = all.operate(&["cluster", "remove", "c"]);
+        (removed.code == 0).then_some(())
+    });
+    all.vote(&["a", "b", "d"]);
+
+    // A pod without a volume.
+    let pod = [
+        ("CENTRIPETA_NODE__NAME", "e"),
+        ("CENTRIPETA_NODE__ROLES", "[\"ingress\", \"region\"]"),
+    ];
+    for disk in ["first", "second"] {
+        all.start_node_on("e", disk, &pod);
+        all.is_ready("e");
+        all.lose("e");
+    }
 }

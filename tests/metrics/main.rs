@@ -2,6 +2,7 @@
 //! dashboard and the alerts name.
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
 #[allow(dead_code, reason = "other tests need the rest of it")]
 #[path = "../publisher/double.rs"]
 mod double;
@@ -603,17 +604,25 @@ async fn dashboard_alerts_and_reference_name_the_metrics_that_a_run_exports() {
     world.fire().await;
     let page = parse(&world.page().await);
     let exported: BTreeSet<&str> = page.keys().map(String::as_str).collect();
-    // A run without worker processes has nothing to say of them; `tests/workers` has one.
-    let of_workers = |name: &&str| name.starts_with("centripeta_worker");
-    let documented: BTreeSet<&str> = metrics::names().filter(|it| !of_workers(it)).collect();
+    // A run without worker processes and upstreams has nothing to say of them; `tests/workers` and
+    // `tests/upstream` have some. Nor has one alone of a cluster; `cluster` has one that is not.
+    let is_elsewhere = |name: &&str| {
+        [
+            "centripeta_worker",
+            "centripeta_upstream",
+            "centripeta_cluster_",
+        ]
+        .iter()
+        .any(|part| name.starts_with(part))
+    };
+    let documented = metrics::names().filter(|it| !is_elsewhere(it));
+    let documented: BTreeSet<&str> = documented.collect();
     assert_eq!(exported, documented);
     let reference = file("docs/metrics.md");
     for (name, family) in &page {
         assert!(reference.contains(&format!("| `{name}` |")), "{name}");
-        // A run without worker processes has nothing to say of them.
-        let has_none = name.starts_with("centripeta_worker");
         let has_some = family.labels().next().is_some();
-        assert!(has_some || has_none, "{name} has no sample");
+        assert!(has_some, "{name} has no sample");
         assert!(!family.help.is_empty(), "{name}");
     }
 
@@ -625,10 +634,24 @@ async fn dashboard_alerts_and_reference_name_the_metrics_that_a_run_exports() {
             if !word.starts_with("centripeta_") {
                 continue;
             }
-            if of_workers(&word) {
-                let is_there = metrics::names().any(|name| name == word);
+            if is_elsewhere(&word) {
+                let name = word.strip_suffix("_bucket").unwrap_or(word);
+                let is_there = metrics::names().any(|it| it == name);
                 assert!(is_there, "{place}: no {word}: {expression}");
-                known.extend(["handler", "state", "reason", "code", "kind"].map(str::to_owned));
+                let labels = [
+                    "handler",
+                    "state",
+                    "reason",
+                    "code",
+                    "kind",
+                    "step",
+                    "result",
+                    "peer",
+                    "endpoint",
+                    "class",
+                    "direction",
+                ];
+                known.extend(labels.map(str::to_owned));
                 continue;
             }
             let of_histogram = ["_bucket", "_sum", "_count"]

@@ -52,7 +52,7 @@ async fn a_centrifugo_that_is_gone_is_told_in_grpcs_words() {
     let listeners = centripeta::Listeners::bind(&config).await.unwrap();
     let node = centripeta::Node::start(&config, centripeta::Router::new(), listeners);
     let node = node.await.unwrap();
-    let mut client = crate::client::Client::connect(node.rpc_address().unwrap()).await;
+    let mut client = crate::client::Client::connect(&node.rpc_address().unwrap()).await;
     let (flags, body) = client
         .call(Flags::PROTO, "centrifuge.Presence", b"\x0a\x01a")
         .await;

@@ -85,6 +85,40 @@ async fn the_version_of_tv30_is_tv31() {
 }
 
 #[tokio::test]
+async fn the_disconnect_of_old_sdks_disconnects_where_that_is_asked_for_and_unsubscribes_stay() {
+    let double = Double::plain().await;
+    let served = Served::start_with(&double, |config| config.rpc.old_disconnect = true).await;
+    let mut client = served.client().await;
+    let given = client.exchange(&vector("TV32")).await;
+    assert_eq!(frame(&given).flags, Flags::PROTO);
+    let given = call(&given);
+    assert_eq!(
+        (given.seq, given.method.as_str()),
+        (15, "centrifuge.Unsubscribe"),
+        "it is answered as it was called"
+    );
+    let sent = call(&vector("TV32")).body;
+    assert_eq!(double.requests("Disconnect"), [sent]);
+    assert!(double.requests("Unsubscribe").is_empty());
+    // A code below 128 and none: both are valid text where an unsubscribe has its user.
+    for middle in [&[0x12, 2, 0x08, 5][..], &[]] {
+        let old = [&[0x0a, 2][..], b"u1", middle].concat();
+        let call = Frame::call(Flags::PROTO, 1, "centrifuge.Unsubscribe", &old).unwrap();
+        let mut bytes = BytesMut::new();
+        call.encode(&mut bytes).unwrap();
+        client.exchange(&bytes).await;
+        assert_eq!(double.requests("Disconnect").last().unwrap(), &old);
+    }
+    let proper = [&[0x0a, 4][..], b"news", &[0x12, 2], b"u1"].concat();
+    let call = Frame::call(Flags::PROTO, 1, "centrifuge.Unsubscribe", &proper).unwrap();
+    let mut bytes = BytesMut::new();
+    call.encode(&mut bytes).unwrap();
+    client.exchange(&bytes).await;
+    assert_eq!(double.requests("Unsubscribe"), [proper]);
+    assert_eq!(double.requests("Disconnect").len(), 3);
+}
+
+#[tokio::test]
 async fn the_disconnect_that_old_sdks_send_as_tv32_is_answered_and_disconnects_nobody() {
     let double = Double::plain().await;
     let served = Served::start(&double).await;

@@ -82,7 +82,7 @@ pub(crate) struct Node {
     pub(crate) process: Running,
     pub(crate) dir: TempDir,
     grpc: String,
-    admin: String,
+    pub(crate) admin: String,
     told: usize,
 }
 
@@ -192,7 +192,7 @@ pub(crate) fn check(rest: &str) -> (i32, String) {
 }
 
 /// Processes whose parent this is, zombies left out.
-fn children_of(parent: u32) -> Vec<u32> {
+pub(crate) fn children_of(parent: u32) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").unwrap();
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let mut children: Vec<u32> = pids.filter(|pid| parent_of(*pid) == Some(parent)).collect();

@@ -22,6 +22,8 @@ class Line:
     """The relay that RR_RELAY names."""
 
     def __init__(self):
+        # What one read has brought beyond what was asked for, and how often a frame came in pieces.
+        self.buffer, self.pieces = b"", 0
         relay = os.environ.get("RR_RELAY", "pipes")
         if relay == "pipes":
             self.read, self.write = 0, 1
@@ -35,12 +37,14 @@ class Line:
         self.read = self.write = self.socket.fileno()
 
     def take(self, count):
-        data = b""
-        while len(data) < count:
-            more = os.read(self.read, count - len(data))
+        while len(self.buffer) < count:
+            if self.buffer or self.within:
+                self.pieces += 1
+            more = os.read(self.read, 65536)
             if not more:
                 raise EOFError
-            data += more
+            self.buffer += more
+        data, self.buffer = self.buffer[:count], self.buffer[count:]
         return data
 
     def put(self, data):
@@ -48,7 +52,9 @@ class Line:
             data = data[os.write(self.write, data):]
 
     def frame(self):
+        self.within = False
         head = self.take(12)
+        self.within = True
         if zlib.crc32(head[:6]) != struct.unpack("<I", head[6:10])[0]:
             raise ValueError("a bad checksum from the host")
         options = [struct.unpack("<I", self.take(4))[0] for _ in range((head[0] & 15) - 3)]
@@ -65,6 +71,11 @@ def frame(flags, payload, options=(), stream=0, crc=None):
 
 def answer(body, context=b"", stream=0):
     return frame(0, context + body, [len(context)], stream)
+
+
+def length(head):
+    """Bytes of the frame that begins so."""
+    return 12 + 4 * ((head[0] & 15) - 3) + struct.unpack("<I", head[2:6])[0]
 
 
 def rpc(data):
@@ -127,6 +138,8 @@ def main():
             pid = int(os.environ.get("STANDIN_PID", os.getpid()))
             if start == "no-control":
                 line.put(frame(0, json.dumps({"pid": pid}).encode()))
+            elif start == "control-json":
+                line.put(frame(CONTROL | 0x08, json.dumps({"pid": pid}).encode()))
             elif start == "no-json":
                 line.put(frame(CONTROL, b"pid"))
             else:
@@ -152,6 +165,38 @@ def main():
             line.put(answer(rpc(body)))
         elif name == "rpc-env":
             line.put(answer(rpc(json.dumps(dict(os.environ)).encode())))
+        elif name == "rpc-owner":
+            owner = {"uid": os.getuid(), "gid": os.getgid(), "groups": os.getgroups()}
+            line.put(answer(rpc(json.dumps(owner).encode())))
+        elif name == "rpc-call":
+            # A frame to the server that RR_RPC names, and what comes back of it.
+            host, port = os.environ["RR_RPC"][6:].rsplit(":", 1)
+            with socket.create_connection((host, int(port))) as other:
+                other.sendall(bytes.fromhex(argument))
+                back = b""
+                while len(back) < 12 or len(back) < length(back):
+                    more = other.recv(65536)
+                    if not more:
+                        break
+                    back += more
+                line.put(answer(rpc(back)))
+        elif name == "rpc-orphan":
+            # Its parent is gone at once; it ends by itself.
+            subprocess.run(["sh", "-c", f"sleep {argument} >&2 &"], check=True)
+            line.put(answer(rpc(b"left")))
+        elif name == "pieces":
+            line.put(answer(str(line.pieces).encode()))
+        elif name == "frame":
+            seen = {"flags": flags, "stream": stream, "options": options, "context": len(context)}
+            line.put(answer(json.dumps(seen).encode()))
+        elif name == "codec":
+            codec = int(argument)
+            line.put(frame(codec, b"header" + body, [6]))
+        elif name == "spin":
+            until = time.process_time() + float(argument) / 1000
+            while time.process_time() < until:
+                pass
+            line.put(answer(body))
         elif name == "rpc-pid":
             line.put(answer(rpc(str(os.getpid()).encode())))
         elif name == "context":

@@ -1,8 +1,10 @@
 //! A question of an operator, as it is sent on to the leader, and its answer.
 
+use crate::{MoveId, SlotId};
+
 use super::{
-    DrainView, EventsView, Health, MoveView, MovesView, Named, NodeView, Operations, PeerLink,
-    PeerRow, RebalanceView, Refused, SlotView, Status, VotersView, Where,
+    DrainView, EventsView, Health, MoveStep, MoveView, MovesView, Named, NodeView, Operations,
+    PeerLink, PeerRow, RebalanceView, Refused, SlotView, Status, VotersView, Where,
 };
 
 /// An operation with what it takes. One per method of [`Operations`], and one that asks a node for
@@ -43,6 +45,19 @@ pub enum Ask {
     Voters(Option<u8>),
     /// [`Operations::remove`]
     Remove(String),
+    /// How far moves away from the node that is asked are: a part of [`Operations::moves`].
+    Steps,
+}
+
+/// How far a move is, as its source says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// The slot.
+    pub slot: SlotId,
+    /// The move.
+    pub id: MoveId,
+    /// How far it is.
+    pub step: MoveStep,
 }
 
 /// The answer to an [`Ask`].
@@ -80,6 +95,8 @@ pub enum Told {
     Voters(VotersView),
     /// It was refused.
     Refused(Refused),
+    /// Of [`Ask::Steps`].
+    Steps(Vec<Step>),
 }
 
 impl Ask {
@@ -103,6 +120,8 @@ impl Ask {
             Self::ResumeMoves => by.resume_moves().await.map(Told::Paused),
             Self::Voters(wanted) => by.voters(wanted).await.map(Told::Voters),
             Self::Remove(node) => by.remove(node).await.map(Told::Node),
+            // The one who asks has no other way to them; a handle has none to give.
+            Self::Steps => Ok(Told::Steps(Vec::new())),
         };
         told.unwrap_or_else(Told::Refused)
     }

@@ -161,7 +161,7 @@ pub struct Where {
 }
 
 /// How far a move is, as far as its source says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum MoveStep {
     /// Nobody has said.
     Unknown,
@@ -178,6 +178,27 @@ pub enum MoveStep {
 }
 
 impl MoveStep {
+    /// Every step that a source knows of.
+    pub const ALL: [Self; 5] = [
+        Self::Preparing,
+        Self::Waiting,
+        Self::Finishing,
+        Self::Sending,
+        Self::Released,
+    ];
+
+    /// The step in one word, for metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Preparing => "preparing",
+            Self::Waiting => "waiting",
+            Self::Finishing => "finishing",
+            Self::Sending => "sending",
+            Self::Released => "released",
+        }
+    }
+
     /// What the move waits for.
     pub const fn waits_for(self) -> &'static str {
         match self {

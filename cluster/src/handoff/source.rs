@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{AbortWanted, GiveUp, HandoffConfig, Prepared, Received, Released, STEP_AGAIN};
-use crate::{Member, Move, MoveReason, OwnerEpoch, Rule, Rules, SlotId, Table};
+use crate::admin::MoveStep;
+use crate::{Member, Move, MoveId, MoveReason, OwnerEpoch, Rule, Rules, SlotId, Table};
 
 /// What is to be done at the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,6 +143,29 @@ impl Source {
             .get(&slot)
             .filter(|going| going.closed.is_some())
             .map(|going| going.to)
+    }
+
+    /// How far each move is.
+    pub fn steps(&self) -> impl Iterator<Item = (SlotId, MoveId, MoveStep)> {
+        self.moves.iter().map(|(slot, going)| {
+            let step = match going.stage {
+                Stage::Waiting { prepared: false } => MoveStep::Preparing,
+                Stage::Waiting { prepared: true } => MoveStep::Waiting,
+                Stage::Closing | Stage::Finishing { .. } => MoveStep::Finishing,
+                Stage::Sending { .. } => MoveStep::Sending,
+                Stage::Released { .. } => MoveStep::Released,
+            };
+            (*slot, going.to.id, step)
+        })
+    }
+
+    /// How many moves are how far.
+    pub fn progress(&self) -> BTreeMap<MoveStep, usize> {
+        let mut progress = BTreeMap::new();
+        for (_, _, step) in self.steps() {
+            *progress.entry(step).or_default() += 1;
+        }
+        progress
     }
 
     /// The table has changed in these slots.

@@ -3,10 +3,11 @@
 use super::flights::Purpose;
 use super::{Lead, LeadEffect, Note};
 use crate::handoff::CoordinatorEffect;
-use crate::lease::{GrantorEffect, Reading};
+use crate::lease::{GrantorEffect, Reading, RegisterRefusal};
 use crate::peer::Control;
 use crate::{
-    BootId, Command, NodeChange, NodeId, NodeRec, NodeState, Outcome, Refusal, Registration, Table,
+    BootId, Command, Incarnation, Member, NodeChange, NodeId, NodeRec, NodeState, Outcome, Refusal,
+    Registration, Table,
 };
 
 /// So many registrations may be under way; who is left out asks again.
@@ -59,9 +60,7 @@ impl Lead {
                     control: Control::Dead(member),
                 }),
                 GrantorEffect::RefuseProcess { member, boot } => {
-                    let control = Control::SecondProcess(member, boot);
-                    effects.push(LeadEffect::Answer { boot, control });
-                    self.note_once(boot, Note::SecondProcess(member), effects);
+                    self.refuse_process(member.id, member.incarnation, boot, effects);
                 }
                 GrantorEffect::DeclareDead { member, why } => {
                     if !self.flights.any(Purpose::Death(member)) {
@@ -75,6 +74,11 @@ impl Lead {
                     }
                     coming.push((node, replaces));
                 }
+                GrantorEffect::RefuseRegister {
+                    boot,
+                    why: RegisterRefusal::SecondProcess { id, given, .. },
+                    ..
+                } => self.refuse_process(id, given, boot, effects),
                 GrantorEffect::RefuseRegister { boot, why, .. } => {
                     let why = why.to_string();
                     let control = Control::NotRegistered(boot, why.clone());
@@ -125,6 +129,20 @@ impl Lead {
         }
     }
 
+    /// Tells a process that another one has its life.
+    fn refuse_process(
+        &mut self,
+        id: NodeId,
+        incarnation: Incarnation,
+        boot: BootId,
+        effects: &mut Vec<LeadEffect>,
+    ) {
+        let member = Member { id, incarnation };
+        let control = Control::SecondProcess(member, boot);
+        effects.push(LeadEffect::Answer { boot, control });
+        self.note_once(boot, Note::SecondProcess(member), effects);
+    }
+
     /// A refused process asks on and on: what is new about it is told once.
     fn note_once(&mut self, boot: BootId, note: Note, effects: &mut Vec<LeadEffect>) {
         if self.noted.get(&boot) == Some(&note) {
@@ -160,6 +178,9 @@ impl Lead {
             Outcome::Refused(Refusal::Leader { .. }) => return,
             // It needs a higher incarnation.
             Outcome::Refused(Refusal::NotLiving(member)) => Control::Dead(member),
+            Outcome::Refused(Refusal::SecondProcess { id, given, .. }) => {
+                return self.refuse_process(id, given, boot, effects);
+            }
             Outcome::Refused(why) => {
                 let why = why.to_string();
                 let control = Control::NotRegistered(boot, why.clone());

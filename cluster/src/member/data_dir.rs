@@ -79,6 +79,26 @@ impl DataDir {
         Ok(incarnation)
     }
 
+    /// Takes the life that this process began back: another process has had it, on the original of
+    /// this directory. The next start begins it again, and is refused again. On disk when this returns.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn give_back(&mut self) -> Result<(), Error> {
+        let incarnation = Incarnation(self.identity.incarnation.0.saturating_sub(1));
+        // The other way round than a life begins: `meta.redb` is never the older one.
+        self.set(Identity {
+            incarnation,
+            ..self.identity
+        })?;
+        match &self.store {
+            Some(store) => store
+                .set_incarnation(incarnation)
+                .map_err(|error| readable(&self.lock, error)),
+            None => Ok(()),
+        }
+    }
+
     /// Notes what a registration was answered with: which node of which cluster this is, for this
     /// life. On disk when this returns. Repeating it changes nothing.
     ///

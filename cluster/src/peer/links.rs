@@ -165,6 +165,8 @@ pub enum LinkEvent {
     Refused {
         /// From where.
         from: String,
+        /// The reason in one word ([`LinkError::label`](super::LinkError::label)).
+        reason: &'static str,
         /// Why, in words.
         why: String,
     },
@@ -253,9 +255,19 @@ impl Links {
     /// # Errors
     /// If they cannot be used; those before hold on.
     pub fn set_security(&self, security: SecurityConfig) -> Result<(), SecurityError> {
-        let security = Arc::new(Security::new(security)?);
-        *lock(&self.shared.security) = security;
+        self.prepare_security(security)?.apply();
         Ok(())
+    }
+
+    /// The same in two steps: reads and checks them, and uses them when they are applied.
+    ///
+    /// # Errors
+    /// If they cannot be used.
+    pub fn prepare_security(&self, security: SecurityConfig) -> Result<NewSecurity, SecurityError> {
+        Ok(NewSecurity {
+            links: self.clone(),
+            security: Arc::new(Security::new(security)?),
+        })
     }
 
     /// Where a node is reached: `host:port`, tried in order.
@@ -472,6 +484,26 @@ impl Links {
         let run = Arc::clone(&outbound).run(Arc::clone(&self.shared));
         self.shared.spawn(class, run);
         Ok(outbound)
+    }
+}
+
+/// Secrets and certificates that can be used; dropped it changes nothing.
+#[must_use]
+pub struct NewSecurity {
+    links: Links,
+    security: Arc<Security>,
+}
+
+impl std::fmt::Debug for NewSecurity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewSecurity").finish_non_exhaustive()
+    }
+}
+
+impl NewSecurity {
+    /// Links that open from now on go by it.
+    pub fn apply(self) {
+        *lock(&self.links.shared.security) = self.security;
     }
 }
 

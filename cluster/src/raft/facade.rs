@@ -21,6 +21,7 @@ use super::voters::{self, Step};
 use super::watcher::{Status, Watcher};
 use crate::codec::{decode_rpc, encode_rpc};
 use crate::table::{LeaderId, LogId, Outcome};
+use crate::times::Times;
 use crate::{Command, NodeId};
 
 /// How long a round that proves leadership may take before the next is tried.
@@ -53,6 +54,7 @@ pub struct Raft {
     table: TableWatch,
     status: watch::Receiver<Status>,
     stopped: watch::Receiver<Option<Stopped>>,
+    flushes: Arc<Times>,
 }
 
 /// openraft's handle, which does not print itself.
@@ -106,6 +108,7 @@ impl Raft {
             table,
             status: status_seen,
             stopped: ended_seen,
+            flushes: Arc::clone(&store.flushes),
         })
     }
 
@@ -300,6 +303,11 @@ impl Raft {
             Outcome::Refused(refusal) => Err(refusal.into()),
             _ => Ok(committed),
         }
+    }
+
+    /// How long writes of log and vote took, until they were on the disk.
+    pub const fn flushes(&self) -> &Arc<Times> {
+        &self.flushes
     }
 
     /// This node.

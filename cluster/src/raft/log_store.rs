@@ -4,6 +4,8 @@ use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{
     AnyError, ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLogReader, StorageError,
@@ -13,6 +15,7 @@ use openraft::{
 use super::records::{Change, Flush, Key, Records, StoreError, write};
 use super::types::{Entry, Id, LogId, Types, Vote};
 use crate::codec::{decode_record, encode_record};
+use crate::times::Times;
 
 type Outcome<T> = Result<T, StorageError<Id>>;
 
@@ -20,11 +23,13 @@ type Outcome<T> = Result<T, StorageError<Id>>;
 #[derive(Debug, Clone)]
 pub(crate) struct LogStore {
     records: Arc<dyn Records>,
+    flushes: Arc<Times>,
 }
 
 impl LogStore {
-    pub(crate) fn new(records: Arc<dyn Records>) -> Self {
-        Self { records }
+    /// Over these records; what is flushed is timed there.
+    pub(crate) const fn new(records: Arc<dyn Records>, flushes: Arc<Times>) -> Self {
+        Self { records, flushes }
     }
 
     async fn write(
@@ -33,9 +38,14 @@ impl LogStore {
         batch: Vec<Change>,
         flush: Flush,
     ) -> Outcome<()> {
+        let began = Instant::now();
         write(&self.records, batch, flush)
             .await
-            .map_err(|error| failed(about, ErrorVerb::Write, &error))
+            .map_err(|error| failed(about, ErrorVerb::Write, &error))?;
+        if flush == Flush::Now {
+            self.flushes.record(began.elapsed());
+        }
+        Ok(())
     }
 
     fn log_id(&self, key: Key) -> Result<Option<LogId>, StoreError> {

@@ -15,6 +15,7 @@ use super::types::{
 };
 use crate::codec::{decode_record, encode_record};
 use crate::table::{LogId, NodeRec, Registration};
+use crate::times::Times;
 use crate::{ClusterInfo, Incarnation, NodeId, NodeState, Settings, Table};
 
 /// The table that a cluster's log begins with: its founder is node 1, which has yet to live, and
@@ -59,6 +60,8 @@ pub struct Extent {
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(super) records: Arc<dyn Records>,
+    /// How long writes took.
+    pub(super) flushes: Arc<Times>,
 }
 
 impl Store {
@@ -71,6 +74,7 @@ impl Store {
         let disk = Disk::create(path, first(identity, genesis))?;
         Ok(Self {
             records: Arc::new(disk),
+            flushes: Arc::default(),
         })
     }
 
@@ -82,6 +86,7 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let store = Self {
             records: Arc::new(Disk::open(path)?),
+            flushes: Arc::default(),
         };
         store.check()?;
         Ok(store)
@@ -109,6 +114,7 @@ impl Store {
             .expect("a fresh memory takes every write");
         Self {
             records: Arc::clone(memory) as Arc<dyn Records>,
+            flushes: Arc::default(),
         }
     }
 
@@ -254,7 +260,7 @@ impl Store {
     }
 
     pub(super) fn log_store(&self) -> LogStore {
-        LogStore::new(Arc::clone(&self.records))
+        LogStore::new(Arc::clone(&self.records), Arc::clone(&self.flushes))
     }
 
     pub(super) fn machine(&self) -> Result<Machine, StoreError> {

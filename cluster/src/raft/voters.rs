@@ -5,6 +5,7 @@
 //! first, and a voter once it has caught up. Nobody stops voting by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::{NodeId, NodeState, Table};
 
@@ -59,6 +60,23 @@ pub enum Step {
     Forget(NodeId),
     /// These are to be the voters.
     Vote(BTreeSet<NodeId>),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |ids: &BTreeSet<NodeId>| {
+            let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
+            ids.join(", ")
+        };
+        match self {
+            Self::Finish(ids) => write!(f, "the change to voters {} is finished", list(ids)),
+            Self::Learn { id, addrs } => {
+                write!(f, "node {id} at {} follows the log", addrs.join(", "))
+            }
+            Self::Forget(id) => write!(f, "node {id} follows the log no more"),
+            Self::Vote(ids) => write!(f, "the voters are nodes {}", list(ids)),
+        }
+    }
 }
 
 /// Why a voter cannot be replaced.

@@ -9,12 +9,14 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::MissedTickBehavior;
 
+use super::counts::{Counts, Unserved};
 use super::event::{Event, Order};
 use super::feed::{Feed, Follow};
 use super::home::Home;
 use super::leave::Leaving;
 use super::life::Life;
 use super::operate::Watched;
+use super::quiet::Quiet;
 use super::status::Status;
 use super::values::Arriving;
 use super::voter::{Raft, Turn};
@@ -73,6 +75,11 @@ pub(super) struct Core {
     pub(super) now: Now,
     pub(super) events: UnboundedSender<Event>,
     pub(super) status: watch::Sender<Status>,
+    pub(super) counts: Arc<Counts>,
+    pub(super) unserved: Unserved,
+    pub(super) quiet: Quiet,
+    /// The latest version of the table that anyone has spoken of.
+    pub(super) newest: u64,
 
     /// `None` before the node has seen a table.
     pub(super) view: Option<View>,
@@ -108,6 +115,8 @@ pub(super) struct Core {
     pub(super) joining: Option<AbortHandle>,
     pub(super) join_again: Duration,
     pub(super) refused: Option<String>,
+    /// How often in a row no seed has answered, and which reasons were told.
+    pub(super) unheard: (u32, BTreeSet<String>),
 
     /// Shards that are parked, by their first slot, with all of their slots.
     pub(super) parked: BTreeMap<SlotId, Vec<SlotId>>,
@@ -223,6 +232,10 @@ impl Core {
                 self.joining = None;
                 self.take_table(*table);
             }
+            Event::SecondProcess(member) => {
+                self.joining = None;
+                self.second_process(member);
+            }
             Event::NotRegistered(why) => {
                 self.joining = None;
                 self.not_registered(why);
@@ -236,7 +249,7 @@ impl Core {
             Event::Fatal(why) => self.fatal(&why),
             Event::Buried(member) => self.buried(member),
             Event::Recovered(recovery) => self.recovered(recovery),
-            Event::NotJoined => self.joining = None,
+            Event::NotJoined(why) => self.not_joined(why),
             Event::Parted => self.parted(),
             Event::Left => self.left(),
             Event::Order(order) => self.order(order),
@@ -254,6 +267,7 @@ impl Core {
             Order::Operate(ask, told) => self.operate(ask, told),
             Order::OperateAlone(ask, told) => self.operate_alone(ask, told),
             Order::TellMove(slot, told) => self.tell_move(slot, told),
+            Order::TellMoves(steps, told) => self.tell_moves(steps, told),
             Order::Drain(grace, done) => self.drain(grace, done),
             Order::Leave(within, done) => self.leave(within, done),
             Order::Stop(_) => {}

@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::core::Core;
+use super::quiet::host;
 use super::wire::{ADMIN, GENESIS, LEAVE, PARKED, REGISTER, TABLE};
-use crate::peer::{Class, Control, LinkEvent, Outcome, Request};
+use crate::peer::{Class, Control, LinkError, LinkEvent, Outcome, Request};
 use crate::{LeaderId, NodeId};
 
 /// How long a registration that was passed on may take.
@@ -37,6 +38,7 @@ impl Core {
                 };
                 self.standing.renew(start, life.lease.length);
                 self.acked = Some(now);
+                self.newest = self.newest.max(ack.version);
                 let version = self.view.as_ref().map_or(0, |view| view.table().version());
                 if ack.version <= version {
                     self.current = Some(start);
@@ -52,10 +54,8 @@ impl Core {
                 }
             }
             Control::SecondProcess(member, boot) => {
-                if member == self.me && boot == self.boot {
-                    self.fatal(&format!(
-                        "another process lives as node {member}: is the data directory a copy?"
-                    ));
+                if boot == self.boot {
+                    self.second_process(member);
                 }
             }
             Control::Leading(leader) => self.heard_leader(leader),
@@ -92,7 +92,13 @@ impl Core {
                     self.sourced(effects);
                 }
             }
-            Control::Resumed(member, slot) => self.ingress.resumed(member, slot),
+            Control::Resumed(member, slot) => {
+                if member != self.me {
+                    self.stall_ends(slot);
+                    self.taken_over(slot, false);
+                }
+                self.ingress.resumed(member, slot);
+            }
         }
     }
 
@@ -208,6 +214,21 @@ impl Core {
         leader.max(self.leader).map(|leader| leader.node)
     }
 
+    /// Somebody is kept out: said once a minute for each host and reason.
+    fn link_refused(&mut self, from: &str, reason: &'static str, why: &str) {
+        // Whoever joins is in the table, and called by others, a moment before it knows itself.
+        if reason == LinkError::NotJoined.label() {
+            tracing::debug!(%from, %why, "a link is refused");
+            return;
+        }
+        let now = self.clock();
+        match self.quiet.say(host(from), why, now) {
+            Some(0) => tracing::warn!(%from, %why, "a link is refused"),
+            Some(more) => tracing::warn!(%from, %why, more, "a link is refused, again"),
+            None => tracing::debug!(%from, %why, "a link is refused"),
+        }
+    }
+
     /// A link has changed.
     pub(super) fn link(&mut self, event: LinkEvent) {
         match event {
@@ -239,9 +260,7 @@ impl Core {
                     }
                 }
             }
-            LinkEvent::Refused { from, why } => {
-                tracing::warn!(%from, %why, "a link is refused");
-            }
+            LinkEvent::Refused { from, reason, why } => self.link_refused(&from, reason, &why),
         }
     }
 }

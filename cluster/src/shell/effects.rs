@@ -155,6 +155,7 @@ impl Core {
         }
         self.standing.set_gate(slot, Gate::Open(epoch));
         self.region.open(slot, epoch);
+        self.taken_over(slot, true);
         self.resumed.push_back(slot);
     }
 
@@ -162,6 +163,7 @@ impl Core {
         for effect in effects {
             match effect {
                 SourceEffect::Close { slot, to } => {
+                    self.stall_begins(slot);
                     if let Gate::Open(epoch) | Gate::Opening(epoch) = self.standing.gate(slot) {
                         self.standing.set_gate(slot, Gate::Shut(epoch));
                     }
@@ -203,6 +205,7 @@ impl Core {
         if open == Some(epoch) {
             self.standing.set_gate(slot, Gate::Open(epoch));
             self.region.reopen(slot, epoch);
+            self.stall_ends(slot);
             self.resumed.push_back(slot);
         }
     }

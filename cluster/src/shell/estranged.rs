@@ -1,5 +1,5 @@
-//! A node without a log that its cluster was recovered without: it is refused by all, and registers
-//! anew once someone has said so.
+//! A node that its cluster was recovered without: it is refused by all. Once someone has said so it
+//! registers anew; one that keeps a log ends, since that log could vote against the recovery.
 
 use std::time::Duration;
 
@@ -21,11 +21,7 @@ impl Core {
     /// Asks, as a stranger, whether the cluster was recovered, where that may be why it is silent.
     pub(super) fn ask_whether_recovered(&mut self) {
         let now = self.clock();
-        let Some(known) = self
-            .home
-            .known()
-            .filter(|_| !self.quorum && self.raft.is_none())
-        else {
+        let Some(known) = self.home.known().filter(|_| !self.quorum) else {
             self.in_touch = now;
             return;
         };
@@ -56,7 +52,14 @@ impl Core {
     /// The cluster was recovered without this node: what it knows of itself is over.
     pub(super) fn recovered(&mut self, recovery: u32) {
         let known = self.home.known();
-        if self.raft.is_some() || known.is_none_or(|known| known.recovery >= recovery) {
+        if known.is_none_or(|known| known.recovery >= recovery) {
+            return;
+        }
+        if self.raft.is_some() {
+            self.fatal(
+                "the cluster was recovered without this voter, and its log is of no use any more: \
+                 start it on an empty data directory, as a new node",
+            );
             return;
         }
         tracing::warn!(

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::operate::ToldTo;
 use super::voter::Raft;
 use super::wire::Part;
-use crate::admin::Ask;
+use crate::admin::{Ask, Step};
 use crate::lead::ProposalId;
 use crate::peer::{Control, LinkEvent, Request};
 use crate::raft::Stopped;
@@ -44,6 +44,8 @@ pub(super) enum Event {
     Joined(Box<Table>),
     /// The node is not registered, in words.
     NotRegistered(String),
+    /// Another process lives, or has lived, this life.
+    SecondProcess(Member),
     /// What a log begins with; `None` if nobody said.
     Genesis(Option<Box<Table>>),
     /// Raft runs here.
@@ -56,8 +58,8 @@ pub(super) enum Event {
     Recovered(u32),
     /// That life, of this process, is over.
     Buried(Member),
-    /// Nobody answered to a registration.
-    NotJoined,
+    /// Nobody answered to a registration, for these reasons.
+    NotJoined(Vec<String>),
     /// Peers have confirmed that nothing of theirs is under way here any more, or the time for it is
     /// over.
     Parted,
@@ -82,6 +84,8 @@ pub(super) enum Order {
     OperateAlone(Ask, ToldTo),
     /// An operator's move of this slot is committed.
     TellMove(u16, ToldTo),
+    /// The sources of moves have said how far they are.
+    TellMoves(Vec<Step>, ToldTo),
     /// Give all slots away, within this time.
     Drain(Duration, oneshot::Sender<bool>),
     /// Stop acting, and say so.

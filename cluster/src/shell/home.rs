@@ -36,6 +36,11 @@ pub trait Home: Send + fmt::Debug {
     /// # Errors
     /// If it could not be kept.
     fn raise(&mut self) -> Result<Incarnation, HomeError>;
+    /// This life was another process's: it counts as never begun.
+    ///
+    /// # Errors
+    /// If it could not be kept.
+    fn give_back(&mut self) -> Result<(), HomeError>;
     /// Notes what a registration was answered with.
     ///
     /// # Errors
@@ -84,6 +89,10 @@ impl Home for DataDir {
 
     fn raise(&mut self) -> Result<Incarnation, HomeError> {
         Self::raise(self).map_err(words)
+    }
+
+    fn give_back(&mut self) -> Result<(), HomeError> {
+        Self::give_back(self).map_err(words)
     }
 
     fn joined(&mut self, joined: Joined, incarnation: Incarnation) -> Result<Member, HomeError> {
@@ -236,6 +245,12 @@ impl Home for MemoryHome {
 
     fn raise(&mut self) -> Result<Incarnation, HomeError> {
         Ok(self.lock().next_life())
+    }
+
+    fn give_back(&mut self) -> Result<(), HomeError> {
+        let mut kept = self.lock();
+        kept.incarnation = Incarnation(kept.incarnation.0.saturating_sub(1));
+        Ok(())
     }
 
     fn joined(&mut self, joined: Joined, incarnation: Incarnation) -> Result<Member, HomeError> {

@@ -20,6 +20,10 @@ const STAGGER: Duration = Duration::from_millis(300);
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long a name may take to be resolved.
 const RESOLVE: Duration = Duration::from_secs(1);
+/// So many rounds without an answer are nothing to speak of: others may be about to start.
+const QUIET: u32 = 8;
+/// So many reasons for it are told.
+const TOLD: usize = 16;
 /// Until the table that was asked for names this node, it is asked for this often.
 const TABLE_AGAIN: Duration = Duration::from_millis(30);
 /// What is wanted of the leader is said again after so long.
@@ -29,7 +33,8 @@ impl Core {
     /// Asks to be registered, where that is due.
     pub(super) fn join(&mut self) {
         let now = self.clock();
-        if self.life.is_some() || self.leaving.is_gone() || now < self.join_again {
+        let ends = self.leaving.is_gone() || self.status.borrow().fatal.is_some();
+        if self.life.is_some() || ends || now < self.join_again {
             return;
         }
         let wanted = self.registration();
@@ -96,6 +101,21 @@ impl Core {
             greeted.chain(&node.addrs).cloned().collect::<Vec<_>>()
         });
         addrs.collect()
+    }
+
+    /// No seed has answered. That is told, once for each reason, when it goes on.
+    pub(super) fn not_joined(&mut self, reasons: Vec<String>) {
+        self.joining = None;
+        let (rounds, told) = &mut self.unheard;
+        *rounds = rounds.saturating_add(1);
+        if *rounds < QUIET {
+            return;
+        }
+        for why in reasons {
+            if told.len() < TOLD && told.insert(why.clone()) {
+                tracing::warn!(%why, "no node has registered this one yet; it goes on asking");
+            }
+        }
     }
 
     /// The node is not registered.
@@ -178,11 +198,12 @@ async fn resolved(seed: String, resolve: bool) -> Vec<String> {
 async fn ask_each(links: Links, addrs: Vec<String>, wanted: Registration) -> Event {
     let mut asks = JoinSet::new();
     let mut rest = addrs.into_iter();
+    let mut unheard = Vec::new();
     loop {
         if let Some(addr) = rest.next() {
             asks.spawn(ask(links.clone(), addr, wanted.clone()));
         } else if asks.is_empty() {
-            return Event::NotJoined;
+            return Event::NotJoined(unheard);
         }
         let next = async {
             if rest.len() == 0 {
@@ -192,8 +213,10 @@ async fn ask_each(links: Links, addrs: Vec<String>, wanted: Registration) -> Eve
         };
         tokio::select! {
             Some(done) = asks.join_next() => {
-                if let Ok(Some(event)) = done {
-                    return event;
+                match done {
+                    Ok(Ok(event)) => return event,
+                    Ok(Err(why)) => unheard.push(why),
+                    Err(_) => {}
                 }
             }
             () = next => {}
@@ -201,8 +224,11 @@ async fn ask_each(links: Links, addrs: Vec<String>, wanted: Registration) -> Eve
     }
 }
 
-/// Asks one address; `None` if it decides nothing.
-async fn ask(links: Links, addr: String, wanted: Registration) -> Option<Event> {
+/// Asks one address.
+///
+/// # Errors
+/// If it decides nothing; in words.
+async fn ask(links: Links, addr: String, wanted: Registration) -> Result<Event, String> {
     let boot = wanted.boot;
     let payload = Control::Register(wanted).encode().into();
     let deadline = Instant::now() + REGISTERED;
@@ -211,18 +237,21 @@ async fn ask(links: Links, addr: String, wanted: Registration) -> Option<Event> 
         Ok(reply) => {
             let why = String::from_utf8_lossy(&reply.payload).into_owned();
             tracing::debug!(%addr, %why, "a node cannot register this one");
-            return None;
+            return Err(format!("{addr}: {why}"));
         }
         Err(why) => {
             tracing::debug!(%addr, %why, "a seed does not answer");
-            return None;
+            return Err(format!("{addr}: {why}"));
         }
     };
     match Control::decode(&reply.payload) {
-        Ok(Control::Registered(member)) => fetch(&links, &addr, member).await,
-        Ok(Control::Dead(member)) => Some(Event::Buried(member)),
-        Ok(Control::NotRegistered(of, why)) if of == boot => Some(Event::NotRegistered(why)),
-        _ => None,
+        Ok(Control::Registered(member)) => fetch(&links, &addr, member)
+            .await
+            .ok_or_else(|| format!("{addr}: its table does not name this node yet")),
+        Ok(Control::Dead(member)) => Ok(Event::Buried(member)),
+        Ok(Control::SecondProcess(member, of)) if of == boot => Ok(Event::SecondProcess(member)),
+        Ok(Control::NotRegistered(of, why)) if of == boot => Ok(Event::NotRegistered(why)),
+        _ => Err(format!("{addr}: its answer is not understood")),
     }
 }
 

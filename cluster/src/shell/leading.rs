@@ -1,8 +1,10 @@
 //! The leader's part, where this node leads: the shell performs what [`Lead`] wants.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::core::Core;
 use super::event::Event;
@@ -111,9 +113,14 @@ impl Core {
         self.watched.events.because(&command);
         let Some(raft) = &self.raft else { return };
         let (raft, events) = (raft.handle.clone(), self.events.clone());
+        let counts = Arc::clone(&self.counts);
         tokio::spawn(async move {
+            let began = Instant::now();
             let answer = match raft.propose(command).await {
-                Ok(committed) => Ok(committed.outcome),
+                Ok(committed) => {
+                    counts.commit.record(began.elapsed());
+                    Ok(committed.outcome)
+                }
                 Err(why) => Err(why.to_string()),
             };
             drop(events.send(Event::Proposed(leader, id, answer)));
@@ -159,7 +166,7 @@ impl Core {
         let (raft, events) = (raft.handle.clone(), self.events.clone());
         tokio::spawn(async move {
             match raft.tend_voters().await {
-                Ok(Some(step)) => tracing::info!(?step, "voters"),
+                Ok(Some(step)) => tracing::info!("voters: {step}"),
                 Ok(None) => {}
                 Err(why) => tracing::debug!(%why, "voters are as they were"),
             }

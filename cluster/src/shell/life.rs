@@ -115,6 +115,7 @@ impl Core {
         }
         self.push(&table, slots);
         let died = self.peers_changed(&before, &table);
+        self.orphans(&before, &died);
         if over {
             self.die();
         } else {
@@ -179,7 +180,11 @@ impl Core {
     pub(super) fn die(&mut self) {
         self.standing.end_lease();
         if let Some(mut life) = self.life.take() {
-            tracing::warn!(life = %life.me, "this life of the node is over");
+            if self.leaving.is_gone() {
+                tracing::info!(life = %life.me, "this node has left the cluster");
+            } else {
+                tracing::warn!(life = %life.me, "this life of the node is over");
+            }
             life.holder.dead();
             let dropped = life.tenure.dead();
             for effect in &dropped {
@@ -200,6 +205,7 @@ impl Core {
             task.abort();
         }
         self.resumed.clear();
+        self.forget_stalls();
         if self.leaving.is_gone() {
             return;
         }
@@ -220,6 +226,22 @@ impl Core {
         if self.life.is_none() && self.home.incarnation() <= member.incarnation {
             self.next_life();
         }
+    }
+
+    /// Another process has had this life: this one ends, and its directory does not count the life,
+    /// so that it is refused again however often it is started (R10).
+    pub(super) fn second_process(&mut self, member: Member) {
+        if member.incarnation != self.home.incarnation() {
+            return;
+        }
+        if let Err(why) = self.home.give_back() {
+            tracing::error!(%why, "the life that was refused stays counted");
+        }
+        self.fatal(&format!(
+            "node {} has incarnation {} from another process: the data directory is a copy or an old \
+             backup; start this node on an empty one, as a new node",
+            member.id, member.incarnation
+        ));
     }
 
     /// The process cannot go on.
@@ -272,6 +294,7 @@ impl Core {
         };
         tracing::info!(life = %self.me, "this node is in the cluster");
         self.refused = None;
+        self.unheard = Default::default();
         if let Some(task) = self.joining.take() {
             task.abort();
         }

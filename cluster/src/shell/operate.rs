@@ -1,7 +1,7 @@
 //! What operators see and ask, on this node: answered here where it leads, or needs no leader; else
 //! sent on to the leader.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -13,22 +13,27 @@ use super::core::Core;
 use super::event::{Event, Order};
 use super::wire::ADMIN;
 use crate::admin::{
-    Ask, Known, MoveAges, OPERATION_SECONDS, PeerLink, PeerRow, Refused, Told, find_node, name,
+    Ask, Known, MoveAges, MoveStep, OPERATION_SECONDS, PeerLink, PeerRow, Refused, Step, Told,
+    find_node, name,
 };
 use crate::allocation::{self, Conditions};
 use crate::peer::{Class, Links, Outcome as Answered, Request};
-use crate::{Command, LeaderId, NodeId, Outcome, SlotId, Table, View};
+use crate::{Command, LeaderId, MoveId, NodeId, Outcome, SlotId, Table, View};
 
 /// How long the leader has for an operation.
 const LEADER: Duration = Duration::from_secs(OPERATION_SECONDS);
 /// How long a node has to say whom it reaches.
 const ROW: Duration = Duration::from_secs(2);
+/// How long the source of a move has to say how far it is.
+const STEPS: Duration = Duration::from_millis(500);
 
 /// What is kept for operators beside the table.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
     pub(super) events: crate::admin::Events,
     pub(super) ages: MoveAges,
+    /// How far moves are, as their sources last said.
+    pub(super) steps: BTreeMap<(SlotId, MoveId), MoveStep>,
 }
 
 /// Where the answer to an operation goes.
@@ -52,14 +57,20 @@ const fn needs_no_leader(ask: &Ask) -> bool {
             | Ask::Locate(_)
             | Ask::Events(_)
             | Ask::Links
+            | Ask::Steps
     )
+}
+
+/// Whether the node that is asked answers for itself.
+const fn is_of_each(ask: &Ask) -> bool {
+    matches!(ask, Ask::Links | Ask::Steps)
 }
 
 impl Core {
     /// An operator asks this node.
     pub(super) fn operate(&mut self, ask: Ask, told: ToldTo) {
         let leads = self.lead.as_ref().is_some_and(|lead| !lead.is_starting());
-        if leads || ask == Ask::Links {
+        if leads || is_of_each(&ask) {
             self.perform(ask, told);
             return;
         }
@@ -100,7 +111,7 @@ impl Core {
     pub(super) fn operation_asked(&mut self, mut request: Request) {
         let leads = self.lead.as_ref().is_some_and(|lead| !lead.is_starting());
         match Ask::decode(request.payload()) {
-            Ok(ask) if leads || ask == Ask::Links => {
+            Ok(ask) if leads || is_of_each(&ask) => {
                 if request.start() {
                     let (told, wait) = oneshot::channel::<Told>();
                     tokio::spawn(async move {
@@ -140,6 +151,9 @@ impl Core {
                 ..crate::raft::Status::default()
             },
         };
+        let mut steps = self.watched.steps.clone();
+        let own = self.own_steps();
+        steps.extend(own.into_iter().map(|it| ((it.slot, it.id), it.step)));
         Some(see(&Known {
             table: view.table(),
             raft: &raft,
@@ -148,7 +162,7 @@ impl Core {
             conditions: conditions.as_ref(),
             heard: &heard,
             ages: &self.watched.ages,
-            steps: &BTreeMap::new(),
+            steps: &steps,
             now: now.raw,
         }))
     }
@@ -192,7 +206,15 @@ impl Core {
             Ask::Nodes => Told::Nodes(seen!(|known| known.nodes())),
             Ask::Slots(node) => Told::Slots(checked!(|known| known.slots(node.as_deref()))),
             Ask::Locate(text) => Told::Locate(seen!(|known| known.locate(&text))),
-            Ask::Moves => Told::Moves(seen!(|known| known.moves(&waits))),
+            Ask::Moves => {
+                let sources = self.sources();
+                if !sources.is_empty() {
+                    self.ask_sources(sources, told);
+                    return Ok(None);
+                }
+                Told::Moves(seen!(|known| known.moves(&waits)))
+            }
+            Ask::Steps => Told::Steps(self.own_steps()),
             Ask::Voters(None) => Told::Voters(seen!(|known| known.voters())),
             Ask::Links => Told::Links(self.link_row()),
             Ask::Events(after) => {
@@ -313,6 +335,60 @@ impl Core {
             Told::Refused(Refused::Unavailable(why))
         };
         drop(told.send(view.map_or_else(none, Told::Move)));
+    }
+
+    /// How far the moves away from here are.
+    fn own_steps(&self) -> Vec<Step> {
+        let steps = self.life.iter().flat_map(|life| life.source.steps());
+        steps
+            .map(|(slot, id, step)| Step { slot, id, step })
+            .collect()
+    }
+
+    /// Other nodes from which slots move.
+    fn sources(&self) -> BTreeSet<NodeId> {
+        let slots = self.view.iter().flat_map(|view| view.table().slots());
+        slots
+            .filter(|(_, rec)| rec.moving.is_some())
+            .filter_map(|(_, rec)| Some(rec.owner?.id))
+            .filter(|id| *id != self.me.id)
+            .collect()
+    }
+
+    /// Asks the sources of moves how far they are; then the moves are told.
+    fn ask_sources(&self, sources: BTreeSet<NodeId>, told: ToldTo) {
+        let deadline = Instant::now() + STEPS;
+        let payload: Bytes = Ask::Steps.encode().into();
+        let mut asks = JoinSet::new();
+        for id in sources {
+            let links = &self.links;
+            if let Ok(answer) = links.request(id, Class::Control, ADMIN, payload.clone(), deadline)
+            {
+                asks.spawn(answer.wait());
+            }
+        }
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let mut steps = Vec::new();
+            // A source that does not say how far it is has its moves shown all the same.
+            for reply in asks.join_all().await.into_iter().flatten() {
+                if let Ok(Told::Steps(said)) = Told::decode(&reply.payload) {
+                    steps.extend(said);
+                }
+            }
+            drop(events.send(Event::Order(Order::TellMoves(steps, told))));
+        });
+    }
+
+    /// The sources of moves have said how far they are.
+    pub(super) fn tell_moves(&mut self, steps: Vec<Step>, told: ToldTo) {
+        let steps = steps.into_iter().map(|it| ((it.slot, it.id), it.step));
+        self.watched.steps = steps.collect();
+        let waits = self.lead.as_ref().map(|lead| lead.waits().to_vec());
+        let waits = waits.unwrap_or_default();
+        let moves = self.known(|known| known.moves(&waits));
+        let none = || Told::Refused(Refused::Unavailable("this node leads no more".to_owned()));
+        drop(told.send(moves.map_or_else(none, Told::Moves)));
     }
 
     /// Whom this node reaches.

@@ -1,8 +1,10 @@
 //! How things stand with a node, for readiness and metrics.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::core::Core;
+use crate::admin::MoveStep;
 use crate::lease::Reading;
 use crate::{BootId, LeaderId, Member, NodeState, raft};
 
@@ -17,6 +19,8 @@ pub struct Status {
     pub state: Option<NodeState>,
     /// The version of its table.
     pub version: u64,
+    /// By how many versions the table is behind the latest that the leader has spoken of.
+    pub version_lag: u64,
     /// How long ago the table was known to be the newest; `None`: never yet.
     pub table_age: Option<Duration>,
     /// How much of its lease is left.
@@ -37,6 +41,8 @@ pub struct Status {
     pub oldest_move: Option<Duration>,
     /// How many slots are closed here for a move.
     pub closed: u16,
+    /// How far moves away from here are, and how many are so far.
+    pub steps: BTreeMap<MoveStep, usize>,
     /// Too little progress is made: by this worker, or, if `None`, the lease timer was late.
     pub degraded: Option<Option<usize>>,
     /// How Raft stands; `None` where it does not run.
@@ -71,6 +77,7 @@ impl Core {
                     .filter(|(_, rec)| rec.moving.is_some())
                     .count();
             }
+            status.version_lag = self.newest.saturating_sub(status.version);
             status.oldest_move = self.watched.ages.oldest(now.raw);
             status.me = Some(self.me);
             status.boot = Some(self.boot);
@@ -84,6 +91,11 @@ impl Core {
                 .life
                 .as_ref()
                 .map_or(0, |life| life.source.closed_count());
+            status.steps = self
+                .life
+                .as_ref()
+                .map(|life| life.source.progress())
+                .unwrap_or_default();
             status.degraded = self.life.as_ref().and_then(|life| life.degraded);
             status.raft = self.raft.as_ref().map(|raft| raft.status.borrow().clone());
             status.refused.clone_from(&self.refused);

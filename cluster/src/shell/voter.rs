@@ -132,6 +132,7 @@ impl Core {
     /// Raft runs here from now on.
     pub(super) fn raft_runs(&mut self, raft: Raft) {
         self.learning = None;
+        self.counts.flushes(raft.handle.flushes());
         raft.watch(self.events.clone());
         self.raft_slot.store(Some(Arc::new(raft.handle.clone())));
         self.raft = Some(raft);

@@ -3,8 +3,8 @@
 
 use super::finding::Finding;
 use super::sniff::{Speaks, dial, sniff};
+use crate::client::ClientTls;
 use crate::config::ClientTlsConfig;
-use crate::egress::tls::ClientTls;
 use futures_util::{SinkExt, StreamExt};
 use http::{HeaderValue, Uri, header};
 use rustls::pki_types::ServerName;
@@ -133,10 +133,10 @@ impl Door<'_> {
         host: &str,
         socket: tokio::net::TcpStream,
     ) -> Result<impl Transport + use<>, String> {
-        let own = ClientTls(self.tls.clone());
+        let own = ClientTls::new(self.tls.clone());
         let mut config = own.config().map_err(|why| why.to_string())?;
         // Clients may come by a certificate of an authority that everybody knows.
-        let system = ClientTls(ClientTlsConfig::default()).roots();
+        let system = ClientTls::new(ClientTlsConfig::default()).roots();
         let mut roots = own.roots().map_err(|why| why.to_string())?;
         if let Ok(system) = system {
             roots.extend(system.roots);

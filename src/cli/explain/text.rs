@@ -56,7 +56,11 @@ fn way(f: &mut fmt::Formatter<'_>, route: &Route) -> fmt::Result {
         Some(pool) => format!(", on pool `{pool}`"),
         None => String::new(),
     };
-    line(f, "handler", &format!("{}{on}", route.handler))?;
+    let at = match route.endpoints.as_slice() {
+        [] => String::new(),
+        endpoints => format!(", an upstream at {}", endpoints.join(", ")),
+    };
+    line(f, "handler", &format!("{}{at}{on}", route.handler))?;
     match &route.place {
         Place::Lane {
             lane,

@@ -84,6 +84,7 @@ pub(super) fn import(source: &Source) -> Result<Imported, CliError> {
         "# Made of {shown} by `centripeta import roadrunner`; `centripeta check-config` checks it."
     );
     draft.listen();
+    draft.metrics();
     draft.centrifugo();
     draft.log();
     draft.limits();

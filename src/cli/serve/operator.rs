@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::config::{Config, LoadOptions, Loaded, Problem, effective_json, load_parts};
 use crate::config_routes::{self, Kept, assemble_again};
 use crate::control::{Refused, Reloaded, Request, Wrong};
-use crate::node::{Node, NodeError};
+use crate::node::{BindError, Node, NodeError};
 use crate::reload::compare;
 use crate::router::Router;
 use crate::telemetry::{Telemetry, TelemetryError};
@@ -58,7 +58,7 @@ impl Operator<'_> {
         let loaded = self.load().await?;
         let comparison = compare(&self.config, &loaded.config, self.router.config_routes);
         let (router, kept) = self.assemble(&loaded.config, &comparison.effective)?;
-        let change = node.prepare(&comparison.effective, router);
+        let change = node.prepare(&comparison.effective, router).await;
         let change = change.map_err(|error| of_node(&error))?;
         let started = change.start_workers().await;
         started.map_err(|error| of_node(&error))?;
@@ -165,12 +165,23 @@ fn of_node(error: &NodeError) -> Refused {
             "name PEM files that can be read and belong together"
         }
         NodeError::Workers(_) => "mend the command of the handler named; its old workers go on",
+        NodeError::Links(_) => {
+            "name files that can be read: the secrets and certificates of now stay"
+        }
         NodeError::Cluster(_) => {
             "restart the node: a reload does not touch its part in the cluster"
         }
+        NodeError::CallBack(error) => return of_bind(error),
         NodeError::Threads(_) => "let the process have more threads",
     };
     let (what, help) = (error.to_string(), help.to_owned());
+    Refused {
+        problems: vec![Wrong { what, help }],
+    }
+}
+
+fn of_bind(error: &BindError) -> Refused {
+    let (what, help) = (error.to_string(), error.help());
     Refused {
         problems: vec![Wrong { what, help }],
     }

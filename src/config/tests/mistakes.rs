@@ -620,9 +620,14 @@ const BAD: &[(&str, &str, &str)] = &[
         "from 1",
     ),
     (
-        "[handler.x]\nkind = \"grpc\"\nendpoints = []",
-        "handler.x.kind = \"grpc\" (node.toml:2): the kind `grpc` is not part of this version",
+        "[handler.x]\nkind = \"http\"\nendpoints = []",
+        "handler.x.kind = \"http\" (node.toml:2): the kind `http` is not part of this version",
         "remove",
+    ),
+    (
+        "[handler.x]\nkind = \"grpc\"\nendpoints = []",
+        "handler.x.endpoints = [] (node.toml:3): names no endpoint",
+        "name one or more",
     ),
     (
         "[handler.x]\nkind = \"roadrunner\"\ncommand = \" \"",
@@ -640,9 +645,9 @@ const BAD: &[(&str, &str, &str)] = &[
         "APP_ENV",
     ),
     (
-        "[handler.x]\nkind = \"roadrunner\"\ncommand = \"php\"\n[handler.x.pool.dynamic_allocator]\nmax_workers = 9",
-        "handler.x.pool.dynamic_allocator (node.toml:4): is not part of this version",
-        "remove",
+        "[handler.x]\nkind = \"roadrunner\"\ncommand = \"php\"\n[handler.x.pool.dynamic_allocator]\nmax_workers = 101",
+        "handler.x.pool.dynamic_allocator.max_workers = 101 (node.toml:5)",
+        "100",
     ),
     (
         "[handler.x]\nkind = \"roadrunner\"\ncommand = \"php\"\npool.num_worker = 3",

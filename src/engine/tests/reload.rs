@@ -172,7 +172,7 @@ async fn a_thousand_replacements_leave_no_actor_task_or_name_behind() {
         listed(&router).len() == 2 && tasks() <= before
     })
     .await;
-    let page = crate::metrics::page(router.engine()).unwrap();
+    let page = crate::metrics::page(router.engine(), None).unwrap();
     let routes = |line: &&str| line.starts_with("centripeta_events_total{kind=\"rpc\",route=\"*\"");
     // Both routers' handlers are one closure and have one name.
     let counts: Vec<&str> = page.lines().filter(routes).collect();
@@ -188,7 +188,7 @@ async fn counters_go_on_where_they_were_and_those_of_routes_that_are_gone_stay()
     };
     let router = start(route("a")).await;
     let count = |route: &str| {
-        let page = crate::metrics::page(router.engine()).unwrap();
+        let page = crate::metrics::page(router.engine(), None).unwrap();
         let start = format!(
             "centripeta_events_total{{kind=\"rpc\",route=\"{route}\",handler=\"says\",\
              outcome=\"ok\"}} "

@@ -2,12 +2,16 @@
 //! how the node is.
 
 use super::cluster::Operators;
+use super::workers;
 use crate::control::{Control, Refused, Reloaded, Request as Asked, Wrong};
 use crate::engine::Engine;
 use crate::node::Addresses;
 use crate::proto::admin;
 use crate::proto::admin::admin_server::Admin;
-use crate::proto::admin::{reload_response, set_log_level_response};
+use crate::proto::admin::{
+    add_worker_response, list_workers_response, reload_response, remove_worker_response,
+    reset_workers_response, set_log_level_response,
+};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -215,6 +219,62 @@ impl Admin for AdminService {
         request: Request<admin::RemoveNodeRequest>,
     ) -> Result<Response<admin::RemoveNodeResponse>, Status> {
         self.operators.remove(request.into_inner()).await
+    }
+
+    async fn list_workers(
+        &self,
+        request: Request<admin::ListWorkersRequest>,
+    ) -> Result<Response<admin::ListWorkersResponse>, Status> {
+        let handler = request.into_inner().handler;
+        let answer = workers::list(&self.engine.shared.pools, &handler).await?;
+        let outcome = match answer {
+            Ok(done) => list_workers_response::Outcome::Pools(done),
+            Err(refused) => list_workers_response::Outcome::Refused(refused.into()),
+        };
+        let outcome = Some(outcome);
+        Ok(Response::new(admin::ListWorkersResponse { outcome }))
+    }
+
+    async fn reset_workers(
+        &self,
+        request: Request<admin::ResetWorkersRequest>,
+    ) -> Result<Response<admin::ResetWorkersResponse>, Status> {
+        let handler = request.into_inner().handler;
+        let answer = workers::reset(&self.engine.shared.pools, &handler).await?;
+        let outcome = match answer {
+            Ok(done) => reset_workers_response::Outcome::Reset(done),
+            Err(refused) => reset_workers_response::Outcome::Refused(refused.into()),
+        };
+        let outcome = Some(outcome);
+        Ok(Response::new(admin::ResetWorkersResponse { outcome }))
+    }
+
+    async fn add_worker(
+        &self,
+        request: Request<admin::AddWorkerRequest>,
+    ) -> Result<Response<admin::AddWorkerResponse>, Status> {
+        let handler = request.into_inner().handler;
+        let answer = workers::add(&self.engine.shared.pools, &handler).await?;
+        let outcome = match answer {
+            Ok(done) => add_worker_response::Outcome::Resized(done),
+            Err(refused) => add_worker_response::Outcome::Refused(refused.into()),
+        };
+        let outcome = Some(outcome);
+        Ok(Response::new(admin::AddWorkerResponse { outcome }))
+    }
+
+    async fn remove_worker(
+        &self,
+        request: Request<admin::RemoveWorkerRequest>,
+    ) -> Result<Response<admin::RemoveWorkerResponse>, Status> {
+        let handler = request.into_inner().handler;
+        let answer = workers::remove(&self.engine.shared.pools, &handler).await?;
+        let outcome = match answer {
+            Ok(done) => remove_worker_response::Outcome::Resized(done),
+            Err(refused) => remove_worker_response::Outcome::Refused(refused.into()),
+        };
+        let outcome = Some(outcome);
+        Ok(Response::new(admin::RemoveWorkerResponse { outcome }))
     }
 }
 

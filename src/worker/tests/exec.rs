@@ -365,3 +365,77 @@ async fn eight_workers_answer_a_hundred_requests_of_fifty_milliseconds_in_less_t
     let took = start.elapsed();
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
+
+#[tokio::test]
+async fn w13_w36_w37_codec_bits_and_a_context_of_an_answer_change_nothing_and_an_empty_one_is_good()
+{
+    let pool = pool(spec(1)).await;
+    for codec in [0, 4, 8, 16, 32, 128] {
+        let answer = pool
+            .exec(b"{}", format!("do:codec:{codec}").as_bytes())
+            .await;
+        let wanted = format!("do:codec:{codec}");
+        assert_eq!(
+            answer.unwrap(),
+            wanted.as_bytes(),
+            "the context is left out"
+        );
+    }
+    assert_eq!(ask(&pool, "with-context").await.unwrap(), "body");
+    assert_eq!(ask(&pool, "empty").await.unwrap(), "");
+    assert_eq!(ask(&pool, "served").await.unwrap(), "9");
+}
+
+#[tokio::test]
+async fn w19_an_answer_to_the_handshake_may_have_a_codec() {
+    let pool = pool(with_env(spec(1), "STANDIN_START", "control-json")).await;
+    assert!(ask(&pool, "echo").await.is_ok());
+}
+
+#[tokio::test]
+async fn w33_a_request_says_protobuf_and_the_length_of_its_context_and_no_more() {
+    let pool = pool(spec(1)).await;
+    let context = br#"{"type":["rpc"]}"#;
+    let seen = pool.exec(context, b"do:frame").await.unwrap();
+    let seen: serde_json::Value = serde_json::from_slice(&seen).unwrap();
+    let wanted = serde_json::json!({
+        "flags": 0x80, "stream": 0, "options": [context.len()], "context": context.len(),
+    });
+    assert_eq!(seen, wanted);
+}
+
+#[tokio::test]
+async fn w35_requests_of_any_size_come_back_as_they_went() {
+    let pool = pool(spec(2)).await;
+    let mut random = fastrand::Rng::with_seed(35);
+    let sizes = (0..400).map(|at| match at {
+        // Around what pipes and buffers are made of.
+        0..64 => [4096, 8192, 16384, 65536][at % 4] + at / 4 - 8,
+        _ => 1 << random.u32(0..21),
+    });
+    for size in sizes.collect::<Vec<usize>>() {
+        let body = vec![b'x'; size];
+        let answer = pool.exec(b"{}", &body).await.unwrap();
+        assert!(answer == body, "{size} bytes");
+    }
+    assert_eq!(pool.counts().restarts.get(), 0);
+}
+
+#[tokio::test]
+async fn w34_a_request_of_up_to_four_kilobytes_reaches_the_worker_in_one_piece() {
+    for fence in [true, false] {
+        let mut spec = spec(1);
+        spec.fence = fence;
+        let pool = pool(spec).await;
+        for size in 0..600 {
+            // A worker in PHP reads the first twelve bytes at once, or not at all.
+            let body = vec![b'x'; size * 7 % 4000 + 1];
+            assert_eq!(pool.exec(b"{}", &body).await.unwrap(), body);
+        }
+        assert_eq!(ask(&pool, "pieces").await.unwrap(), "0");
+        let big = vec![b'x'; 1 << 20];
+        assert!(pool.exec(b"{}", &big).await.is_ok());
+        // What is bigger than a pipe shows that pieces are seen.
+        assert_ne!(ask(&pool, "pieces").await.unwrap(), "0");
+    }
+}

@@ -318,17 +318,19 @@ async fn w74_a_reset_under_load_loses_no_request() {
 #[tokio::test]
 async fn w75_workers_are_added_and_removed_but_never_the_last() {
     let pool = pool(spec(1)).await;
-    assert_eq!(pool.add().await, Some(2));
+    assert_eq!(pool.add().await.map(|it| it.workers), Some(2));
     until("the second is up", || async {
         pool.workers().await.len() == 2
     })
     .await;
-    assert_eq!(pool.remove().await, Some(1));
+    let one = pool.remove().await.unwrap();
+    assert_eq!((one.workers, one.is_changed), (1, true));
     until("the second has left", || async {
         pool.workers().await.len() == 1
     })
     .await;
-    assert_eq!(pool.remove().await, Some(1));
+    let one = pool.remove().await.unwrap();
+    assert_eq!((one.workers, one.is_changed), (1, false));
     assert_eq!(ask(&pool, "served").await.unwrap(), "1");
     let workers = pool.workers().await;
     assert_eq!(workers.len(), 1);
@@ -356,4 +358,14 @@ async fn w60_no_zombie_is_left_behind_many_replacements() {
         let there = std::path::Path::new("/proc").join(&pid).exists();
         assert!(!there, "{pid} is still there");
     }
+}
+
+#[tokio::test]
+async fn a_worker_shows_the_processor_time_that_it_has_used() {
+    let pool = pool(spec(1)).await;
+    assert!(ask(&pool, "spin:400").await.is_ok());
+    let busy = pool.workers().await.remove(0);
+    let age = busy.created.elapsed().unwrap().as_secs_f64();
+    let used = busy.cpu / 100.0 * age;
+    assert!((0.35..5.0).contains(&used), "{used} s of {age} s");
 }

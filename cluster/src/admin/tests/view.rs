@@ -257,6 +257,7 @@ fn questions_and_answers_cross_between_nodes_unchanged() {
         Ask::ResumeMoves,
         Ask::Voters(Some(5)),
         Ask::Remove(text),
+        Ask::Steps,
     ];
     for ask in asks {
         assert_eq!(Ask::decode(&ask.encode()).as_ref(), Ok(&ask));
@@ -267,13 +268,14 @@ fn questions_and_answers_cross_between_nodes_unchanged() {
 #[test]
 fn the_bytes_of_questions_and_answers_stay_what_they_are() {
     let text = |text: &str| text.to_owned();
-    let asks: [(Ask, &[u8]); 6] = [
+    let asks: [(Ask, &[u8]); 7] = [
         (Ask::Links, &[4]),
         (Ask::Locate(vec![7, 8]), &[6, 2, 7, 8]),
         (Ask::Drain(text("a"), true), &[9, 1, b'a', 1]),
         (Ask::MoveSlot(4095, text("b")), &[11, 251, 255, 15, 1, b'b']),
         (Ask::Voters(Some(5)), &[15, 1, 5]),
         (Ask::Remove(text("c")), &[16, 1, b'c']),
+        (Ask::Steps, &[17]),
     ];
     for (ask, bytes) in asks {
         assert_eq!(ask.encode(), bytes, "{ask:?}");

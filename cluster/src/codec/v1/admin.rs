@@ -42,6 +42,7 @@ enum Ask {
     ResumeMoves,
     Voters(Option<u8>),
     Remove(Text),
+    Steps,
 }
 
 impl Wire<here::Ask> for Ask {
@@ -65,6 +66,7 @@ impl Wire<here::Ask> for Ask {
             From::ResumeMoves => Self::ResumeMoves,
             From::Voters(wanted) => Self::Voters(*wanted),
             From::Remove(node) => Self::Remove(Wire::of(node)),
+            From::Steps => Self::Steps,
         }
     }
 
@@ -88,6 +90,7 @@ impl Wire<here::Ask> for Ask {
             Self::ResumeMoves => To::ResumeMoves,
             Self::Voters(wanted) => To::Voters(wanted),
             Self::Remove(node) => To::Remove(node.back()?),
+            Self::Steps => To::Steps,
         })
     }
 }
@@ -311,6 +314,14 @@ impl Wire<here::Refused> for Refused {
     }
 }
 
+mirror!(
+    Step = here::Step {
+        slot: Slot,
+        id: u64,
+        step: MoveStep
+    }
+);
+
 mirror_variants!(Told = here::Told {
     Status(status: Status),
     Health(health: Health),
@@ -328,4 +339,5 @@ mirror_variants!(Told = here::Told {
     Paused(before: bool),
     Voters(voters: VotersView),
     Refused(refused: Refused),
+    Steps(steps: Seq<Step>),
 });

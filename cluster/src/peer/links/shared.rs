@@ -145,15 +145,8 @@ impl Shared {
             let handler = Arc::clone(&self.handler);
             Arc::new(Inbound::new(remote, self.config.limits(), handler))
         };
+        // Whether its life may replace another is what it asks: the leader says no in words that end it.
         if hello.class == Class::Ask {
-            if hello.node != NodeId(0) {
-                let peers = lock(&self.peers);
-                match self.check_known(&peers, hello) {
-                    // Whether a new life may replace an old one is what it asks.
-                    Ok(()) | Err(LinkError::StillAlive { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-            }
             return Ok(fresh());
         }
         self.admit(hello)?;
@@ -205,9 +198,11 @@ impl Shared {
     }
 
     fn refused(&self, from: String, why: &LinkError) {
-        self.count(why.label());
+        let reason = why.label();
+        self.count(reason);
         let why = why.to_string();
-        self.handler.event(LinkEvent::Refused { from, why });
+        let refused = LinkEvent::Refused { from, reason, why };
+        self.handler.event(refused);
     }
 
     async fn serve(self: Arc<Self>, shaken: Shaken, from: String) {

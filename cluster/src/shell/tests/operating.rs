@@ -1,8 +1,9 @@
 //! What operators see and ask, on a node that leads and on one that does not.
 
 use super::nodes::Nodes;
-use crate::admin::{Operations, Refused};
+use crate::admin::{MoveStep, Operations, Refused};
 use crate::{NodeState, ShardLayout, SlotId};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operators_see_and_ask_the_same_on_every_node() {
@@ -13,7 +14,8 @@ async fn operators_see_and_ask_the_same_on_every_node() {
     );
     let (leads, follows): (&dyn Operations, &dyn Operations) = (&leads, &follows);
     let seen = follows.nodes().await.unwrap();
-    let names: Vec<_> = seen.iter().map(|node| node.node.name.as_str()).collect();
+    let mut names: Vec<_> = seen.iter().map(|node| node.node.name.as_str()).collect();
+    names.sort_unstable();
     assert_eq!(names, ["a", "b", "c"]);
     assert!(
         seen.iter().all(|node| node.heard.is_some()),
@@ -110,4 +112,57 @@ async fn the_slots_of_a_parked_shard_move_away_and_may_come_back_once_it_runs() 
     nodes.served().await;
     nodes.all[1].around.lanes.parked(own, false);
     nodes.even().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_see_what_a_move_waits_for_wherever_its_source_is_and_its_stall_is_measured() {
+    let nodes = Nodes::of(3, 1, |_| {}).await;
+    let asked = nodes.all[2].cluster().clone();
+    let source = &nodes.all[1];
+    let busy = SlotId::all().find(|slot| source.acts_for(*slot)).unwrap();
+    source.around.lanes.busy.lock().unwrap().insert(busy, 1);
+    let stalls = source.cluster().counts().stall.count();
+    let begun = Operations::move_slot(&asked, busy.index(), "a".to_owned()).await;
+    let id = begun.unwrap().id;
+    let mut seen = None;
+    for _ in 0..1_000 {
+        let view = Operations::moves(&asked).await.unwrap();
+        let open = view.open.iter().find(|it| it.slot == busy && it.id == id);
+        seen = open.map(|it| it.step);
+        if seen == Some(MoveStep::Finishing) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(seen, Some(MoveStep::Finishing));
+    assert_eq!(
+        source.cluster().status().steps.get(&MoveStep::Finishing),
+        Some(&1)
+    );
+    source.around.lanes.finished(busy, id);
+    nodes
+        .until("it has moved", || nodes.all[0].acts_for(busy))
+        .await;
+    nodes
+        .until("its source knows how long it was not served", || {
+            source.cluster().counts().stall.count() == stalls + 1
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_of_a_takeover_is_measured_once_for_each_slot() {
+    let mut nodes = Nodes::of(2, 1, |_| {}).await;
+    let orphans = nodes.all[1].acting() as u64;
+    assert!(orphans > 0);
+    assert_eq!(nodes.all[0].cluster().counts().takeover.count(), 0);
+    nodes.all[1].stop().await;
+    nodes
+        .until("the other has all slots", || {
+            nodes.all[0].acting() == usize::from(crate::SLOT_COUNT)
+        })
+        .await;
+    let counts = nodes.all[0].cluster().counts();
+    assert_eq!(counts.takeover.count(), orphans);
+    assert!(counts.commit.count() > 0);
 }

@@ -11,7 +11,7 @@ use crate::handoff::Load;
 use crate::lease::DropReason;
 use crate::peer::{Remote, Request};
 use crate::store::{Answering, Commit, Durability, StateStore, StoreError, Stored};
-use crate::{Ingress, Member, Move, OwnerEpoch, Region, Report, Reports, SlotId};
+use crate::{Ingress, Member, Move, MoveId, OwnerEpoch, Region, Report, Reports, SlotId};
 
 /// A store of single values: the key is not looked at.
 #[derive(Debug, Default)]
@@ -139,6 +139,12 @@ impl Lanes {
     /// A shard is parked, or runs again.
     pub(super) fn parked(&self, slot: SlotId, parked: bool) {
         self.report(Report::Parked { slot, parked });
+    }
+
+    /// What still ran in a closed slot is over.
+    pub(super) fn finished(&self, slot: SlotId, id: MoveId) {
+        self.busy.lock().unwrap().remove(&slot);
+        self.report(Report::Idle { slot, id });
     }
 
     fn note(&self, slot: SlotId, told: Told) {

@@ -89,6 +89,14 @@ impl Draft<'_> {
         }
     }
 
+    /// `[metrics]`: dashboards go on with the names that they know.
+    pub(super) fn metrics(&mut self) {
+        if self.had("metrics") {
+            self.table("metrics");
+            self.raw("roadrunner", "true", "RoadRunner's names beside ours");
+        }
+    }
+
     /// `IP:PORT` or `unix://PATH` of an address, and whether it is open beyond this machine.
     fn address(&mut self, key: &str, address: &str) -> (String, bool) {
         let Some(bare) = host_and_port(address) else {

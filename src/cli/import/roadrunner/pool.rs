@@ -247,6 +247,11 @@ impl Draft<'_> {
         if !self.had(place) {
             return;
         }
+        self.remarks.note(
+            place,
+            "has another trigger: RoadRunner adds workers once a request has waited all of \
+             allocate_timeout, here they come as soon as one has waited for a moment",
+        );
         self.table("handler.php.pool.dynamic_allocator");
         for (name, most) in [("max_workers", 100), ("spawn_rate", 100)] {
             let key = format!("{place}.{name}");

@@ -1,5 +1,4 @@
-//! TLS towards `grpcs://` endpoints and the collector of traces. Files are read at every connection, so that new certificates
-//! are used from the next one on.
+//! TLS towards servers that a node calls: the files, and what is made of them.
 
 use crate::ingress::tls::{TlsError, certificates, file};
 use rustls::pki_types::pem::PemObject;
@@ -22,7 +21,7 @@ const SYSTEM: [&str; 4] = [
 
 /// How connections are secured.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ClientTls(pub(crate) ClientTlsConfig);
+pub(crate) struct ClientTls(ClientTlsConfig);
 
 impl ClientTls {
     /// Secured by these files.
@@ -36,12 +35,25 @@ impl ClientTls {
         host: &str,
         socket: TcpStream,
     ) -> Result<TlsStream<TcpStream>, String> {
-        let config = self.config().map_err(|why| why.to_string())?;
-        let name = ServerName::try_from(host.to_owned()).map_err(|why| why.to_string())?;
-        tokio_rustls::TlsConnector::from(Arc::new(config))
+        let (config, name) = self.secure(host)?;
+        tokio_rustls::TlsConnector::from(config)
             .connect(name, socket)
             .await
             .map_err(|why| why.to_string())
+    }
+
+    /// What secures a connection to a host: the files as they are now, and the name that the
+    /// certificate has to have.
+    ///
+    /// # Errors
+    /// As for [`ClientTls::config`], or nothing can be certified under this name.
+    pub(crate) fn secure(
+        &self,
+        host: &str,
+    ) -> Result<(Arc<ClientConfig>, ServerName<'static>), String> {
+        let config = self.config().map_err(|why| why.to_string())?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|why| why.to_string())?;
+        Ok((Arc::new(config), name))
     }
 
     /// Reads the files.
@@ -84,7 +96,7 @@ impl ClientTls {
         let system = system.ok_or_else(|| {
             file(
                 Path::new(SYSTEM[0]),
-                &"the system has no list of authorities: name one (`centrifugo.tls.ca`, `log.otlp_ca`)",
+                &"the system has no list of authorities: name one (`centrifugo.tls.ca`, `log.otlp_ca`, `handler.NAME.tls.ca`)",
             )
         })?;
         // Systems trust some that are malformed to others.

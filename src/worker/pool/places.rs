@@ -1,0 +1,296 @@
+//! The places of a pool: who is missing, who has come, who is to go, who has left.
+
+use super::super::actor::{Worker, WorkerArgs};
+use super::super::info::{WorkerInfo, WorkerState};
+use super::super::queue::Queue;
+use super::{MOST_WORKERS, PoolMessage, PoolState, Resized, kill};
+use ractor::{Actor, ActorRef, SpawnErr};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// The longest that one worker may take to leave.
+const LONGEST_STOP: Duration = Duration::from_secs(10);
+/// Pause before a worker that failed is replaced; it doubles with each that fails in a row.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The pause doubles up to this one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Age below which the end of a worker counts as a failure in a row.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// A place for a worker.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    /// The worker, once it is up.
+    pub(super) info: Option<Arc<WorkerInfo>>,
+    /// The worker that it takes the place of.
+    pub(super) replaces: Option<u64>,
+    /// Whether it is to leave.
+    pub(super) leaving: bool,
+}
+
+impl Slot {
+    /// Whether it counts among those wanted: it is not to leave, and takes nobody else's place.
+    const fn is_staying(&self) -> bool {
+        !self.leaving && self.replaces.is_none()
+    }
+}
+
+impl PoolState {
+    /// Workers wanted now.
+    pub(super) const fn wanted(&self) -> usize {
+        self.target + self.grown.extra
+    }
+
+    /// One worker more, unless there are as many as a pool may have, or each event has its own.
+    pub(super) fn add(&mut self, myself: &ActorRef<PoolMessage>) -> Resized {
+        let is_changed = !self.spec.debug && self.wanted() < MOST_WORKERS;
+        if is_changed {
+            self.target += 1;
+            self.fill(myself);
+        }
+        self.resized(is_changed)
+    }
+
+    /// One worker fewer, but never the last.
+    pub(super) fn remove(&mut self) -> Resized {
+        let is_changed = self.target > 1;
+        if is_changed {
+            self.target -= 1;
+            self.trim();
+        }
+        self.resized(is_changed)
+    }
+
+    const fn resized(&self, is_changed: bool) -> Resized {
+        Resized {
+            workers: self.wanted(),
+            is_changed,
+        }
+    }
+
+    /// Sends away those that are more than wanted. A reset has two for a place for a while; it does
+    /// so when it ends.
+    pub(super) fn trim(&mut self) {
+        self.queue.set_workers(self.wanted());
+        if self.reset.is_some() || self.spec.debug {
+            return;
+        }
+        let staying = self.slots.values().filter(|slot| slot.is_staying()).count();
+        for _ in self.wanted()..staying {
+            self.retire_one();
+        }
+    }
+
+    /// Starts the workers that are missing, now or once the pause is over.
+    pub(super) fn fill(&mut self, myself: &ActorRef<PoolMessage>) {
+        if self.stopped {
+            return;
+        }
+        let staying = self.slots.values().filter(|slot| !slot.leaving).count();
+        let wanted = self.wanted();
+        let missing = wanted.saturating_sub(staying);
+        self.queue.set_workers(wanted);
+        if missing == 0 {
+            return;
+        }
+        let pause = self.not_before.saturating_duration_since(Instant::now());
+        if !pause.is_zero() {
+            let myself = myself.clone();
+            tokio::spawn(async move {
+                sleep(pause).await;
+                // A pool that has stopped starts nobody.
+                drop(myself.cast(PoolMessage::Fill));
+            });
+            return;
+        }
+        for _ in 0..missing {
+            self.spawn(myself, None, self.spec.max_jobs);
+        }
+    }
+
+    pub(super) fn spawn(
+        &mut self,
+        myself: &ActorRef<PoolMessage>,
+        replaces: Option<u64>,
+        max_jobs: u64,
+    ) {
+        if self.stopped {
+            return;
+        }
+        let id = self.next;
+        self.next += 1;
+        let slot = Slot {
+            replaces,
+            ..Slot::default()
+        };
+        self.slots.insert(id, slot);
+        // All at once would come back at once.
+        let jitter = max_jobs * fastrand::u64(0..15) / 100;
+        let args = WorkerArgs {
+            id,
+            pool: Arc::clone(&self.spec.name),
+            command: self.spec.command.clone(),
+            allocate_timeout: self.spec.allocate_timeout,
+            stop_timeout: self.spec.destroy_timeout.min(LONGEST_STOP),
+            max_jobs: if max_jobs > 1 {
+                max_jobs + jitter
+            } else {
+                max_jobs
+            },
+            max_frame: self.spec.max_frame,
+            door: self.door.clone(),
+            queue: Arc::clone(&self.queue),
+            parent: myself.clone(),
+        };
+        let myself = myself.clone();
+        tokio::spawn(async move {
+            let started = Actor::spawn_linked(None, Worker, args, myself.get_cell()).await;
+            if let Err(why) = started {
+                let why = match why {
+                    SpawnErr::StartupFailed(why) => why.to_string(),
+                    other => other.to_string(),
+                };
+                drop(myself.cast(PoolMessage::Failed(id, why)));
+            }
+        });
+    }
+
+    pub(super) fn is_up(&mut self, myself: &ActorRef<PoolMessage>, id: u64, info: Arc<WorkerInfo>) {
+        if self.stopped {
+            kill(&info, "the node ends");
+        }
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return kill(&info, "nobody waits for it");
+        };
+        slot.info = Some(info);
+        let is_unwanted = slot.leaving;
+        self.count();
+        if is_unwanted {
+            return self.retire(id);
+        }
+        if let Some(old) = slot_of(&mut self.slots, id).and_then(|slot| slot.replaces.take()) {
+            self.retire(old);
+            let rest = self
+                .reset
+                .as_mut()
+                .map(|reset| std::mem::take(&mut reset.rest));
+            for old in rest.unwrap_or_default() {
+                self.spawn(myself, Some(old), self.spec.max_jobs);
+            }
+            self.check_reset();
+        }
+    }
+
+    pub(super) fn did_not_come_up(&mut self, myself: &ActorRef<PoolMessage>, id: u64, why: &str) {
+        let Some(slot) = self.slots.remove(&id) else {
+            return;
+        };
+        let pool = Arc::clone(&self.spec.name);
+        let pool = &*pool;
+        if slot.replaces.is_some() {
+            tracing::error!(
+                pool,
+                "a new worker did not come up; the old ones go on: {why}"
+            );
+            if let Some(reset) = self.reset.take() {
+                for reply in reset.replies {
+                    drop(reply.send(Err(why.to_owned())));
+                }
+            }
+            return self.check_stopped();
+        }
+        let failure = Some(Arc::from(why));
+        self.roll.send_modify(|roll| roll.failure = failure);
+        self.failed();
+        let pause = self.not_before.saturating_duration_since(Instant::now());
+        tracing::error!(
+            pool,
+            ?pause,
+            "a worker did not come up and is tried again: {why}"
+        );
+        self.fill(myself);
+        self.check_stopped();
+    }
+
+    pub(super) fn has_left(&mut self, myself: &ActorRef<PoolMessage>, id: u64) {
+        let Some(slot) = self.slots.remove(&id) else {
+            return;
+        };
+        // One that died while it was idle must meet no request.
+        drop(self.queue.take_idle(Some(id)));
+        if let Some(info) = slot.info {
+            let well = info.jobs() > 0 && info.started.elapsed() >= SETTLED;
+            let asked = slot.leaving || info.is_used_up();
+            if well || asked {
+                self.failures = 0;
+            } else {
+                self.failed();
+            }
+        }
+        self.count();
+        if !self.stopped {
+            self.queue.counts.restarts.add_one();
+        }
+        if let Some(reset) = &mut self.reset {
+            reset.old.remove(&id);
+        }
+        self.check_reset();
+        self.fill(myself);
+        self.check_stopped();
+    }
+
+    /// One more failure in a row: the next start waits longer.
+    pub(super) fn failed(&mut self) {
+        let doubled = FIRST_PAUSE * 2_u32.pow(self.failures.min(6));
+        self.failures = self.failures.saturating_add(1);
+        let pause = doubled
+            .min(LONGEST_PAUSE)
+            .mul_f64(0.8 + 0.4 * fastrand::f64());
+        self.not_before = Instant::now() + pause;
+    }
+
+    pub(super) fn count(&self) {
+        let infos = self.slots.values().filter_map(|slot| slot.info.clone());
+        let workers = infos.collect();
+        self.roll.send_modify(|roll| roll.workers = workers);
+    }
+
+    /// Sends a worker away: at once if it is idle, else when it is done.
+    pub(super) fn retire(&mut self, id: u64) {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        slot.leaving = true;
+        let Some(info) = &slot.info else { return };
+        match self.queue.take_idle(Some(id)) {
+            Some(link) => Queue::retire(link),
+            None => {
+                info.go(WorkerState::Invalid);
+                // It may have become idle in between.
+                if let Some(link) = self.queue.take_idle(Some(id)) {
+                    Queue::retire(link);
+                }
+            }
+        }
+    }
+
+    /// Sends one worker away: one that is not up yet, else an idle one, if there are such.
+    pub(super) fn retire_one(&mut self) {
+        let staying = |(_, slot): &(&u64, &Slot)| slot.is_staying();
+        let cost = |(_, slot): &(&u64, &Slot)| match slot.info.as_ref().map(|info| info.state()) {
+            None => 0,
+            Some(WorkerState::Ready) => 1,
+            Some(_) => 2,
+        };
+        let chosen = self.slots.iter().filter(staying).min_by_key(cost);
+        if let Some(id) = chosen.map(|(id, _)| *id) {
+            self.retire(id);
+        }
+    }
+}
+
+fn slot_of(slots: &mut BTreeMap<u64, Slot>, id: u64) -> Option<&mut Slot> {
+    slots.get_mut(&id)
+}
