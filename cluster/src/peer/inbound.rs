@@ -53,6 +53,8 @@ struct State {
     held: usize,
     answers: BTreeMap<u64, Envelope>,
     dead: bool,
+    /// The table calls its life dead, and it has not come back since.
+    cut: bool,
     /// Since when there is a link, or none.
     since: Instant,
     opened: u64,
@@ -99,6 +101,7 @@ impl Inbound {
                 held: 0,
                 answers: BTreeMap::new(),
                 dead: false,
+                cut: false,
                 since: Instant::now(),
                 opened: 0,
                 reason: None,
@@ -120,7 +123,21 @@ impl Inbound {
         state.way.is_some() && state.heard.elapsed() < SILENCE
     }
 
-    /// Its life is over: nothing of it starts any more, and its link closes.
+    /// The table calls its life dead: its link closes, and nothing that has come on it starts any more.
+    /// What has started is not forgotten: the life may not have heard of its end, and come back (R12).
+    pub(crate) fn cut(&self) {
+        let mut state = self.lock();
+        state.cut = true;
+        for id in state.inbox.cut() {
+            state.release(id);
+        }
+        if let Some(way) = state.way.take() {
+            way.streams.end(&StreamError::Gone);
+            way.stop.notify_one();
+        }
+    }
+
+    /// Its life is over, and a newer one is here: nothing of it starts any more, and its link closes.
     pub(crate) fn kill(&self) {
         let mut state = self.lock();
         state.dead = true;
@@ -171,6 +188,7 @@ impl Inbound {
         let now = Instant::now();
         (state.link, state.heard, state.since) = (link, now, now);
         state.opened += 1;
+        state.cut = false;
         Ok(way)
     }
 
@@ -193,10 +211,10 @@ impl Inbound {
             .map_or_else(Vec::new, |way| way.streams.unread())
     }
 
-    /// For operators.
-    pub(crate) fn view(&self) -> PeerView {
+    /// For operators; `None` where the life is dead.
+    pub(crate) fn view(&self) -> Option<PeerView> {
         let state = self.lock();
-        PeerView {
+        (!state.cut).then(|| PeerView {
             peer: self.remote.member.id,
             class: self.remote.class,
             direction: Direction::In,
@@ -214,7 +232,7 @@ impl Inbound {
             streams: self.streams.load(Ordering::Relaxed),
             reconnects: state.opened.saturating_sub(1),
             reason: state.reason.clone(),
-        }
+        })
     }
 
     /// Reads a link until it ends.

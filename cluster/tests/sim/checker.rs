@@ -1,11 +1,9 @@
 //! What happened in a run, line by line, and what must never happen in one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::Hasher;
 use std::sync::{Arc, Mutex};
 
 use centripeta_cluster::{Member, OwnerEpoch, SLOT_COUNT, SlotId, Standing, Table};
-use xxhash_rust::xxh3::Xxh3;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +24,26 @@ pub(crate) enum What {
     Answered(u64),
     Failed(u64),
 }
+
+/// What became of one event, where it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// It was sent to that owner; `None`: it is run here.
+    Sent(Option<Member>),
+    /// It started, as sent by that life.
+    Started {
+        from: Member,
+        slot: SlotId,
+        epoch: OwnerEpoch,
+    },
+    /// It took effect.
+    Wrote(OwnerEpoch),
+    /// Whoever sent it knows that it was done, or that it may not have been.
+    Ended(bool),
+}
+
+/// A step of an event: when, on which node, in which life of it.
+type History = Vec<(u64, usize, Member, Step)>;
 
 /// When, where, what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,9 +76,25 @@ struct Book {
     acted: BTreeMap<SlotId, (OwnerEpoch, Member)>,
     versions: BTreeMap<u64, u64>,
     written: BTreeSet<u64>,
-    twice: Vec<u64>,
+    /// What is known of each event.
+    histories: BTreeMap<u64, History>,
+    /// Who waits for which event.
+    waiting: BTreeMap<u64, usize>,
     answered: u64,
+    failed: u64,
     fenced: u64,
+}
+
+/// How much happened in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sums {
+    /// Events that were sent.
+    pub(crate) events: u64,
+    /// Of those, how many were answered as done, and how many not.
+    pub(crate) answered: u64,
+    pub(crate) failed: u64,
+    /// Writes that came after a newer owner's fence.
+    pub(crate) fenced: u64,
 }
 
 /// The record of a run; whoever holds it adds to it.
@@ -90,7 +124,6 @@ impl Checker {
             match &what {
                 What::Open(slot, epoch) => book.opens(node, *slot, *epoch),
                 What::Shut(slot) | What::Lost(slot, _) => book.shuts(node, *slot),
-                What::Answered(_) => book.answered += 1,
                 What::Fenced(..) => book.fenced += 1,
                 What::Began(_) => book.ends(node),
                 _ => {}
@@ -119,8 +152,10 @@ impl Checker {
         event: u64,
     ) {
         self.with(|book| {
+            book.step(node, me, event, Step::Wrote(epoch));
+            // None of these events may be sent again once it may have started (§14).
             if !book.written.insert(event) {
-                book.twice.push(event);
+                book.breaks_with(event, "took effect twice");
             }
             if let Some(opened) = book.opened.get(&slot).filter(|opened| epoch < **opened) {
                 let why = format!("slot {slot}: written at {epoch} after {opened} had opened");
@@ -138,14 +173,26 @@ impl Checker {
         });
     }
 
-    /// An event was answered as done: it must have taken effect.
-    pub(crate) fn answered(&self, node: usize, event: u64) {
+    /// An event goes on.
+    pub(crate) fn step(&self, node: usize, me: Member, event: u64, step: Step) {
         self.with(|book| {
-            if !book.written.contains(&event) {
-                book.breaks(format!("event {event} was answered without an effect"));
+            book.step(node, me, event, step);
+            match step {
+                Step::Sent(_) => drop(book.waiting.insert(event, node)),
+                Step::Ended(answered) => book.over(node, event, answered),
+                Step::Started { .. } | Step::Wrote(_) => {}
             }
         });
-        self.note(node, What::Answered(event));
+    }
+
+    /// Nothing is under way any more: whoever still lives has heard of all that it sent.
+    pub(crate) fn all_ended(&self) -> Result<(), String> {
+        self.with(|book| {
+            if let Some(event) = book.waiting.keys().next().copied() {
+                book.breaks_with(event, "was never answered");
+            }
+            book.broken.take().map_or(Ok(()), Err)
+        })
     }
 
     /// Looks at every node after a step; at every slot if `whole`.
@@ -170,14 +217,17 @@ impl Checker {
         })
     }
 
-    /// Which events took effect twice.
-    pub(crate) fn twice(&self) -> Vec<u64> {
-        self.with(|book| std::mem::take(&mut book.twice))
-    }
-
-    /// The trace; how many events were answered as done, how many writes were fenced off.
-    pub(crate) fn end(&self) -> (Vec<Line>, u64, u64) {
-        self.with(|book| (std::mem::take(&mut book.lines), book.answered, book.fenced))
+    /// The trace, and how much happened.
+    pub(crate) fn end(&self) -> (Vec<Line>, Sums) {
+        self.with(|book| {
+            let sums = Sums {
+                events: book.histories.len() as u64,
+                answered: book.answered,
+                failed: book.failed,
+                fenced: book.fenced,
+            };
+            (std::mem::take(&mut book.lines), sums)
+        })
     }
 }
 
@@ -185,6 +235,20 @@ impl Checker {
 fn bit(node: usize) -> u64 {
     let shift = u32::try_from(node).unwrap_or(u32::MAX);
     1_u64.checked_shl(shift).unwrap_or(0)
+}
+
+/// A number that tells tables apart: who owns what since when, and what moves.
+fn hash(table: &Table) -> u64 {
+    let words = table.slots().flat_map(|(_, rec)| {
+        let owner = rec.owner.map_or((0, 0), |it| (it.id.0, it.incarnation.0));
+        let moving = rec.moving.map_or(0, |moving| moving.id.0);
+        [u64::from(owner.0), owner.1, rec.epoch.0, moving]
+    });
+    words.fold(0xcbf2_9ce4_8422_2325, |hash, word| {
+        (hash ^ word)
+            .wrapping_mul(0x0000_0100_0000_01b3)
+            .rotate_left(23)
+    })
 }
 
 impl Book {
@@ -195,6 +259,37 @@ impl Book {
 
     fn breaks(&mut self, why: String) {
         self.broken.get_or_insert(why);
+    }
+
+    /// Something is wrong with an event: what is known of it.
+    fn breaks_with(&mut self, event: u64, why: &str) {
+        let history = self.histories.get(&event).into_iter().flatten();
+        let lines: Vec<_> = history
+            .map(|(at, node, me, step)| format!("\n    {at} node {node} as {me}: {step:?}"))
+            .collect();
+        self.breaks(format!("event {event} {why}:{}", lines.concat()));
+    }
+
+    fn step(&mut self, node: usize, me: Member, event: u64, step: Step) {
+        let history = self.histories.entry(event).or_default();
+        history.push((self.at, node, me, step));
+    }
+
+    /// An event has its one answer. One that says it is done must have taken effect.
+    fn over(&mut self, node: usize, event: u64, answered: bool) {
+        if self.waiting.remove(&event).is_none() {
+            self.breaks_with(event, "was answered twice");
+        }
+        if answered && !self.written.contains(&event) {
+            self.breaks_with(event, "was answered without an effect");
+        }
+        if answered {
+            self.answered += 1;
+            self.line(node, What::Answered(event));
+        } else {
+            self.failed += 1;
+            self.line(node, What::Failed(event));
+        }
     }
 
     fn opens(&mut self, node: usize, slot: SlotId, epoch: OwnerEpoch) {
@@ -217,6 +312,8 @@ impl Book {
 
     fn ends(&mut self, node: usize) {
         self.seen[node] = Seen::default();
+        // Whoever waited there is gone as well.
+        self.waiting.retain(|_, by| *by != node);
         for slot in SlotId::all() {
             self.shuts(node, slot);
         }
@@ -277,15 +374,7 @@ impl Book {
                     self.breaks(format!("node {node}: an epoch of slot {slot} fell"));
                 }
             }
-            let mut hash = Xxh3::new();
-            for (_, rec) in table.slots() {
-                let owner = rec.owner.map_or((0, 0), |it| (it.id.0, it.incarnation.0));
-                hash.write_u32(owner.0);
-                hash.write_u64(owner.1);
-                hash.write_u64(rec.epoch.0);
-                hash.write_u64(rec.moving.map_or(0, |moving| moving.id.0));
-            }
-            let hash = hash.finish();
+            let hash = hash(&table);
             if *self.versions.entry(version).or_insert(hash) != hash && version > 0 {
                 self.breaks(format!("node {node}: another table of version {version}"));
             }

@@ -1,11 +1,12 @@
 //! Several nodes in one simulated network: real shells, links and openraft on turmoil, one thread,
-//! simulated time, every fault drawn from a seed. Each seed is run twice; most leave the same trace
-//! to the last line, some do not yet (`seeds.rs`).
+//! simulated time, every fault drawn from a seed. Each seed is run twice and must leave the same trace
+//! to the last line.
 //!
 //! | File | What is in it |
 //! |---|---|
 //! | `world.rs` | hosts, faults, and the order of a run |
 //! | `seat.rs` | one node: its lives, its clock, the events that it runs and sends |
+//! | `sockets.rs` | the network of turmoil, and the sockets of a process when it is killed |
 //! | `store.rs` | the store that all nodes share, with the fence of R7 |
 //! | `checker.rs` | the trace, and what must never happen |
 //! | `seeds.rs` | which seeds are run |
@@ -18,5 +19,6 @@
 mod checker;
 mod seat;
 mod seeds;
+mod sockets;
 mod store;
 mod world;

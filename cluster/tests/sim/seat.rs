@@ -1,7 +1,6 @@
 //! One node of the simulation: what outlives its process, and what a process of it does.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,16 +8,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use centripeta_cluster::handoff::Load;
 use centripeta_cluster::lease::{DropReason, Reading};
-use centripeta_cluster::peer::{Connection, Opening, Outcome, Remote, Request, Transport};
+use centripeta_cluster::peer::{Outcome, Remote, Request};
 use centripeta_cluster::{
     BootId, Cluster, ClusterConfig, Door, FIRST_KIND, Ingress, Member, MemoryHome, Move, MoveId,
     Now, OwnerEpoch, Region, Report, Reports, SlotId, Standing,
 };
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
-use turmoil::net::{TcpListener, TcpStream};
+use turmoil::net::TcpListener;
 
-use crate::checker::{Checker, What};
+use crate::checker::{Checker, Step, What};
+use crate::sockets::{Ends, Net, Sockets};
 use crate::store::Shared;
 
 /// Where every node listens.
@@ -27,36 +27,6 @@ pub(crate) const PORT: u16 = 7946;
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a node that drains is given.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// The network of turmoil, as links use it.
-struct Net(TcpListener);
-
-impl fmt::Debug for Net {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Net")
-    }
-}
-
-fn connection(stream: TcpStream, peer: String) -> Connection {
-    Connection {
-        stream: Box::new(stream),
-        peer,
-        loopback: true,
-    }
-}
-
-impl Transport for Net {
-    fn dial<'a>(&'a self, addr: &'a str) -> Opening<'a> {
-        Box::pin(async move { Ok(connection(TcpStream::connect(addr).await?, addr.to_owned())) })
-    }
-
-    fn accept(&self) -> Opening<'_> {
-        Box::pin(async move {
-            let (stream, peer) = self.0.accept().await?;
-            Ok(connection(stream, peer.to_string()))
-        })
-    }
-}
 
 /// A node's name, by which it is dialled.
 pub(crate) fn name(index: usize) -> String {
@@ -91,6 +61,8 @@ pub(crate) struct Seat {
     /// It has.
     pub(crate) left: AtomicBool,
     pub(crate) cluster: Mutex<Option<Cluster>>,
+    /// Those of its process.
+    pub(crate) sockets: Mutex<Sockets>,
 }
 
 impl Seat {
@@ -105,6 +77,7 @@ impl Seat {
             leave: AtomicBool::new(false),
             left: AtomicBool::new(false),
             cluster: Mutex::new(None),
+            sockets: Mutex::default(),
         }
     }
 
@@ -125,10 +98,13 @@ impl Seat {
         let boot = self.boots.fetch_add(1, Ordering::Relaxed);
         let boot = BootId(u128::from(boot) * 10 + self.index as u128 + 1);
         self.note(What::Began(boot.0));
+        let sockets = Sockets::default();
+        let _ends = Ends(sockets.clone());
+        *self.sockets.lock().unwrap() = sockets.clone();
         let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
         let now = self.now();
         let addr = format!("{}:{PORT}", self.name);
-        let door = Door::Over(Arc::new(Net(listener)));
+        let door = Door::Over(Arc::new(Net::new(listener, sockets)));
         let home = Box::new(self.home.start(boot));
         let mut config = ClusterConfig::new(home, &self.name, door, vec![addr], Arc::clone(&now));
         config.seeds.clone_from(&self.commons.seeds);
@@ -159,42 +135,43 @@ impl Seat {
         std::future::pending().await
     }
 
+    fn step(&self, me: Member, event: u64, step: Step) {
+        self.commons.checker.step(self.index, me, event, step);
+    }
+
+    /// An event that this node has sent is over, once, for whoever waits for it.
+    fn ended(&self, me: Member, event: u64, answered: bool) {
+        self.step(me, event, Step::Ended(answered));
+    }
+
     /// Sends an event to the owner of its slot, wherever that is.
     fn send(self: &Arc<Self>, cluster: &Cluster, lanes: &Arc<Lanes>) {
         let slots: Vec<u16> = (0..4).map(|_| fastrand::u16(0..4096)).collect();
         for slot in slots.into_iter().filter_map(SlotId::new) {
             let event = self.commons.events.fetch_add(1, Ordering::Relaxed);
-            let seat = Arc::clone(self);
-            match lanes.standing.owner_of(slot) {
-                Some(owner) if owner != lanes.standing.me() => {
-                    let mut payload = event.to_be_bytes().to_vec();
-                    payload.extend(slot.index().to_be_bytes());
-                    let until = Instant::now() + PATIENCE;
-                    let sent = cluster.request(owner.id, FIRST_KIND, payload.into(), until);
-                    tokio::spawn(async move {
-                        let reply = match sent {
-                            Ok(answer) => answer.wait().await,
-                            Err(why) => Err(why),
-                        };
-                        match reply {
-                            Ok(reply) if reply.outcome == Outcome::Answered => {
-                                seat.commons.checker.answered(seat.index, event);
-                            }
-                            _ => seat.note(What::Failed(event)),
-                        }
-                    });
-                }
-                _ => {
-                    let lanes = Arc::clone(lanes);
-                    tokio::spawn(async move {
-                        if lanes.run(slot, event).await {
-                            seat.commons.checker.answered(seat.index, event);
-                        } else {
-                            seat.note(What::Failed(event));
-                        }
-                    });
-                }
-            }
+            let (seat, me) = (Arc::clone(self), lanes.standing.me());
+            let owner = lanes.standing.owner_of(slot).filter(|owner| *owner != me);
+            self.step(me, event, Step::Sent(owner));
+            let Some(owner) = owner else {
+                let lanes = Arc::clone(lanes);
+                tokio::spawn(async move {
+                    let answered = lanes.run(slot, event, me).await;
+                    seat.ended(me, event, answered);
+                });
+                continue;
+            };
+            let mut payload = event.to_be_bytes().to_vec();
+            payload.extend(slot.index().to_be_bytes());
+            let until = Instant::now() + PATIENCE;
+            let sent = cluster.request(owner.id, FIRST_KIND, payload.into(), until);
+            tokio::spawn(async move {
+                let reply = match sent {
+                    Ok(answer) => answer.wait().await,
+                    Err(why) => Err(why),
+                };
+                let answered = reply.is_ok_and(|reply| reply.outcome == Outcome::Answered);
+                seat.ended(me, event, answered);
+            });
         }
     }
 }
@@ -216,14 +193,16 @@ struct Lanes {
 
 impl Lanes {
     /// Runs an event. Says whether it may be answered as done.
-    async fn run(&self, slot: SlotId, event: u64) -> bool {
+    async fn run(&self, slot: SlotId, event: u64, from: Member) -> bool {
         let Some(epoch) = self.standing.acts_for(slot) else {
             return false;
         };
         let me = self.standing.me();
+        self.seat
+            .step(me, event, Step::Started { from, slot, epoch });
         *self.state.lock().unwrap().running.entry(slot).or_default() += 1;
         let way = match fastrand::u32(0..60) {
-            0 => fastrand::u64(300..2500),
+            0 => fastrand::u64(300..1800),
             _ => fastrand::u64(0..4),
         };
         // The write is asked for while the node may act, and is on its way for so long.
@@ -318,7 +297,7 @@ struct Front(Arc<Lanes>);
 
 impl Ingress for Front {
     fn request(&self, _: &Remote, mut request: Request) {
-        let payload = request.payload().clone();
+        let (payload, from) = (request.payload().clone(), request.from().member);
         let lanes = Arc::clone(&self.0);
         let (Some(event), Some(slot)) = (payload.first_chunk(), payload.last_chunk()) else {
             return;
@@ -331,7 +310,7 @@ impl Ingress for Front {
             if !request.start() {
                 return;
             }
-            if lanes.run(slot, event).await {
+            if lanes.run(slot, event, from).await {
                 request.reply(Bytes::new());
             }
         });

@@ -13,7 +13,7 @@ use centripeta_cluster::{
 };
 use turmoil::Sim;
 
-use crate::checker::{Checker, Line, What};
+use crate::checker::{Checker, Line, Sums, What};
 use crate::seat::{Commons, PORT, Seat, name};
 use crate::store::Shared;
 
@@ -22,8 +22,11 @@ const NODES: usize = 3;
 const TICK: Duration = Duration::from_millis(2);
 /// How long a cluster may take to form, in simulated time.
 const FORMING: Duration = Duration::from_secs(20);
-/// When faults come.
-const FAULTS: Duration = Duration::from_secs(5);
+/// When faults begin, and how long they last, in milliseconds.
+const FAULTS: u64 = 4000;
+const LASTING: std::ops::Range<u64> = 100..2200;
+/// What is on its way when everything is over ends in this time.
+const TAIL: Duration = Duration::from_millis(2200);
 /// How long it may take from the last fault until every slot is served.
 const HEALING: Duration = Duration::from_secs(20);
 
@@ -31,9 +34,7 @@ const HEALING: Duration = Duration::from_secs(20);
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Trace {
     pub(crate) lines: Vec<Line>,
-    pub(crate) answered: u64,
-    pub(crate) fenced: u64,
-    pub(crate) twice: Vec<u64>,
+    pub(crate) sums: Sums,
     /// Simulated.
     pub(crate) lasted: Duration,
 }
@@ -75,11 +76,11 @@ struct Planned {
 
 fn plan(seed: u64) -> Vec<Planned> {
     let mut dice = fastrand::Rng::with_seed(seed ^ 0x5eed);
-    let ends = |dice: &mut fastrand::Rng| Duration::from_millis(dice.u64(100..2500));
+    let ends = |dice: &mut fastrand::Rng| Duration::from_millis(dice.u64(LASTING));
     let count = dice.usize(3..7);
     (0..count)
         .map(|_| {
-            let from = Duration::from_millis(dice.u64(0..5000));
+            let from = Duration::from_millis(dice.u64(0..FAULTS));
             let a = dice.usize(0..NODES);
             let b = (a + dice.usize(1..NODES)) % NODES;
             let fault = match dice.u32(0..8) {
@@ -142,14 +143,11 @@ pub(crate) fn run(seed: u64) -> Result<Trace, Failure> {
     let ran = world.run(seed);
     let lasted = world.sim.elapsed();
     drop(world.sim);
-    let twice = world.commons.checker.twice();
-    let (lines, answered, fenced) = world.commons.checker.end();
+    let (lines, sums) = world.commons.checker.end();
     match ran {
         Ok(()) => Ok(Trace {
             lines,
-            answered,
-            fenced,
-            twice,
+            sums,
             lasted,
         }),
         Err(why) => {
@@ -272,7 +270,9 @@ impl World<'_> {
         let began = self.sim.elapsed();
         let plan = plan(seed);
         let mut state = vec![0_u8; plan.len()];
-        while state.iter().any(|state| *state < 2) || self.sim.elapsed() - began < FAULTS {
+        while state.iter().any(|state| *state < 2)
+            || self.sim.elapsed() - began < Duration::from_millis(FAULTS)
+        {
             let now = self.sim.elapsed() - began;
             for (planned, state) in plan.iter().zip(&mut state) {
                 if *state == 0 && now >= planned.from {
@@ -294,12 +294,12 @@ impl World<'_> {
         })?;
         // What is still on its way comes to its end.
         self.commons.quiet.store(true, Ordering::Relaxed);
-        let end = self.sim.elapsed() + Duration::from_secs(3);
+        let end = self.sim.elapsed() + TAIL;
         while self.sim.elapsed() < end {
             self.step()?;
         }
         if self.served() {
-            Ok(())
+            self.commons.checker.all_ended()
         } else {
             Err("slots that were served are not any more".to_owned())
         }
@@ -310,6 +310,7 @@ impl World<'_> {
         let seat = Arc::clone(&self.seats[index]);
         // The last handle must go with the host, whose listener goes with it.
         drop(seat.cluster.lock().unwrap().take());
+        seat.sockets.lock().unwrap().kill();
         self.sim.crash(seat.name.as_str());
         seat.leave.store(false, Ordering::Relaxed);
         seat.left.store(false, Ordering::Relaxed);
