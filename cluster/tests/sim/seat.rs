@@ -202,7 +202,7 @@ impl Lanes {
             .step(me, event, Step::Started { from, slot, epoch });
         *self.state.lock().unwrap().running.entry(slot).or_default() += 1;
         let way = match fastrand::u32(0..60) {
-            0 => fastrand::u64(300..1800),
+            0 => fastrand::u64(300..2500),
             _ => fastrand::u64(0..4),
         };
         // The write is asked for while the node may act, and is on its way for so long.

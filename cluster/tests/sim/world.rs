@@ -26,7 +26,7 @@ const FORMING: Duration = Duration::from_secs(20);
 const FAULTS: u64 = 4000;
 const LASTING: std::ops::Range<u64> = 100..2200;
 /// What is on its way when everything is over ends in this time.
-const TAIL: Duration = Duration::from_millis(2200);
+const TAIL: Duration = Duration::from_millis(2700);
 /// How long it may take from the last fault until every slot is served.
 const HEALING: Duration = Duration::from_secs(20);
 
