@@ -88,7 +88,7 @@ enum Command {
     Fire(Box<fire::FireArgs>),
     /// Sends events at a rate, or so many at once, and says how they fared
     Load(Box<load::LoadArgs>),
-    /// Shows the way of an event through this configuration, without a running node
+    /// Shows the way of an event through this configuration and, in a cluster, across its nodes
     Explain(Box<explain::ExplainArgs>),
     /// Prints a configuration of Centrifugo 6.9 that sends the routed events here
     CentrifugoConfig(centrifugo_config::CentrifugoConfigArgs),

@@ -34,7 +34,9 @@
 //!   or has an idempotency key (see [`Publisher::idempotent`]), a bounded number of times. Keys work
 //!   across Centrifugo nodes only if these share their broker.
 //! * **Owners only.** The publisher of a keyed event is bound to its slot and owner epoch: once the
-//!   slot has another owner, its calls are [`Error::Fenced`].
+//!   slot has another owner, its calls are [`Error::Fenced`]. While the lease of the node has lapsed
+//!   and the slot is still its own, they wait, as the answer of the event does, up to their own limit
+//!   of time; then they are fenced too, and nothing was sent.
 //!
 //! It refuses what does harm: payloads that are not JSON ([`Publisher::binary`]), an empty user
 //! ([`Publisher::anonymous`]), an unsubscribe that waits for the handler which makes it

@@ -197,13 +197,11 @@ impl Engine {
         let (envelope, failure) = if kind == EventKind::Raw {
             (Envelope::unknown_method(&method, raw, metadata, now), None)
         } else {
-            match Envelope::try_new(kind, raw.clone(), metadata.clone(), now) {
-                Ok(envelope) => (envelope, None),
-                Err(why) => {
-                    let envelope = Envelope::undecodable(kind, raw, metadata, now);
-                    (envelope, Some(Failure::Undecodable(why.to_string())))
-                }
-            }
+            let (envelope, wrong) = Envelope::scanned(kind, raw, metadata, now);
+            (
+                envelope,
+                wrong.map(|why| Failure::Undecodable(why.to_string())),
+            )
         };
         // All that the event needs of the plan it takes along: another may replace it at any time.
         let plan = self.shared.plan.load();

@@ -52,15 +52,31 @@ impl Envelope {
         metadata: HeaderMap,
         deadline: Instant,
     ) -> Result<Self, ScanError> {
-        let fields = Fields::scan(kind, &raw)?;
-        Ok(Self {
+        let (envelope, wrong) = Self::scanned(kind, raw, metadata, deadline);
+        wrong.map_or(Ok(envelope), Err)
+    }
+
+    /// The same for bytes that may not be the message of `kind`: stages see the failure pass by, with
+    /// every field empty.
+    pub(crate) fn scanned(
+        kind: EventKind,
+        raw: Bytes,
+        metadata: HeaderMap,
+        deadline: Instant,
+    ) -> (Self, Option<ScanError>) {
+        let (fields, wrong) = match Fields::scan(kind, &raw) {
+            Ok(fields) => (fields, None),
+            Err(wrong) => (Fields::default(), Some(wrong)),
+        };
+        let envelope = Self {
             kind,
             raw,
             fields,
             metadata,
             raw_method: Box::default(),
             deadline,
-        })
+        };
+        (envelope, wrong)
     }
 
     /// The same for a method that is none of the thirteen; nothing of its bytes is looked at.
@@ -77,25 +93,6 @@ impl Envelope {
             fields,
             metadata,
             raw_method: method.into(),
-            deadline,
-        }
-    }
-
-    /// The same for bytes that are not the message of `kind`: stages see the failure pass by, with
-    /// every field empty.
-    pub fn undecodable(
-        kind: EventKind,
-        raw: Bytes,
-        metadata: HeaderMap,
-        deadline: Instant,
-    ) -> Self {
-        let fields = Fields::default();
-        Self {
-            kind,
-            raw,
-            fields,
-            metadata,
-            raw_method: Box::default(),
             deadline,
         }
     }

@@ -13,6 +13,8 @@
 //! | events with a key: sent, held, bounced, lost | `held.rs` |
 //! | events without a key: who runs them | `unkeyed.rs` |
 //! | what comes from other nodes | `receive.rs` |
+//! | nodes whose routes differ | `differ.rs` |
+//! | the way of an event, told before it comes | `explain.rs` |
 //! | batches of channels, split by owner | `batch.rs` |
 //! | streams that another node runs | `stream.rs` |
 //! | attributes that cross | `attributes.rs` |
@@ -21,6 +23,8 @@
 mod attributes;
 mod batch;
 mod counts;
+mod differ;
+pub(crate) mod explain;
 mod held;
 mod message;
 mod outcome;
@@ -47,12 +51,12 @@ use crate::pipeline::Chain;
 use crate::routing::key::LaneKey;
 use bytes::Bytes;
 use centripeta_cluster::peer::{Remote, Request, RequestError};
-use centripeta_cluster::{Ingress, Member, NodeId, SlotId, Standing};
+use centripeta_cluster::{BootId, Ingress, Member, NodeId, SlotId, Standing};
 use held::HoldCore;
 use message::{Entry, EventMessage};
 use prost::Message;
 use receive::Reception;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
@@ -92,6 +96,7 @@ pub(crate) struct Forward {
     losses: AtomicU64,
     cut_off: AtomicBool,
     reception: Reception,
+    differing: differ::Differing,
     /// The chain of events that have passed theirs elsewhere.
     no_stages: Arc<Chain>,
     started: Instant,
@@ -142,6 +147,7 @@ impl Forward {
             losses: AtomicU64::new(0),
             cut_off: AtomicBool::new(false),
             reception: Reception::default(),
+            differing: differ::Differing::default(),
             no_stages: Arc::new(Chain::new(Vec::new(), None)),
             started: Instant::now(),
             counts: Counts::default(),
@@ -208,17 +214,26 @@ impl Forward {
                 leg: Some(leg),
             }),
             (asked, key) => {
-                let cause = format!(
-                    "the routes of the two nodes differ: sent for slot {}, its key is `{}` here; give \
-                     all nodes the same routes",
-                    asked.map_or_else(|| "none".to_owned(), |(slot, _)| slot.to_string()),
-                    key.map_or_else(|| "none".to_owned(), |key| key.to_string()),
-                );
-                let place = route.place();
-                return flight.finish(Failure::Internal { place, cause }.into());
+                let key = key.map(|key| (key.slot(), key.to_string()));
+                let shared = Arc::clone(flight.shared());
+                return self.other_key(&shared, flight, asked, key);
             }
         };
         run_here(flight, route, place);
+    }
+
+    /// A process is over: what was sent back of it (R11) is kept for those that live, this one
+    /// among them. Its links are gone, so nothing of it can start any more.
+    fn forget_processes(&self) {
+        let shown = self.standing().shown();
+        let nodes = shown.table.nodes().values();
+        let living = nodes.filter(|node| node.state.is_living());
+        let living: BTreeSet<BootId> = living.map(|node| node.boot).chain([shown.boot]).collect();
+        self.reception.keep(&living);
+        let shared = self.shared.upgrade();
+        for shard in shared.iter().flat_map(|shared| &shared.shards) {
+            shard.memory.bars().keep(|boot| living.contains(&boot));
+        }
     }
 
     fn has_quorum(&self) -> bool {
@@ -345,6 +360,7 @@ impl Ingress for Forward {
         let mut loads = self.loads.write().unwrap_or_else(PoisonError::into_inner);
         loads.remove(&member.id);
         drop(loads);
+        self.forget_processes();
         if let Some(this) = self.this.upgrade() {
             this.lose_soon(member);
         }

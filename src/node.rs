@@ -476,6 +476,11 @@ impl Node {
         }
     }
 
+    /// The node's part in its cluster in a few words; `None` for a node alone.
+    pub(crate) fn cluster_summary(&self) -> Option<String> {
+        self.membership.as_ref().map(Membership::summary)
+    }
+
     /// What `rpc.Config` answers from now on: settings as JSON, without secrets. Without it that is
     /// an empty object.
     pub(crate) fn show_config(&self, json: String) {

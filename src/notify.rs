@@ -83,6 +83,16 @@ impl Notify {
             .await;
     }
 
+    /// What `systemctl status` shows from now on; nothing else changes.
+    pub async fn status(&self, status: &str) {
+        self.tell(&format!("STATUS={}", line(status))).await;
+    }
+
+    /// Whether there is a manager to be told.
+    pub const fn is_heard(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// A reload has begun; [`ready`](Self::ready) ends it, be it applied or refused.
     pub async fn reloading(&self) {
         self.tell(&format!(
@@ -229,6 +239,8 @@ mod tests {
         assert!(before > 0 && (before..=monotonic_usec()).contains(&stamp));
         notify.ready("two\nlines").await;
         assert_eq!(heard(&socket).await, "READY=1\nSTATUS=two lines");
+        notify.status("alone\r").await;
+        assert_eq!(heard(&socket).await, "STATUS=alone ");
     }
 
     #[tokio::test]

@@ -208,6 +208,12 @@ pub enum Unavailable {
     /// No node that can be reached serves events of this kind (`node.serves`).
     #[error("no node in reach serves events of this kind (node.serves)")]
     NoServer,
+    /// The node that has to run the event has other routes than the one that it came to.
+    #[error(
+        "the node that has to run the event has other routes than the one that it came to; give \
+         all nodes the same routes"
+    )]
+    Routes,
 }
 
 /// Which limit refused an event.

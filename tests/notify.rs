@@ -227,6 +227,38 @@ fn a_manager_that_is_not_there_is_one_warning_and_no_more() {
     }
 }
 
+#[test]
+fn the_status_follows_the_part_of_the_node_in_its_cluster() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::listen(dir.path());
+    let config = "[cluster]\nlisten = \"127.0.0.1:0\"\nadvertise = \"127.0.0.1:1\"\n";
+    std::fs::write(dir.path().join("node.toml"), config).unwrap();
+    let init = run(stock(dir.path(), ["cluster", "init"]));
+    assert_eq!(init.code, 0, "{init:?}");
+    let mut node = started(stock(dir.path(), FREE), &manager);
+    let ready = manager.hear(LIMIT).unwrap();
+    assert_eq!(field(&ready, "READY"), Some("1"), "{ready}");
+    let status = field(&ready, "STATUS").unwrap();
+    assert!(status.contains("; cluster: "), "{status}");
+    // It is told as it comes, and nothing else with it.
+    let whole = "; cluster: up with 4096 slots, leads";
+    if !status.ends_with(whole) {
+        let last = eventually("it has all slots", || {
+            let said = manager.hear(LIMIT)?;
+            assert_eq!(field(&said, "READY"), None, "{said}");
+            said.ends_with(whole).then_some(said)
+        });
+        assert!(
+            field(&last, "STATUS").unwrap().contains("events on"),
+            "{last}"
+        );
+    }
+    node.signal("TERM");
+    let stopping = manager.hear(LIMIT).unwrap();
+    assert_eq!(field(&stopping, "STOPPING"), Some("1"), "{stopping}");
+    assert_eq!(node.end().code(), Some(0));
+}
+
 /// Starts the stock binary in a shell that has set `ulimit` so.
 fn limited(dir: &Path, ulimit: &str) -> Running {
     let mut shell = Command::new("sh");

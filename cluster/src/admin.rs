@@ -32,9 +32,9 @@ pub use ask::{Ask, Step, Told};
 pub use events::{EVENTS_KEPT, Events};
 pub use request::Undrain;
 pub use types::{
-    DrainView, Event, EventKind, EventsView, Health, MoveStep, MoveView, MovesView, Named,
-    NodeView, PeerLink, PeerRow, PlannedMoves, Problem, RebalanceView, SlotView, Status, Vote,
-    VotersView, Where,
+    DrainView, DrainedView, Event, EventKind, EventsView, Health, MoveStep, MoveView, MovesView,
+    Named, NodeView, PeerLink, PeerRow, PlannedMoves, Problem, RebalanceView, SlotView, Status,
+    Vote, VotersView, Where,
 };
 pub use view::{Known, find_node, name, state_word};
 
@@ -111,6 +111,10 @@ pub trait Operations: fmt::Debug + Send + Sync {
     /// Makes a node give its slots away. Answered once it has begun; whoever waits for its end asks
     /// [`nodes`](Self::nodes). `force` overrides the loss of quorum or of the last server of a group.
     fn drain(&self, node: String, force: bool) -> Answer<'_, DrainView>;
+
+    /// What the drain of a node has ended so far: streams, and events that ran for too long. The node
+    /// itself says it, so it has to run still.
+    fn drained(&self, node: String) -> Answer<'_, DrainedView>;
 
     /// Lets a node take slots again: it drains no more, and is in quarantine no more.
     fn undrain(&self, node: String) -> Answer<'_, Named>;

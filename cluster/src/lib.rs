@@ -84,7 +84,7 @@ mod times;
 
 pub use codec::{DECODE_LIMIT, DecodeError};
 pub use owner::{NodeId, Owner, OwnerEpoch, Ownership};
-pub use plane::{FIRST_KIND, Ingress, Region, Report, Reports};
+pub use plane::{Ended, FIRST_KIND, Ingress, Region, Report, Reports};
 pub use rules::{Rule, Rules};
 pub use shell::{
     Cluster, ClusterConfig, Counts, Door, Home, HomeError, MemoryHome, StartError, Status,

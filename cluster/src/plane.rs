@@ -46,6 +46,25 @@ pub enum Report {
     },
 }
 
+/// What a region has ended against the will of its callers, since its process began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Open streams that were told to end, since their slots moved or were lost.
+    pub streams: u64,
+    /// Started events of closed slots that were cut at the end of `release_timeout`.
+    pub cut: u64,
+}
+
+impl Ended {
+    /// What came since then.
+    pub const fn since(self, then: Self) -> Self {
+        Self {
+            streams: self.streams.saturating_sub(then.streams),
+            cut: self.cut.saturating_sub(then.cut),
+        }
+    }
+}
+
 /// Where reports go. It never waits; a shell that is gone takes none.
 pub type Reports = UnboundedSender<Report>;
 
@@ -85,6 +104,11 @@ pub trait Region: Send + Sync + std::fmt::Debug {
     /// What goes on in a slot: whether it has no lane and no open stream, and how long its longest
     /// event has run. Asked from the cluster's thread, so it is read from counters.
     fn load(&self, slot: SlotId) -> Load;
+
+    /// What was ended so far; read from counters, as the load is.
+    fn ended(&self) -> Ended {
+        Ended::default()
+    }
 }
 
 /// The events that a node has sent to others or holds, and those that others send to it. When it is

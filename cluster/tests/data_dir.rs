@@ -5,12 +5,20 @@
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use centripeta_cluster::Incarnation;
 use centripeta_cluster::member::{DataDir, Error, Founding, InitOutcome, init};
 
 const DIR: &str = "CENTRIPETA_TEST_DATA_DIR";
 const SAYS: &str = "life ";
+/// One test at a time: a process that one is just forking holds, until it runs its program, the
+/// files that the other has open, a lock among them.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A process that has the directory open and begins a life for each line that it is sent.
 struct Other {
@@ -75,6 +83,7 @@ fn the_other_process() {
 
 #[test]
 fn a_directory_in_use_is_refused_until_its_process_is_killed() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     founded(folder.path());
     let mut other = Other::start(folder.path());
@@ -92,12 +101,15 @@ fn a_directory_in_use_is_refused_until_its_process_is_killed() {
 
 #[test]
 fn a_kill_amid_the_writes_of_a_life_leaves_a_directory_that_starts_with_a_life_of_its_own() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     founded(folder.path());
     let mut last = Incarnation(0);
     for round in 0..12 {
         let mut other = Other::start(folder.path());
-        let first = other.told().expect("it starts");
+        let first = other
+            .told()
+            .unwrap_or_else(|| panic!("round {round}: it starts"));
         assert!(first > last, "{first} after {last}");
         last = first;
         // It is killed somewhere on its way through these.

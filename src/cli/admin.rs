@@ -52,6 +52,11 @@ impl Target {
         }
     }
 
+    /// Where it asks.
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     fn at(access: &AdminAccess) -> Result<Self, CliError> {
         if access.address.port() == 0 {
             return Err(CliError::usage(

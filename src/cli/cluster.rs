@@ -5,7 +5,7 @@
 
 mod act;
 mod offline;
-mod show;
+pub(super) mod show;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -4,13 +4,16 @@
 //! does. One that is killed is started again after a while, so that a takeover can be watched.
 
 use super::error::{CliError, Exit};
+use super::health::ask;
 use super::output::shell_word;
 use super::{Session, block_on, output};
 use crate::worker::process::REEXEC;
 use clap::Args;
+use http::StatusCode;
 use rustix::process::{Pid, Signal};
 use std::fs;
 use std::io::{self, IsTerminal};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -25,6 +28,8 @@ const AGAIN: Duration = Duration::from_secs(10);
 const GRACE: &str = "limits.shutdown_grace=2s";
 /// What nodes run where there is no configuration.
 const EXAMPLE: &str = include_str!("../../node.toml");
+/// How long lies between two questions whether a node takes events.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// The ports of a node are this far from those of the one before.
 const STEP: u16 = 10;
 
@@ -97,6 +102,10 @@ pub(super) fn run(session: &Session, args: &DevClusterArgs) -> Result<(), CliErr
         peer_port: args.peer_port.saturating_add(index * STEP),
     };
     let mut sets = session.common.sets.clone();
+    if io::stderr().is_terminal() {
+        // Its lines are passed on to a terminal, which a node can't see.
+        sets.insert(0, "log.format=pretty".to_owned());
+    }
     if let Some(level) = &session.common.log {
         sets.push(format!("log.level={level}"));
     }
@@ -138,7 +147,7 @@ impl Plan {
             format!("node.name={}", node.name),
             format!("node.data={}", home.display()),
             format!("listen.grpc=127.0.0.1:{}", node.port),
-            format!("listen.admin=127.0.0.1:{}", node.port.saturating_add(2)),
+            format!("listen.admin=127.0.0.1:{}", node.admin()),
             format!("cluster.listen=127.0.0.1:{}", node.peer_port),
             format!("cluster.seeds={seeds:?}"),
         ];
@@ -189,14 +198,24 @@ async fn live(plan: &Plan, program: &str) -> Result<(), CliError> {
     for index in 0..plan.nodes.len() {
         start(plan, index, &mut ids, &mut ends)?;
     }
-    welcome(plan, program);
+    let ready = ready(plan);
+    tokio::pin!(ready);
+    let mut welcomed = false;
     let ended = loop {
         tokio::select! {
+            () = &mut ready, if !welcomed => {
+                welcomed = true;
+                output::say(&welcome(plan, &ids, program));
+            }
             _ = term.recv() => break Ok(()),
             _ = int.recv() => break Ok(()),
             Some(Ok((index, status))) = ends.join_next() => match status {
                 // The pause before it is started again is over.
-                None => start(plan, index, &mut ids, &mut ends)?,
+                None => {
+                    start(plan, index, &mut ids, &mut ends)?;
+                    let name = &plan.nodes[index].name;
+                    eprintln!("{name} | started again, {}", process(ids[index]));
+                }
                 Some(status) => {
                     ids[index] = None;
                     if let Err(error) = again(plan, index, status, &mut ends) {
@@ -277,40 +296,64 @@ fn again(
     Ok(())
 }
 
-fn welcome(plan: &Plan, program: &str) {
-    if !io::stderr().is_terminal() {
-        return;
-    }
-    let admin = |node: &Node| {
-        format!(
-            "--set listen.admin=127.0.0.1:{}",
-            node.port.saturating_add(2)
-        )
-    };
-    let mut text = String::from("\nNodes:\n");
+/// Waits until every node takes events.
+async fn ready(plan: &Plan) {
     for node in &plan.nodes {
+        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, node.admin()));
+        while !matches!(ask(admin, "/ready", None).await, Ok((StatusCode::OK, _))) {
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    }
+}
+
+impl Node {
+    fn admin(&self) -> u16 {
+        self.port.saturating_add(2)
+    }
+}
+
+/// The words for a node's process.
+fn process(id: Option<Pid>) -> String {
+    id.map_or_else(
+        || "ended".to_owned(),
+        |id| format!("process {}", id.as_raw_nonzero()),
+    )
+}
+
+/// What there is and what to try, once all nodes take events.
+fn welcome(plan: &Plan, ids: &[Option<Pid>], program: &str) -> String {
+    let mut text = String::from("\nThese nodes are one cluster, and take events:\n");
+    for (node, id) in plan.nodes.iter().zip(ids) {
         text += &format!(
-            "  {}  events 127.0.0.1:{}  {}\n",
+            "  {}  events 127.0.0.1:{}  admin 127.0.0.1:{}  {}\n",
             node.name,
             node.port,
-            admin(node)
+            node.admin(),
+            process(*id),
         );
     }
-    let last = plan.nodes.last().map_or(0, |node| node.port);
-    let config = shell_word(&plan.config.display().to_string());
-    if let Some(first) = plan.nodes.first() {
-        text += &format!(
-            "\nEvents of one key meet in one owner, whichever node takes them:\n  \
-             {program} fire rpc --method count --user ann --to 127.0.0.1:{}\n  \
-             {program} fire rpc --method count --user ann --to 127.0.0.1:{last}\n\
-             Who owns what, and what the cluster lives through:\n  \
-             {program} cluster status --config {config} {admin}\n  \
-             {program} cluster events -f --config {config} {admin}\n\
-             Then kill a node and count again: the count is kept through planned moves (drain, join) and \
-             starts at 1 after a crash.\n",
-            first.port,
-            admin = admin(first),
-        );
-    }
-    output::say(&text);
+    let (Some(first), Some(last)) = (plan.nodes.first(), plan.nodes.last()) else {
+        return text;
+    };
+    let asked = format!(
+        "--config {} --set listen.admin=127.0.0.1:{}",
+        shell_word(&plan.config.display().to_string()),
+        first.admin(),
+    );
+    text + &format!(
+        "\nEvents of one key meet in one owner, whichever node takes them:\n  \
+         {program} fire rpc --method count --user ann --to 127.0.0.1:{}\n  \
+         {program} fire rpc --method count --user ann --to 127.0.0.1:{}\n\
+         Who owns what, and what the cluster lives through:\n  \
+         {program} cluster status {asked}\n  \
+         {program} cluster events -f {asked}\n\
+         Then end the owner (kill -9 and its process) and count again: the count starts at 1 after a crash, \
+         and is kept through planned moves:\n  \
+         {program} cluster drain {} {asked}\n\
+         A node that was killed comes back after {} s. Ctrl-C ends them all.\n",
+        first.port,
+        last.port,
+        last.name,
+        AGAIN.as_secs(),
+    )
 }

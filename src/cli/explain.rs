@@ -1,7 +1,10 @@
-//! `explain`: the way of an event through this configuration, decided by the same code that runs it.
+//! `explain`: the way of an event through this configuration, decided by the same code that runs it;
+//! in a cluster also across its nodes, which the running node is asked for.
 
+mod path;
 mod text;
 
+use super::admin::Target;
 use super::error::CliError;
 use super::event::{EventArgs, FiredEvent};
 use super::meaning;
@@ -18,7 +21,7 @@ use crate::router::On;
 use crate::routing::key::KeySource;
 use crate::routing::table::Verdict;
 use bytes::Bytes;
-use centripeta_cluster::{Owner, Ownership, ShardLayout, Standing};
+use centripeta_cluster::{OwnerEpoch, ShardLayout};
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -27,14 +30,23 @@ use tokio::time::Instant;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Nothing is sent: listener, interceptors in their order, route and why, handler, key, slot, shard,
-owner and deadline are worked out from the configuration and the program's own routes.
+No event is sent: listener, interceptors in their order, route and why, handler, key, slot, shard,
+owner and deadline are worked out from the configuration and the program's own routes. With
+[cluster], or --running, the node on listen.admin is asked for the rest: who owns the slot, and the
+way there; what the owner itself says of its route, its lease and the slot is what counts.
 
-Example:
-  centripeta explain subscribe --channel chat:lobby")]
+Examples:
+  centripeta explain subscribe --channel chat:lobby
+  centripeta explain rpc --method count --user ada --config b.toml --json")]
 pub(super) struct ExplainArgs {
     #[command(flatten)]
     event: EventArgs,
+    /// Asks no node: in a cluster the owner stays unknown
+    #[arg(long, conflicts_with = "running")]
+    offline: bool,
+    /// Asks the node on listen.admin, be there [cluster] in this configuration or not
+    #[arg(long)]
+    running: bool,
     /// Prints one JSON object
     #[arg(long)]
     json: bool,
@@ -54,6 +66,9 @@ struct Explanation {
     /// What the caller and the client get where the event does not come to a handler.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<Refused>,
+    /// The way across nodes, where one was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<path::Path>,
     deadline: Deadline,
 }
 
@@ -97,8 +112,9 @@ enum Place {
         slot: u16,
         shard: u16,
         core: u16,
-        owner: String,
-        epoch: u64,
+        /// In a cluster, `None` while nobody has said.
+        owner: Option<String>,
+        epoch: Option<u64>,
     },
     /// No key: any shard, in parallel.
     Anywhere {},
@@ -132,8 +148,13 @@ struct Deadline {
 
 pub(super) fn run(session: Session, args: &ExplainArgs) -> Result<(), CliError> {
     let event = args.event.build()?;
+    let target = Target::of(&session);
     let (loaded, compiled) = session.compile()?;
-    let explanation = explain(&loaded.config, &compiled, &event)?;
+    let mut explanation = explain(&loaded.config, &compiled, &event)?;
+    if (loaded.config.cluster.is_some() && !args.offline) || args.running {
+        let path = path::ask(target, &event);
+        explanation.follow(path);
+    }
     if args.json {
         let value = serde_json::to_value(&explanation).map_err(CliError::internal)?;
         output::say_json(&value);
@@ -203,6 +224,7 @@ fn explain(
         route,
         others,
         refused: failure.map(|failure| refused(kind, failure)),
+        path: None,
         deadline: Deadline {
             route_ms: timeout.map(|timeout| timeout.as_millis()),
             default_ms: config.limits.timeout.as_millis(),
@@ -288,18 +310,15 @@ fn place(config: &Config, route: &CompiledRoute, asked: &Asked<'_>) -> Result<Pl
     let layout = ShardLayout::try_new(narrow(cores), per_core).map_err(CliError::internal)?;
     let slot = key.slot();
     let shard = layout.shard_of(slot);
-    let (owner, epoch) = match Standing::alone(&config.node.name).owner(slot) {
-        Owner::Here { epoch } => (config.node.name.clone(), epoch.0),
-        Owner::Node { id, epoch } => (format!("node {}", id.0), epoch.0),
-        Owner::Vacant => ("nobody".to_owned(), 0),
-    };
+    // A node alone owns every slot; who does in a cluster, its nodes say.
+    let alone = config.cluster.is_none();
     Ok(Place::Lane {
         lane: key.to_string(),
         slot: slot.index(),
         shard: shard.index(),
         core: layout.core_of(shard),
-        owner,
-        epoch,
+        owner: alone.then(|| config.node.name.clone()),
+        epoch: alone.then_some(OwnerEpoch::FIRST.0),
     })
 }
 

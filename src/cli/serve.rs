@@ -13,7 +13,7 @@ use crate::config_routes::{Kept, ignored};
 use crate::control::{self, Request, Requests};
 use crate::engine::EngineError;
 use crate::event::EventKind;
-use crate::node::{Addresses, BindError, GrpcAddress, Listeners, Node, NodeError};
+use crate::node::{Addresses, BindError, ClusterError, GrpcAddress, Listeners, Node, NodeError};
 use crate::notify::Notify;
 use crate::router::Router;
 use crate::telemetry::Telemetry;
@@ -24,8 +24,13 @@ use std::convert::Infallible;
 use std::fmt::Write;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
+
+/// How often the service manager is told of a change of the node's part in its cluster.
+const STATUS: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -123,7 +128,12 @@ async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Resul
         );
     }
     let notify = Notify::from_env();
-    notify.ready(&status(node.addresses(), routes)).await;
+    let mut shown = status(&node, routes);
+    notify.ready(&shown).await;
+    // The part in a cluster changes by itself.
+    let changes = notify.is_heard() && node.cluster_summary().is_some();
+    let mut look = tokio::time::interval(STATUS);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let _alive = notify.keep_alive(&node);
     let first = loop {
         let request = tokio::select! {
@@ -138,6 +148,14 @@ async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Resul
                 continue;
             }
             Some(request) = requests.recv() => request,
+            _ = look.tick(), if changes => {
+                let now = status(&node, node.engine().route_count());
+                if now != shown {
+                    notify.status(&now).await;
+                    shown = now;
+                }
+                continue;
+            }
             why = node.fatal() => {
                 return Err(CliError::new(
                     Exit::Internal,
@@ -157,8 +175,8 @@ async fn live(session: Session, loaded: &Loaded, telemetry: &Telemetry) -> Resul
             signal = ends.next() => break signal,
         }
         if is_reload {
-            let routes = node.engine().route_count();
-            notify.ready(&status(node.addresses(), routes)).await;
+            shown = status(&node, node.engine().route_count());
+            notify.ready(&shown).await;
         }
     };
     let (events, streams) = (node.engine().in_flight(), node.engine().open_streams());
@@ -265,6 +283,9 @@ fn refused(error: NodeError, loaded: &Loaded) -> CliError {
             error,
             "name a PEM file of the authority that signed the collector's certificate in `log.otlp_ca`",
         ),
+        NodeError::Cluster(ClusterError::Home(error)) => {
+            CliError::new(Exit::Failed, "cluster", &error, error.cure())
+        }
         NodeError::Cluster(error) => CliError::new(
             Exit::Failed,
             "cluster",
@@ -306,9 +327,13 @@ fn log_refusal(error: &CliError, telemetry: &Telemetry) {
 }
 
 /// What the service manager shows of a node.
-fn status(addresses: &Addresses, routes: usize) -> String {
-    let Addresses { grpc, admin } = addresses;
-    format!("events on {grpc}, admin on {admin}, {routes} routes")
+fn status(node: &Node, routes: usize) -> String {
+    let Addresses { grpc, admin } = node.addresses();
+    let mut status = format!("events on {grpc}, admin on {admin}, {routes} routes");
+    if let Some(part) = node.cluster_summary() {
+        status.push_str(&format!("; cluster: {part}"));
+    }
+    status
 }
 
 fn announce(addresses: &Addresses, loaded: &Loaded, routes: usize) {

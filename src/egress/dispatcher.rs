@@ -88,6 +88,7 @@ impl Dispatcher {
                 Some(course) = self.courses.recv() => self.steer(course),
                 _ = changes.changed() => {}
                 _ = sweep.tick(), if waits => {
+                    lanes.look_again();
                     let now = Instant::now();
                     let over = lanes.expire(now).into_iter();
                     over.for_each(|job| self.expired(job));
@@ -121,9 +122,10 @@ impl Dispatcher {
     /// What can be sent now.
     fn next(&self, lanes: &mut Lanes, singles: &mut VecDeque<Job>) -> Option<Landing> {
         let fleet = &self.shared.fleet;
-        if !singles.is_empty()
+        // A place at an endpoint is taken for what may leave only.
+        if let Some(at) = singles.iter().position(|job| !job.is_lapsed())
             && let Some(lease) = fleet.lease(Kind::Single)
-            && let Some(job) = singles.pop_front()
+            && let Some(job) = singles.remove(at)
         {
             let flight = Flight {
                 jobs: vec![job],
@@ -149,6 +151,10 @@ impl Dispatcher {
 
     /// A call's time was over before it could be sent: for want of an endpoint, or of room.
     fn expired(&self, job: Job) {
+        if let Some(fence) = job.fence.as_ref().filter(|_| job.is_lapsed()) {
+            let error = fence.error();
+            return job.answer(Err(error));
+        }
         let why = self.shared.fleet.why();
         if why.is_empty() {
             job.time_out(false);

@@ -6,7 +6,7 @@
 
 use super::batch;
 use super::error::{self, Error};
-use super::job::{Job, LaneKey};
+use super::job::{Job, LaneKey, Stands};
 use super::lanes::Flight;
 use super::stats::Counters;
 use super::upstream::{Fleet, Kind, Lease, UNIMPLEMENTED};
@@ -14,6 +14,7 @@ use super::wire::{CallError, GrpcStatus};
 use crate::client::Budget;
 use crate::trace;
 use bytes::Bytes;
+use centripeta_cluster::peer::LAPSE_WAIT;
 use futures_util::future::BoxFuture;
 use std::pin::pin;
 use std::sync::Arc;
@@ -97,7 +98,8 @@ impl Flying {
         let (mut sent, mut unsent) = (0, 0);
         loop {
             self.time_out(sent > 0);
-            self.fence(sent > 0);
+            self.fence(sent > 0).await;
+            self.time_out(sent > 0);
             // Answers come by the places of what is sent: from here on they stay.
             self.jobs.retain(Option::is_some);
             let left = self.jobs.len();
@@ -299,10 +301,18 @@ impl Flying {
         }
     }
 
-    /// The owner may have changed while a call waited, for its turn or to be sent again.
-    fn fence(&mut self, sent: bool) {
+    /// The owner may have changed while a call waited, for its turn or to be sent again. A lease that
+    /// lapses just now is waited for a little, since other calls wait along.
+    async fn fence(&mut self, sent: bool) {
+        let until = Instant::now() + LAPSE_WAIT;
+        while !sent && Instant::now() < until && self.jobs.iter().flatten().any(Job::is_lapsed) {
+            sleep(PAUSE).await;
+        }
         for place in &mut self.jobs {
-            let check = |job: &Job| job.fence.as_ref().and_then(|fence| fence.check().err());
+            let check = |job: &Job| {
+                let fence = job.fence.as_ref()?;
+                (fence.stands() != Stands::Free).then(|| fence.error())
+            };
             let Some(fenced) = place.as_ref().and_then(check) else {
                 continue;
             };

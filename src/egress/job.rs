@@ -7,7 +7,7 @@ use super::scan;
 use super::stats::Counters;
 use crate::trace::call::CallTrace;
 use bytes::Bytes;
-use centripeta_cluster::{Member, OwnerEpoch, SlotId, Standing};
+use centripeta_cluster::{Gate, Member, OwnerEpoch, SlotId, Standing};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -85,14 +85,37 @@ impl Fence {
     }
 
     /// Whether this life of the node may act for the slot now, under the same epoch.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        let (slot, epoch) = (self.slot, self.epoch);
-        let same_life = self.me.is_none_or(|me| me == self.standing.me());
-        if same_life && self.standing.may_act(slot, epoch) {
-            return Ok(());
+    pub(super) fn stands(&self) -> Stands {
+        if self.me.is_some_and(|me| me != self.standing.me()) {
+            return Stands::Fenced;
         }
-        Err(Error::Fenced { slot, epoch })
+        if self.standing.may_act(self.slot, self.epoch) {
+            return Stands::Free;
+        }
+        match self.standing.gate(self.slot) {
+            Gate::Open(epoch) | Gate::Shut(epoch) if epoch == self.epoch => Stands::Lapsed,
+            _ => Stands::Fenced,
+        }
     }
+
+    /// What a call is answered that may not be made.
+    pub(super) const fn error(&self) -> Error {
+        Error::Fenced {
+            slot: self.slot,
+            epoch: self.epoch,
+        }
+    }
+}
+
+/// Whether a call may leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stands {
+    /// It may.
+    Free,
+    /// Not now: the lease is over, and the slot is still this node's. It may be back at any time.
+    Lapsed,
+    /// Never again.
+    Fenced,
 }
 
 /// A place in the queue, given back when the call is answered.
@@ -181,6 +204,12 @@ impl Job {
             // Nobody may be waiting any more.
             drop(reply.send(result));
         }
+    }
+
+    /// Whether it has to wait for the lease of its node.
+    pub(super) fn is_lapsed(&self) -> bool {
+        let fence = self.fence.as_ref();
+        fence.is_some_and(|fence| fence.stands() == Stands::Lapsed)
     }
 
     /// Ends the call since its time is over.

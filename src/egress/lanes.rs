@@ -20,6 +20,8 @@ pub(super) struct Lanes {
     free: Vec<usize>,
     /// Calls that may be able to go; each is looked at again before it does.
     ready: VecDeque<usize>,
+    /// Calls that could go but for the lease of their node.
+    lapsed: Vec<usize>,
     len: usize,
     flights: FlightId,
 }
@@ -91,6 +93,10 @@ impl Lanes {
             let Some(slot) = &self.slots[id] else {
                 continue;
             };
+            if slot.job.is_lapsed() {
+                self.lapsed.push(id);
+                continue;
+            }
             let length = slot.job.batch_len();
             if jobs.len() == count || (!jobs.is_empty() && total + length > bytes) {
                 self.ready.push_front(id);
@@ -125,6 +131,11 @@ impl Lanes {
             is_unordered,
         };
         (!flight.jobs.is_empty()).then_some(flight)
+    }
+
+    /// The lease of their node may be back: calls that waited for it are looked at again.
+    pub(super) fn look_again(&mut self) {
+        self.ready.extend(self.lapsed.drain(..));
     }
 
     /// A flight has landed: others may have its lanes.
@@ -181,6 +192,7 @@ impl Lanes {
             }
             lane.held.is_some() || !lane.waiting.is_empty()
         });
+        self.lapsed.clear();
         self.ready = (0..self.slots.len())
             .filter(|id| self.may_go(*id, None))
             .collect();

@@ -3,7 +3,7 @@
 use super::batch;
 use super::dispatcher::Course;
 use super::error::{self, Error, MethodName, Refusal};
-use super::job::{Fence, Job, LaneKeys};
+use super::job::{Fence, Job, LaneKeys, Stands};
 use super::live::{self, Live};
 use super::methods::{self, BATCH, MethodInfo, Request};
 use super::pending::Pending;
@@ -382,7 +382,12 @@ impl Publisher {
         reply: Option<Answer>,
     ) -> Result<(), Error> {
         if let Some(fence) = &self.fence {
-            fence.check()?;
+            // A call waits for a lease that has lapsed as the answer of its event does; what keeps no
+            // queue refuses it.
+            match (fence.stands(), &self.backend) {
+                (Stands::Free, _) | (Stands::Lapsed, Backend::Live(_)) => {}
+                (Stands::Lapsed | Stands::Fenced, _) => return Err(fence.error()),
+            }
         }
         let live = match &self.backend {
             Backend::Live(live) => live,

@@ -71,8 +71,8 @@ impl Limits for Call {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.reply {
             Some(Waiter::Caller(reply)) => reply.poll_closed(cx),
-            // Another node waits for as long as it said.
-            Some(Waiter::Peer(_)) | None => Poll::Pending,
+            Some(Waiter::Peer(call)) => call.poll_gone(cx),
+            None => Poll::Pending,
         }
     }
 }
@@ -266,8 +266,8 @@ impl Flight {
     }
 
     /// From now on the handler may have done something: no second try after a crash. Answers false
-    /// if it must not run any more, since the link that brought it was replaced and its sender sends
-    /// it again; nobody waits for this flight then, and all that is left to do is to drop it.
+    /// if it must not run any more: the link that brought it was replaced and its sender sends it
+    /// again, or its sender waits no more and was told so; nobody waits for this flight then, and all that is left to do is to drop it.
     #[must_use]
     pub(crate) fn mark_started(&mut self) -> bool {
         let inner = self.inner();

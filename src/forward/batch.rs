@@ -80,6 +80,11 @@ impl Forward {
         })
     }
 
+    /// Who owns the channels of a batch.
+    pub(super) fn owners(&self, raw: &Bytes) -> Result<Vec<Member>, Failure> {
+        Ok(self.parts(raw)?.into_keys().collect())
+    }
+
     fn parts(&self, raw: &Bytes) -> Result<BTreeMap<Member, Part>, Failure> {
         let fields = fields(raw).map_err(|why| Failure::Undecodable(why.to_string()))?;
         let mut parts: BTreeMap<Member, Part> = BTreeMap::new();
@@ -120,7 +125,7 @@ impl Forward {
                         }
                     },
                     Ok(Err(failure)) => failure.into(),
-                    Ok(Ok(answer)) => this.part_outcome(owner, answer.wait().await),
+                    Ok(Ok(mut answer)) => this.part_outcome(owner, answer.wait().await),
                 }
             }
         });

@@ -23,6 +23,8 @@ pub(crate) struct Counts {
     pub(crate) resent: Counter,
     /// Held events that nobody took before their deadline.
     pub(crate) expired: Counter,
+    /// Events that another node had when their callers went away: it was told.
+    pub(crate) cancelled: Counter,
     /// Answers of lives of nodes that were over.
     pub(crate) dropped: Counter,
 }

@@ -6,6 +6,7 @@
 
 use crate::dispatch::{Place, run_here};
 use crate::engine::flight::Flight;
+use crate::engine::guard::Limits as _;
 use crate::engine::plan::Route;
 use crate::forward::wire::Pending;
 use crate::forward::{Forward, cannot_cross, counts, lock, message, outcome, stream};
@@ -19,10 +20,11 @@ use centripeta_cluster::peer::{
 };
 use centripeta_cluster::{Member, SlotId};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::poll_fn;
 use std::hash::BuildHasher;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -339,27 +341,29 @@ impl Forward {
     }
 
     /// Waits for the answer of the node that has the event. At the deadline its caller is answered;
-    /// in the hold it counts as unanswered for as long as it may still run.
+    /// then, and when the caller goes, that node is told. In the hold the event counts as unanswered
+    /// for as long as it may still run.
     async fn follow(
         self: Arc<Self>,
         core: usize,
         ticket: Ticket,
         attempt: u32,
         to: Member,
-        answer: Pending,
+        mut answer: Pending,
         deadline: Instant,
     ) {
-        let mut answer = pin!(answer.wait());
         let early = tokio::select! {
             biased;
-            answer = &mut answer => Some(answer),
-            () = tokio::time::sleep_until(deadline) => None,
+            answer = answer.wait() => Ok(answer),
+            () = poll_fn(|cx| self.poll_gone(core, ticket, attempt, cx)) => Err(Failure::Cancelled),
+            () = tokio::time::sleep_until(deadline) => Err(Failure::Deadline),
         };
         let answer = match early {
-            Some(answer) => answer,
-            None => {
-                self.late(core, ticket, attempt);
-                answer.await
+            Ok(answer) => answer,
+            Err(failure) => {
+                answer.cancel();
+                self.let_go(core, ticket, attempt, failure);
+                answer.wait().await
             }
         };
         match answer {
@@ -483,8 +487,31 @@ impl Forward {
         }
     }
 
-    /// The deadline of an event has passed at its ingress.
-    fn late(self: &Arc<Self>, core: usize, ticket: Ticket, attempt: u32) {
+    /// Ready once the caller of an event that another node has is gone.
+    fn poll_gone(
+        &self,
+        core: usize,
+        ticket: Ticket,
+        attempt: u32,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let Some(hold) = self.holds.get(core) else {
+            return Poll::Pending;
+        };
+        let mut state = lock(&hold.state);
+        let event = state.events.get_mut(&ticket);
+        let event = event.filter(|event| event.attempt == attempt);
+        match event.and_then(|event| event.flight.as_mut()) {
+            Some(flight) => flight.parts().1.poll_gone(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// The deadline of an event has passed at its ingress, or its caller is gone.
+    fn let_go(self: &Arc<Self>, core: usize, ticket: Ticket, attempt: u32, failure: Failure) {
+        if matches!(failure, Failure::Cancelled) {
+            self.counts.cancelled.add_one();
+        }
         let mut late = None;
         self.act(core, |state| {
             if let Some(event) = state.events.get_mut(&ticket)
@@ -495,7 +522,7 @@ impl Forward {
             Vec::new()
         });
         if let Some(flight) = late {
-            flight.finish(Failure::Deadline.into());
+            flight.finish(failure.into());
         }
     }
 

@@ -12,6 +12,9 @@ use prost::Message;
 
 /// The kind of an event's request on data links.
 pub(super) const EVENT: u8 = FIRST_KIND;
+/// The kind of a question about an event, which does not run: an [`EventMessage`], answered with an
+/// [`ExplainedMessage`]. A node that does not know it bounces it.
+pub(super) const EXPLAIN: u8 = FIRST_KIND + 1;
 
 /// A name and its value, as they came.
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -103,6 +106,38 @@ pub(super) struct OutcomeMessage {
     /// Whether an error is temporary.
     #[prost(bool, tag = "7")]
     pub(super) temporary: bool,
+}
+
+/// What a node says of an event that it would run.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct ExplainedMessage {
+    /// How its route is named.
+    #[prost(string, tag = "1")]
+    pub(crate) route: String,
+    /// The handler of that route.
+    #[prost(string, tag = "2")]
+    pub(crate) handler: String,
+    /// The pool that runs it; empty for the cores.
+    #[prost(string, tag = "3")]
+    pub(crate) pool: String,
+    /// With a key, the shard of its slot.
+    #[prost(uint32, optional, tag = "4")]
+    pub(crate) shard: Option<u32>,
+    /// The core of that shard.
+    #[prost(uint32, optional, tag = "5")]
+    pub(crate) core: Option<u32>,
+    /// With a key, `open`, `opening`, `shut` or `foreign`.
+    #[prost(string, tag = "6")]
+    pub(crate) gate: String,
+    /// The epoch of that gate.
+    #[prost(uint64, tag = "7")]
+    pub(crate) epoch: u64,
+    /// How much of the lease is left, in ms.
+    #[prost(uint64, optional, tag = "8")]
+    pub(crate) lease_ms: Option<u64>,
+    /// What keeps it from running the event.
+    #[prost(string, tag = "9")]
+    pub(crate) problem: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
@@ -276,6 +311,28 @@ mod tests {
             EventMessage::decode(event().encode_to_vec().as_slice()).unwrap(),
             event()
         );
+    }
+
+    #[test]
+    fn what_a_node_says_of_an_event_has_these_bytes_for_ever() {
+        let said = ExplainedMessage {
+            route: "r".to_owned(),
+            handler: "h".to_owned(),
+            pool: "p".to_owned(),
+            shard: Some(0),
+            core: Some(1),
+            gate: "open".to_owned(),
+            epoch: 4,
+            lease_ms: Some(0),
+            problem: "x".to_owned(),
+        };
+        let golden = "0a01721201681a017020002801 32046f70656e 3804 4000 4a0178";
+        assert_eq!(hex(&said.encode_to_vec()), golden.replace(' ', ""));
+        assert_eq!(
+            ExplainedMessage::decode(said.encode_to_vec().as_slice()).unwrap(),
+            said
+        );
+        assert_eq!((EVENT, EXPLAIN), (16, 17));
     }
 
     #[test]

@@ -52,6 +52,7 @@ macro_rules! codes {
 codes! { unavailable_code, unavailable, Unavailable;
     1 = Draining, 2 = Parked, 3 = Crashed, 4 = NoOwner, 5 = Worker, 6 = Moving, 7 = Lapsed,
     8 = LostPeer, 9 = Isolated, 10 = NoServer, 11 = Lost, 12 = Cut, 13 = Upstream,
+    14 = Routes,
 }
 
 codes! { overloaded_code, overloaded, Overloaded;

@@ -8,7 +8,7 @@ use crate::envelope::Envelope;
 use crate::event::EventKind;
 use crate::forward::message::{self, EVENT, EventMessage};
 use crate::forward::stream::Opening;
-use crate::forward::{Forward, counts, lock, outcome, stream, unkeyed};
+use crate::forward::{Forward, counts, explain, lock, outcome, stream, unkeyed};
 use crate::inbound::{self, InboundItem};
 use crate::outcome::{Failure, Outcome};
 use crate::region::Leg;
@@ -17,12 +17,13 @@ use crate::trace::{Trace, TraceContext};
 use bytes::Bytes;
 use centripeta_cluster::hold::{Bars, Sender};
 use centripeta_cluster::peer::{CATCH_UP, NotHere, Reason, Remote, Request};
-use centripeta_cluster::{SlotId, Standing};
+use centripeta_cluster::{BootId, SlotId, Standing};
 use http::uri::Authority;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use prost::Message;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -32,6 +33,30 @@ use tokio::time::Instant;
 pub(super) struct Reception {
     waiting: Mutex<HashMap<(Sender, SlotId), VecDeque<Received>>>,
     bars: Mutex<Bars>,
+}
+
+impl Reception {
+    /// An event of this leg goes back: its generation does not start here any more.
+    pub(super) fn bar(&self, slot: SlotId, leg: Leg) {
+        lock(&self.bars).bounced(leg.sender, slot, leg.generation);
+    }
+
+    /// Forgets what was sent back of processes that are over.
+    pub(super) fn keep(&self, living: &BTreeSet<BootId>) {
+        lock(&self.bars).keep(|boot| living.contains(&boot));
+    }
+
+    /// For how many ingress cores and slots something is kept.
+    #[cfg(test)]
+    pub(super) fn marks(&self) -> usize {
+        lock(&self.bars).len()
+    }
+
+    /// Something of this sender came back.
+    #[cfg(test)]
+    pub(super) fn mark(&self, sender: Sender, slot: SlotId) {
+        lock(&self.bars).bounced(sender, slot, 1);
+    }
 }
 
 /// An event of another node that is not under way yet.
@@ -81,9 +106,19 @@ impl PeerCall {
         self.asked
     }
 
+    /// The name of the node that has sent it.
+    pub(crate) fn from(&self) -> &str {
+        &self.request.from().name
+    }
+
     /// Whether it may run: asked right before it does.
     pub(crate) fn start(&mut self) -> bool {
         self.request.start()
+    }
+
+    /// Ready once the other node waits no more, or is gone.
+    pub(crate) fn poll_gone(&self, cx: &Context<'_>) -> Poll<()> {
+        self.request.poll_cancelled(cx)
     }
 
     /// Answers.
@@ -171,8 +206,10 @@ fn version(standing: &Standing) -> u64 {
 impl Forward {
     /// Another node has sent something.
     pub(super) fn receive(self: &Arc<Self>, shared: &Arc<Shared>, from: &Remote, request: Request) {
-        if request.kind() != EVENT {
-            return request.bounce(Bytes::new());
+        match request.kind() {
+            EVENT => {}
+            message::EXPLAIN => return explain::answer(shared, request),
+            _ => return request.bounce(Bytes::new()),
         }
         self.counts.received.add_one();
         let (message, kind, slot, sender) = match read(from, request.payload().clone()) {
@@ -335,13 +372,11 @@ impl Forward {
             let envelope = Envelope::unknown_method(&message.method, raw, metadata, deadline);
             (envelope, None)
         } else {
-            match Envelope::try_new(kind, raw.clone(), metadata, deadline) {
-                Ok(envelope) => (envelope, None),
-                Err(why) => {
-                    let envelope = Envelope::undecodable(kind, raw, HeaderMap::new(), deadline);
-                    (envelope, Some(Failure::Undecodable(why.to_string())))
-                }
-            }
+            let (envelope, wrong) = Envelope::scanned(kind, raw, metadata, deadline);
+            (
+                envelope,
+                wrong.map(|why| Failure::Undecodable(why.to_string())),
+            )
         };
         let plan = shared.plan.load();
         let mut attributes = Extensions::new();
@@ -360,7 +395,11 @@ impl Forward {
             Some(_) => None,
         };
         drop(plan);
-        let failure = failure.or_else(|| found.is_none().then_some(Failure::NoRoute));
+        if found.is_none() && failure.is_none() {
+            // Its ingress has found one.
+            let cause = format!("no route here takes the {kind} `{}`", envelope.subject());
+            return self.no_route(request, slot.map(|slot| (slot, leg)), &cause);
+        }
         let mut cx = Cx::new(envelope, found);
         cx.set_attributes(types, attributes);
         let mut to_handler = None;

@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cancel;
+mod differ;
+mod explain;
 mod faults;
+mod lives;
 mod moves;
 mod net;
 mod outcomes;

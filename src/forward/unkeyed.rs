@@ -5,6 +5,7 @@ use crate::dispatch::run_here;
 use crate::engine::flight::Flight;
 use crate::engine::guard::Limits as _;
 use crate::engine::plan::Route as PlanRoute;
+use crate::engine::shared::Shared;
 use crate::event::EventKind;
 use crate::forward::wire::Pending;
 use crate::forward::{Forward, cannot_cross, counts, message, outcome, stream};
@@ -94,16 +95,25 @@ impl Forward {
 
     /// Who runs an event without a key: another node, or `None` for this one.
     fn server_of(&self, flight: &Flight, passed: &[NodeId]) -> Result<Option<Member>, Unavailable> {
-        let shared = flight.shared();
-        let shown = self.standing().shown();
         let cx = flight.cx();
+        self.server_for(flight.shared(), (cx.kind(), cx.method()), passed)
+    }
+
+    /// The same for an event of this kind and method.
+    pub(super) fn server_for(
+        &self,
+        shared: &Shared,
+        (kind, method): (EventKind, &str),
+        passed: &[NodeId],
+    ) -> Result<Option<Member>, Unavailable> {
+        let shown = self.standing().shown();
         let around = Around {
             forward: self,
             // One event in four of the limit is left to those that can run nowhere else.
             has_room: shared.in_flight.get() / 3 * 4 <= shared.limits.in_flight(),
             passed,
         };
-        let kind = group(cx.kind(), cx.method());
+        let kind = group(kind, method);
         match route(&shown.table, shown.me, kind, &around, fastrand::u64(..)) {
             Route::Here(_) => Ok(None),
             Route::Node { member, .. } => Ok(Some(member)),
@@ -191,7 +201,7 @@ impl Forward {
         self: &Arc<Self>,
         mut flight: Flight,
         member: Member,
-        answer: Pending,
+        mut answer: Pending,
     ) -> Tried {
         let deadline = flight.deadline();
         let answer = {
@@ -229,7 +239,11 @@ impl Forward {
                 return Tried::Over;
             }
             Err(failure) => {
+                if matches!(failure, Failure::Cancelled) {
+                    self.counts.cancelled.add_one();
+                }
                 flight.finish(failure.into());
+                // The answer to come is dropped: that node hears that nobody waits for it.
                 return Tried::Over;
             }
         };

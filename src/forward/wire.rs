@@ -76,11 +76,20 @@ pub(super) enum Pending {
 }
 
 impl Pending {
-    /// Waits for it.
-    pub(super) async fn wait(self) -> Result<Answered, RequestError> {
+    /// Waits for it. Cancelling loses nothing; not to be called again once it has come.
+    pub(super) async fn wait(&mut self) -> Result<Answered, RequestError> {
         match self {
-            Self::One(answer) => answer.wait().await.map(Answered::Reply),
-            Self::Stream(answer) => answer.wait().await,
+            Self::One(answer) => answer.ready().await,
+            Self::Stream(answer) => answer.ready().await,
+        }
+    }
+
+    /// Nobody wants it: the other node need not start the event, or go on with it. It says how that
+    /// ended all the same.
+    pub(super) fn cancel(&self) {
+        match self {
+            Self::One(answer) => answer.cancel(),
+            Self::Stream(answer) => answer.cancel(),
         }
     }
 }

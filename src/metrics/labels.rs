@@ -21,7 +21,7 @@ pub(super) const OUTCOMES: [&str; 14] = [
 ];
 
 /// Why events are refused, in the order of the cells.
-pub(super) const REASONS: [&str; 25] = [
+pub(super) const REASONS: [&str; 26] = [
     "in_flight",
     "in_flight_bytes",
     "streams",
@@ -47,6 +47,7 @@ pub(super) const REASONS: [&str; 25] = [
     "held",
     "peer",
     "upstream",
+    "routes",
 ];
 
 /// Who ended a stream, in the order of the cells.
@@ -112,6 +113,7 @@ impl From<&Failure> for End {
                     Unavailable::Isolated => 20,
                     Unavailable::NoServer => 21,
                     Unavailable::Upstream => 24,
+                    Unavailable::Routes => 25,
                 },
             ),
             Failure::Overloaded(which) => Self::refused(
@@ -189,6 +191,7 @@ mod tests {
             (Unavailable::Isolated, "isolated"),
             (Unavailable::NoServer, "no_server"),
             (Unavailable::Upstream, "upstream"),
+            (Unavailable::Routes, "routes"),
         ];
         let overloaded = [
             (Overloaded::InFlight, "in_flight"),

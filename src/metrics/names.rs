@@ -67,7 +67,7 @@ metrics! {
     DURATIONS = Histogram "centripeta_event_duration_seconds" ["kind", "route", "handler", "outcome"]
         "Time from the arrival of an event to its answer, of streams to their acceptance. Events that were refused on arrival took no time and are not here.";
     REFUSED = Counter "centripeta_refused_total" ["reason"]
-        "Events that were refused, whatever their kind: by a limit (`in_flight`, `in_flight_bytes`, `streams`, `lane`, `shard`, `memory`, `rate`, `workers`: a full worker pool, `held`: too many wait for their slots, `peer`: too much waits for the node that would run them), since nobody can run them now (`draining`, `parked`, `crashed`, `no_owner`, `worker`: its process was lost, `upstream`: no address of it answers; among several nodes `lapsed`, `lost`, `cut`: the node's lease, the slot, or the time that a move gives was over before the answer could leave, `moving`: their slot did, `lost_peer`: the node that had them, `isolated`: this node has no quorum in reach, `no_server`: no node in reach serves their kind), or as no proper request (`unauthenticated`, `undecodable`).";
+        "Events that were refused, whatever their kind: by a limit (`in_flight`, `in_flight_bytes`, `streams`, `lane`, `shard`, `memory`, `rate`, `workers`: a full worker pool, `held`: too many wait for their slots, `peer`: too much waits for the node that would run them), since nobody can run them now (`draining`, `parked`, `crashed`, `no_owner`, `worker`: its process was lost, `upstream`: no address of it answers; among several nodes `lapsed`, `lost`, `cut`: the node's lease, the slot, or the time that a move gives was over before the answer could leave, `moving`: their slot did, `lost_peer`: the node that had them, `isolated`: this node has no quorum in reach, `no_server`: no node in reach serves their kind, `routes`: the node that has to run them has other routes), or as no proper request (`unauthenticated`, `undecodable`).";
     IN_FLIGHT = Gauge "centripeta_in_flight_events" []
         "Events being worked on.";
     IN_FLIGHT_BYTES = Gauge "centripeta_in_flight_bytes" []
@@ -146,6 +146,8 @@ metrics! {
         "Times that an event was sent again, after it came back or its node was lost.";
     FORWARD_EXPIRED = Counter "centripeta_forward_expired_total" []
         "Events that were held until their deadline, or given up without a quorum, and answered as unavailable.";
+    FORWARD_CANCELLED = Counter "centripeta_forward_cancelled_total" []
+        "Events that another node had when their callers went away: it was told, and drops or ends them. They count as `cancelled` among the events, as those that ran here.";
     FORWARD_DROPPED = Counter "centripeta_forward_dropped_replies_total" []
         "Answers of nodes that the table calls dead: they are dropped.";
     FORWARD_HELD = Gauge "centripeta_forward_held_events" []

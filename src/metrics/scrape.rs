@@ -371,6 +371,8 @@ fn forwarding(page: &mut Page, shared: &Shared) {
         .value(&[], counts.resent.get());
     page.metric(&names::FORWARD_EXPIRED)
         .value(&[], counts.expired.get());
+    page.metric(&names::FORWARD_CANCELLED)
+        .value(&[], counts.cancelled.get());
     page.metric(&names::FORWARD_DROPPED)
         .value(&[], counts.dropped.get());
     let (events, bytes) = forward.map_or((0, 0), |forward| forward.held());

@@ -5,6 +5,7 @@
 //! clients do; gRPC itself needs HTTP/2.
 
 mod cluster;
+mod explain;
 mod listener;
 mod service;
 #[cfg(test)]

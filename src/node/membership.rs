@@ -203,6 +203,11 @@ impl Membership {
         readiness(&self.cluster.status())
     }
 
+    /// The node's part in a few words, for whoever watches the process.
+    pub(super) fn summary(&self) -> String {
+        summary(&self.cluster.status())
+    }
+
     /// Gives all slots away, while there is anybody to give them to. Says whether none is left.
     pub(super) async fn drain(&self, standing: &Standing, grace: Duration) -> bool {
         let nobody_left = async {
@@ -248,6 +253,24 @@ fn readiness(status: &Status) -> Result<(), String> {
         }
         Some(NodeState::Up) => Ok(()),
     }
+}
+
+/// A node's part in its cluster in a few words.
+fn summary(status: &Status) -> String {
+    if let Err(why) = readiness(status) {
+        return why;
+    }
+    let mut words = format!("up with {} slots", status.slots);
+    if status.leads {
+        words.push_str(", leads");
+    }
+    if status.degraded.is_some() {
+        words.push_str(", degraded: too little progress");
+    }
+    if status.vacant > 0 {
+        words.push_str(&format!(", {} slots without an owner", status.vacant));
+    }
+    words
 }
 
 /// Whether another node may own slots.

@@ -14,10 +14,11 @@ use centripeta_cluster::handoff::Load;
 use centripeta_cluster::lease::DropReason;
 use centripeta_cluster::peer::{Reason, Verdict};
 use centripeta_cluster::store::StateStore;
-use centripeta_cluster::{BootId, Move, MoveReason, OwnerEpoch, Region, Report, Reports, SlotId};
+use centripeta_cluster::{Ended, Move, MoveReason, OwnerEpoch, Region, Report, Reports, SlotId};
 use ractor::ActorRef;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -52,13 +53,6 @@ impl Engine {
     /// The lanes of this node, for the shell of its cluster.
     pub fn region(&self) -> Arc<dyn Region> {
         Arc::new(Lanes(Arc::clone(&self.shared)))
-    }
-
-    /// A process of the cluster is over, and with it what was bounced of its events (R11).
-    pub fn forget_process(&self, boot: BootId) {
-        for shard in &self.shared.shards {
-            shard.memory.bars().forget(boot);
-        }
     }
 
     /// Where the values of its slots live.
@@ -141,6 +135,14 @@ impl Region for Lanes {
         self.0.slots.changed.notify_waiters();
         self.end_streams(slot, StreamEndReason::Moved);
         self.order(slot, Order::Lose);
+    }
+
+    fn ended(&self) -> Ended {
+        let counts = &self.0.slots.counts;
+        Ended {
+            streams: counts.streams.load(Ordering::Relaxed),
+            cut: counts.cut.load(Ordering::Relaxed),
+        }
     }
 
     fn load(&self, slot: SlotId) -> Load {

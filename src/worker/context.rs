@@ -8,10 +8,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use http::HeaderMap;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 /// Metadata of the transport that no application is told.
 const HIDDEN: [&str; 4] = ["te", "grpc-timeout", "grpc-encoding", "type"];
+/// Bytes that the context of an event with few headers takes.
+const CONTEXT: usize = 512;
 /// Where HTTP/2 has the name of the host that was called.
 const AUTHORITY: &str = ":authority";
 
@@ -35,32 +36,51 @@ pub(crate) const fn type_of(kind: EventKind) -> Option<&'static str> {
 
 /// The context of an event.
 pub(crate) fn of(type_name: &str, authority: Option<&str>, metadata: &HeaderMap) -> Vec<u8> {
-    let mut entries: BTreeMap<&str, Vec<Cow<'_, str>>> = BTreeMap::new();
+    let mut entries: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(metadata.len() + 2);
     for (name, value) in metadata {
         let name = name.as_str();
-        if HIDDEN.contains(&name) {
-            continue;
+        if !HIDDEN.contains(&name) {
+            entries.push((name, text(name, value.as_bytes())));
         }
-        // gRPC carries bytes under such names as base64, with padding or without.
-        let bytes = value.as_bytes();
-        let padding = bytes.iter().rev().take_while(|it| **it == b'=').count();
-        let unpadded = &bytes[..bytes.len() - padding];
-        let binary = name
-            .ends_with("-bin")
-            .then(|| STANDARD_NO_PAD.decode(unpadded).ok())
-            .flatten();
-        let text = match binary {
-            Some(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
-            None => String::from_utf8_lossy(bytes),
+    }
+    entries.extend(authority.map(|authority| (AUTHORITY, Cow::Borrowed(authority))));
+    entries.push(("type", Cow::Borrowed(type_name)));
+    // Values of one name stay in the order in which they came.
+    entries.sort_by_key(|(name, _)| *name);
+    let mut json = Vec::with_capacity(CONTEXT);
+    for (at, (name, value)) in entries.iter().enumerate() {
+        let is_next = at > 0 && entries[at - 1].0 == *name;
+        let before: &[u8] = match (at, is_next) {
+            (0, _) => b"{",
+            (_, true) => b",",
+            (_, false) => b"],",
         };
-        entries.entry(name).or_default().push(text);
+        json.extend_from_slice(before);
+        if !is_next {
+            put(&mut json, name);
+            json.extend_from_slice(b":[");
+        }
+        put(&mut json, value);
     }
-    if let Some(authority) = authority {
-        entries.insert(AUTHORITY, vec![Cow::Borrowed(authority)]);
+    json.extend_from_slice(b"]}");
+    json
+}
+
+/// A value as text. gRPC carries bytes under some names as base64, with padding or without.
+fn text<'v>(name: &str, value: &'v [u8]) -> Cow<'v, str> {
+    if name.ends_with("-bin") {
+        let padding = value.iter().rev().take_while(|it| **it == b'=').count();
+        if let Ok(bytes) = STANDARD_NO_PAD.decode(&value[..value.len() - padding]) {
+            return Cow::Owned(String::from_utf8_lossy(&bytes).into_owned());
+        }
     }
-    entries.insert("type", vec![Cow::Borrowed(type_name)]);
-    // Strings can always be written.
-    serde_json::to_vec(&entries).unwrap_or_default()
+    String::from_utf8_lossy(value)
+}
+
+/// Appends a JSON string.
+fn put(json: &mut Vec<u8>, text: &str) {
+    // Strings can always be written to memory.
+    drop(serde_json::to_writer(json, text));
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::available_parallelism;
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 /// The version of RoadRunner that workers find themselves under.
 const RR_VERSION: &str = "2025.1.15";
@@ -222,13 +223,13 @@ impl Workers {
         &self,
         kind: EventKind,
         json_client: bool,
-        context: &[u8],
-        body: &[u8],
+        (context, body): (&[u8], &[u8]),
+        deadline: Instant,
     ) -> Outcome {
         let Some(pool) = self.pool() else {
             return self.internal("its workers are not started: no node runs it".to_owned());
         };
-        match pool.exec(context, body).await {
+        match pool.exec_until(context, body, Some(deadline)).await {
             Ok(body) => self.reply(pool, kind, json_client, body),
             Err(why) => self.failed(kind, &why),
         }
@@ -345,8 +346,11 @@ impl AnyHandler for WorkerHandler {
         };
         let context = context::of(type_name, cx.authority(), cx.metadata());
         let body = cx.raw().clone();
-        let workers = Arc::clone(&self.0);
-        Box::pin(async move { workers.answer(kind, json_client, &context, &body).await })
+        let (workers, deadline) = (Arc::clone(&self.0), cx.deadline());
+        Box::pin(async move {
+            let request = (&*context, &*body);
+            workers.answer(kind, json_client, request, deadline).await
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Which worker gets which event: idle workers in the order they became idle, waiting events in the
-//! order they came.
+//! order they came, those on the core of a free worker first (see [`waiting`]).
+
+mod waiting;
 
 use super::actor::WorkerMessage;
 use super::info::WorkerState;
@@ -11,8 +13,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
+use waiting::Waiting;
 
 /// How often one request may be answered by "replace me".
 const REPLACEMENTS: usize = 3;
@@ -99,16 +102,8 @@ pub(crate) struct Counts {
 #[derive(Debug)]
 struct State {
     idle: VecDeque<Link>,
-    waiting: VecDeque<Waiter>,
+    waiting: Waiting,
     open: bool,
-}
-
-/// A request that waits for a worker.
-#[derive(Debug)]
-struct Waiter {
-    next: oneshot::Sender<Lease>,
-    /// Since when, where somebody asks for it.
-    since: Option<Instant>,
 }
 
 /// The workers of a pool as its requests see them.
@@ -141,7 +136,7 @@ impl Queue {
             rules,
             state: Mutex::new(State {
                 idle: VecDeque::new(),
-                waiting: VecDeque::new(),
+                waiting: Waiting::default(),
                 open: true,
             }),
             requests: AtomicUsize::new(0),
@@ -187,12 +182,12 @@ impl Queue {
     /// How long the request has waited that waits longest; `None` if none does. Asked of a queue that
     /// does not grow, the answer is `None`.
     pub(crate) fn longest_wait(&self) -> Option<Duration> {
-        let state = self.state();
-        let there = state.waiting.iter().find(|it| !it.next.is_closed());
-        there?.since.map(|since| since.elapsed())
+        let since = self.state().waiting.longest();
+        since.map(|since| since.elapsed())
     }
 
-    /// Gives a request to a worker, and its answer back.
+    /// Gives a request to a worker, and its answer back. Whoever asks drops this at its deadline: a
+    /// shorter limit on the wait than that one needs a clock of its own.
     ///
     /// # Errors
     /// There is no answer; a worker that may have read the request is not followed by another.
@@ -200,6 +195,7 @@ impl Queue {
         self: &Arc<Self>,
         context: &[u8],
         body: &[u8],
+        deadline: Option<Instant>,
     ) -> Result<Bytes, ExecError> {
         if context.is_empty() && body.is_empty() {
             return Err(ExecError::Empty);
@@ -207,7 +203,7 @@ impl Queue {
         let mut ticket = Some(self.admit()?);
         let mut replaced = 0;
         loop {
-            let mut lease = self.checkout().await?;
+            let mut lease = self.checkout(deadline).await?;
             if let Some(ticket) = ticket.take() {
                 lease.hold(ticket);
             }
@@ -260,7 +256,7 @@ impl Queue {
     }
 
     /// A worker that is idle, or the next one that becomes so.
-    async fn checkout(self: &Arc<Self>) -> Result<Lease, ExecError> {
+    async fn checkout(self: &Arc<Self>, deadline: Option<Instant>) -> Result<Lease, ExecError> {
         let next = {
             let mut state = self.state();
             if !state.open {
@@ -269,22 +265,19 @@ impl Queue {
             if let Some(link) = state.idle.pop_front() {
                 return Ok(Lease::new(link, Arc::clone(self)));
             }
-            let (sender, next) = oneshot::channel();
-            // Those that went away leave at the front only as workers become free.
-            if state.waiting.len() == state.waiting.capacity() {
-                state.waiting.retain(|it| !it.next.is_closed());
-            }
-            state.waiting.push_back(Waiter {
-                next: sender,
-                since: self.rules.grows.then(Instant::now),
-            });
+            let next = state.waiting.join(self.rules.grows.then(Instant::now));
             if self.rules.grows {
                 self.short.notify_one();
             }
             next
         };
         let limit = self.rules.allocate_timeout;
-        match timeout(limit, next).await {
+        let lasts = |end: Instant| end.saturating_duration_since(Instant::now()) <= limit;
+        let waited = match deadline {
+            Some(deadline) if lasts(deadline) => Ok(next.await),
+            _ => timeout(limit, next).await,
+        };
+        match waited {
             Ok(Ok(lease)) => Ok(lease),
             Ok(Err(_)) => Err(ExecError::Stopped),
             Err(_) => {
@@ -315,14 +308,14 @@ impl Queue {
                 drop(state);
                 return lease.dismiss();
             }
-            let Some(next) = state.waiting.pop_front() else {
+            let Some(next) = state.waiting.next() else {
                 if let Some(link) = lease.into_link() {
                     state.idle.push_back(link);
                 }
                 return;
             };
             drop(state);
-            match next.next.send(lease) {
+            match next.take(lease) {
                 Ok(()) => return,
                 Err(unwanted) => lease = unwanted,
             }

@@ -6,16 +6,16 @@ use crate::scripted::{Member, no};
 use crate::support::TestNode;
 use centripeta::Router;
 use centripeta_cluster::admin::{
-    Ask, DrainView, Event, EventKind, EventsView, Health, MoveStep, MoveView, MovesView, Named,
-    NodeView, PeerLink, PeerRow, PlannedMoves, Problem, RebalanceView, Refused, SlotView, Status,
-    Told, Vote, VotersView, Where,
+    Ask, DrainView, DrainedView, Event, EventKind, EventsView, Health, MoveStep, MoveView,
+    MovesView, Named, NodeView, PeerLink, PeerRow, PlannedMoves, Problem, RebalanceView, Refused,
+    SlotView, Status, Told, Vote, VotersView, Where,
 };
 use centripeta_cluster::member::DataDir;
 use centripeta_cluster::peer::{
     Handler, LinkConfig, LinkEvent, LinkState, Links, Remote, Request, Tcp,
 };
 use centripeta_cluster::{
-    Incarnation, MoveId, MoveReason, NodeId, NodeState, OwnerEpoch, Roles, Serves, SlotId,
+    Ended, Incarnation, MoveId, MoveReason, NodeId, NodeState, OwnerEpoch, Roles, Serves, SlotId,
 };
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -163,6 +163,14 @@ fn calm(ask: &Ask) -> Told {
             candidates: vec![named(3, "b")],
             missing: 1,
         }),
+        Ask::Drained(_) => Told::Drained(DrainedView {
+            node: named(3, "b"),
+            ended: Ended {
+                streams: 12,
+                cut: 1,
+            },
+        }),
+        Ask::Ended => Told::Ended(Ended::default()),
         Ask::Steps => Told::Steps(Vec::new()),
         Ask::Links => no("not asked here", ""),
     }
@@ -399,7 +407,13 @@ async fn drain_waits_until_the_node_owns_no_slot() {
         told.out.contains("forced, though b (3) is the last node"),
         "{told:?}"
     );
-    assert!(told.out.ends_with("it owns no slot any more\n"), "{told:?}");
+    assert!(
+        told.out.ends_with(
+            "it owns no slot any more; 12 streams were ended, their clients open them anew; 1 event \
+             was cut, since it ran for longer than moves.release_timeout\n"
+        ),
+        "{told:?}"
+    );
     assert_eq!(told.err, "2 slots left\n");
     let told = cluster(member.admin, &["drain", "b", "--wait", "--json"]).await;
     assert_eq!(
@@ -407,6 +421,22 @@ async fn drain_waits_until_the_node_owns_no_slot() {
         (0, &json!(0)),
         "{told:?}"
     );
+    assert_eq!(told.json()["streams_ended"], 12);
+    assert_eq!(told.json()["events_cut"], 1);
+    // One that has ended meanwhile says nothing any more.
+    let gone = Member::start(|ask| match ask {
+        Ask::Nodes => Told::Nodes(vec![node_view(3, "b", NodeState::Draining, 0)]),
+        Ask::Drained(_) => {
+            Told::Refused(Refused::Unavailable("b (3): the peer is gone".to_owned()))
+        }
+        ask => calm(ask),
+    })
+    .await;
+    let told = cluster(gone.admin, &["drain", "b", "--wait"]).await;
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.out.contains("does not say what was ended"), "{told:?}");
+    let told = cluster(gone.admin, &["drain", "b", "--wait", "--json"]).await;
+    assert!(told.json()["streams_ended"].is_null(), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -615,6 +645,50 @@ fn init_refuses_what_cannot_found() {
     std::fs::write(dir.path().join("data"), "no folder").unwrap();
     let told = offline(dir.path(), MEMBER, &["init"]);
     assert_eq!(told.code, 1, "{told:?}");
+}
+
+#[test]
+fn a_damaged_identity_refuses_the_start_with_one_line_and_the_cure_and_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = offline(dir.path(), MEMBER, &["init"]);
+    assert_eq!(told.code, 0, "{told:?}");
+    let path = dir.path().join("data").join("identity");
+    let whole = std::fs::read(&path).unwrap();
+    let mut flipped = whole.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let free =
+        ["listen.grpc", "listen.admin", "cluster.listen"].map(|key| format!("{key}=127.0.0.1:0"));
+    let mut args = vec!["serve".to_owned()];
+    args.extend(free.into_iter().flat_map(|set| ["--set".to_owned(), set]));
+    for (bytes, why) in [
+        (&b""[..], "is no identity of a node, or is damaged"),
+        (&b"\0\0\0\0"[..], "is no identity of a node, or is damaged"),
+        (&whole[..whole.len() - 3], "is damaged"),
+        (&flipped[..], "is damaged"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let told = run(stock(dir.path(), &args));
+        assert_eq!(told.code, 1, "{told:?}");
+        let lines = |begin: &str| {
+            let of = told.err.lines().filter(|line| line.starts_with(begin));
+            of.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let (errors, helps) = (lines("error: "), lines("help: "));
+        assert!(errors.len() == 1 && helps.len() == 1, "{told:?}");
+        assert!(
+            errors[0].contains("data/identity: ") && errors[0].contains(why),
+            "{told:?}"
+        );
+        assert!(
+            helps[0].contains("start the node on an empty one"),
+            "{told:?}"
+        );
+        assert_eq!(
+            std::fs::read(&path).unwrap(),
+            bytes,
+            "nothing is mended by force"
+        );
+    }
 }
 
 struct Deaf;

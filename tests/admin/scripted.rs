@@ -3,8 +3,8 @@
 use crate::support::TestNode;
 use centripeta::Router;
 use centripeta_cluster::admin::{
-    Answer, Ask, DrainView, EventsView, Health, MoveView, MovesView, Named, NodeView, Operations,
-    PeerRow, RebalanceView, Refused, SlotView, Status, Told, VotersView, Where,
+    Answer, Ask, DrainView, DrainedView, EventsView, Health, MoveView, MovesView, Named, NodeView,
+    Operations, PeerRow, RebalanceView, Refused, SlotView, Status, Told, VotersView, Where,
 };
 use std::fmt;
 use std::net::SocketAddr;
@@ -76,6 +76,9 @@ impl Operations for Scripted {
     }
     fn drain(&self, node: String, force: bool) -> Answer<'_, DrainView> {
         self.told(Ask::Drain(node, force), only!(Drain))
+    }
+    fn drained(&self, node: String) -> Answer<'_, DrainedView> {
+        self.told(Ask::Drained(node), only!(Drained))
     }
     fn undrain(&self, node: String) -> Answer<'_, Named> {
         self.told(Ask::Undrain(node), only!(Node))

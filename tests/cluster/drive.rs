@@ -4,6 +4,7 @@
 //! named for it, and writes down what it was told. From that alone follows whether two nodes acted for a
 //! key at one time, whether an answer came twice or out of order, and how long anyone had to wait.
 
+use super::process::LIMIT;
 use super::support::{Client, path, request};
 use centripeta::event::EventKind;
 use serde::Deserialize;
@@ -119,8 +120,12 @@ fn counted(message: &[u8]) -> Result<Count, Failed> {
         .ok_or(Failed::Empty)
 }
 
+/// Tells the users of drivers apart, whose fleets may be the same: counts begin at 1 for each.
+static DRIVERS: AtomicUsize = AtomicUsize::new(0);
+
 /// Callers at work.
 pub(crate) struct Driver {
+    number: usize,
     stop: Arc<AtomicBool>,
     /// Nodes that calls go through.
     through: Arc<Mutex<Vec<usize>>>,
@@ -139,11 +144,12 @@ pub(crate) struct Load {
 }
 
 impl Default for Load {
+    /// What lets two scenarios run side by side on two cores, nodes without optimization.
     fn default() -> Self {
         Self {
-            keys: 64,
+            keys: 32,
             callers_per_key: 1,
-            rest: Duration::from_millis(10),
+            rest: Duration::from_millis(40),
         }
     }
 }
@@ -155,13 +161,14 @@ impl Driver {
         let through = Arc::new(Mutex::new(through.to_vec()));
         let calls = Arc::new(Mutex::new(Vec::new()));
         let turn = Arc::new(AtomicUsize::new(0));
+        let number = DRIVERS.fetch_add(1, Ordering::Relaxed);
         let mut tasks = Vec::new();
         for caller in 0..load.keys * load.callers_per_key {
             let (stop, through, calls) = (stop.clone(), through.clone(), calls.clone());
             let (doors, turn) = (doors.to_vec(), turn.clone());
             tasks.push(tokio::spawn(async move {
                 let key = caller % load.keys;
-                let user = format!("user-{key}");
+                let user = user(number, key);
                 while !stop.load(Ordering::Relaxed) {
                     let through = {
                         let nodes = through.lock().unwrap();
@@ -182,12 +189,18 @@ impl Driver {
             }));
         }
         Self {
+            number,
             stop,
             through,
             calls,
             tasks,
             began: Instant::now(),
         }
+    }
+
+    /// The user that the callers of a key are.
+    pub(crate) fn user(&self, key: usize) -> String {
+        user(self.number, key)
     }
 
     /// From now on calls go through these nodes.
@@ -198,18 +211,21 @@ impl Driver {
     /// Waits until every key was answered once more from now on.
     pub(crate) async fn round(&self) {
         let from = Instant::now();
-        let keys = self.tasks.len();
-        super::support::eventually("every key is answered", async || {
-            let calls = self.calls.lock().unwrap();
-            let fresh = calls
-                .iter()
-                .rev()
-                .take_while(|call| call.began + call.took >= from)
-                .filter(|call| call.began >= from && call.result.is_ok());
-            let callers: BTreeSet<_> = fresh.map(|call| call.caller).collect();
-            callers.len() == keys
-        })
-        .await;
+        while !self.all_answered_since(from) {
+            assert!(from.elapsed() < LIMIT, "not every key is answered");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn all_answered_since(&self, from: Instant) -> bool {
+        let calls = self.calls.lock().unwrap();
+        let fresh = calls
+            .iter()
+            .rev()
+            .take_while(|call| call.began + call.took >= from)
+            .filter(|call| call.began >= from && call.result.is_ok());
+        let callers: BTreeSet<_> = fresh.map(|call| call.caller).collect();
+        callers.len() == self.tasks.len()
     }
 
     /// Ends all callers; gives what they wrote down, in the order of the answers.
@@ -224,6 +240,10 @@ impl Driver {
             took: self.began.elapsed(),
         }
     }
+}
+
+fn user(driver: usize, key: usize) -> String {
+    format!("user-{driver}-{key}")
 }
 
 /// What callers wrote down.
@@ -306,6 +326,21 @@ impl Report {
                 );
             }
         }
+    }
+
+    /// Says in a line what came of a scenario, which may have ended owners.
+    pub(crate) fn is_sound(&self, what: &str) {
+        eprintln!("{what}: {}", self.line());
+        self.check(true);
+    }
+
+    /// Says in a line what came of a scenario that may cost no event and no count.
+    pub(crate) fn is_intact(&self, what: &str) {
+        eprintln!("{what}: {}", self.line());
+        self.check(false);
+        let failed = self.failed();
+        let some = &failed[..failed.len().min(5)];
+        assert!(failed.is_empty(), "{} failed: {some:#?}", failed.len());
     }
 
     /// The longest time that a key went without an answer while its caller wanted one.

@@ -5,6 +5,7 @@ use super::fleet::{Fleet, Spec, names};
 use super::outside::{on_path, or_skip};
 use super::process::eventually;
 use super::relay::Relay;
+use super::scene::Scene;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -18,14 +19,12 @@ fn others(node: usize) -> Vec<usize> {
 }
 
 fn unharmed(report: &Report, what: &str) {
-    eprintln!("{what}: {}", report.line());
-    report.check(false);
-    assert_eq!(report.failed().len(), 0, "{:?}", report.failed());
+    report.is_intact(what);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_stops_for_any_time_and_goes_on_breaks_no_rule() {
-    let Some(_turn) = super::turn("pauses") else {
+    let Some(scene) = Scene::begin("pauses") else {
         return;
     };
     let pauses: &[u64] = if super::long() {
@@ -33,12 +32,11 @@ async fn a_node_that_stops_for_any_time_and_goes_on_breaks_no_rule() {
     } else {
         &[900, 1500, 4000]
     };
-    let fleet = Fleet::plain(3);
-    let doors = doors(&fleet, 3);
+    let (fleet, doors) = (&scene.fleet, &scene.doors);
     for pause in pauses.iter().copied().map(Duration::from_millis) {
         // Leaders and others take turns.
         let victim = fleet.leader(0);
-        let driver = Driver::start(&doors, &others(victim), Load::default());
+        let driver = Driver::start(doors, &others(victim), Load::default());
         driver.round().await;
         fleet.signal(victim, "STOP");
         tokio::time::sleep(pause).await;
@@ -55,7 +53,7 @@ async fn a_node_that_stops_for_any_time_and_goes_on_breaks_no_rule() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_killed_amid_moves_leaves_every_key_with_one_owner() {
-    let Some(_turn) = super::turn("the leader is killed amid moves") else {
+    let Some(_turn) = super::alone("the leader is killed amid moves") else {
         return;
     };
     let specs = names(3).map(|name| Spec::plain(&name)).collect();
@@ -95,14 +93,11 @@ async fn a_leader_killed_amid_moves_leaves_every_key_with_one_owner() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_of_two_megabits_costs_no_event() {
-    let Some(_turn) = super::turn("a slow link") else {
+    let Some(scene) = Scene::begin("a slow link") else {
         return;
     };
-    let fleet = Fleet::plain(3);
-    let victim = (fleet.leader(0) + 1) % 3;
-    let doors = doors(&fleet, 3);
-    let driver = Driver::start(&doors, &[0, 1, 2], Load::default());
-    driver.round().await;
+    let (fleet, victim) = (&scene.fleet, scene.victim);
+    let driver = scene.load(&[0, 1, 2]).await;
     fleet.net.slow(victim, "2mbit");
     tokio::time::sleep(Duration::from_secs(if super::long() { 30 } else { 3 })).await;
     driver.round().await;
@@ -146,7 +141,7 @@ async fn links_with_delay_cost_time_and_no_event() {
     };
     delayed(Duration::from_millis(10), "").await;
     if super::long() {
-        let timing = "raft = { heartbeat = \"300ms\", election = \"800ms\" }\n\
+        let timing = "raft = { heartbeat = \"600ms\", election = \"800ms\" }\n\
                       lease = { length = \"4s\", heartbeat = \"500ms\" }";
         for delay in [20, 50, 100] {
             delayed(Duration::from_millis(delay), timing).await;
@@ -271,10 +266,15 @@ async fn a_voter_whose_disk_is_full_ends_with_a_line_and_the_others_serve() {
     driver.round().await;
     let filler = disks[victim].0.join("filler");
     fill(&filler);
-    // What the table is told of has to be written down.
+    // What the table is told of has to be written down: a drain is told slot by slot.
+    let [one, other] = others(victim)[..] else {
+        unreachable!("two are left of three");
+    };
+    let drained = fleet.name(other).to_owned();
     let ended = eventually("the node with the full disk ends", || {
-        drop(fleet.run(others(victim)[0], &["cluster", "pause-moves"]));
-        drop(fleet.run(others(victim)[0], &["cluster", "resume-moves"]));
+        for command in ["drain", "undrain"] {
+            drop(fleet.run(one, &["cluster", command, &drained]));
+        }
         fill(&filler);
         fleet.process(victim).ended()
     });
@@ -312,50 +312,4 @@ fn fill(file: &Path) {
     for block in [&[0u8; 1 << 16][..], &[0u8; 512], &[0u8; 1]] {
         while file.write_all(block).is_ok() {}
     }
-}
-
-/// The library that gives a process a wall clock of its own, or why there is none.
-fn clocks() -> Result<PathBuf, &'static str> {
-    const NAME: &str = "faketime/libfaketimeMT.so.1";
-    let named = std::env::var_os("LIBFAKETIME").map(PathBuf::from);
-    let usual = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
-        .map(|of| Path::new("/usr/lib").join(of).join(NAME));
-    let mut all = named.into_iter().chain(usual);
-    all.find(|library| library.is_file())
-        .ok_or("no libfaketime: install it or name libfaketimeMT.so.1 in LIBFAKETIME")
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wall_clock_that_is_set_by_days_and_back_changes_nothing() {
-    let Some(_turn) = super::turn("a wall clock is set") else {
-        return;
-    };
-    let Some(library) = or_skip("a wall clock is set", clocks()) else {
-        return;
-    };
-    let mut fleet = Fleet::prepare(names(3).map(|name| Spec::plain(&name)).collect(), 0);
-    fleet.init(0);
-    let clock = fleet.dir.path().join("clock");
-    std::fs::write(&clock, "+0").unwrap();
-    for node in [0, 1, 2] {
-        let mut command = fleet.command(node, &["serve"]);
-        if node != 2 {
-            command
-                .env("LD_PRELOAD", &library)
-                .env("FAKETIME_TIMESTAMP_FILE", &clock)
-                .env("FAKETIME_NO_CACHE", "1")
-                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        }
-        fleet.start_as(node, command);
-    }
-    fleet.settled(&[0, 1, 2]);
-    let doors = doors(&fleet, 3);
-    let driver = Driver::start(&doors, &[0, 1, 2], Load::default());
-    driver.round().await;
-    for step in ["+2d", "-3d", "+0"] {
-        std::fs::write(&clock, step).unwrap();
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        driver.round().await;
-    }
-    unharmed(&driver.stop().await, "a wall clock that is set");
 }

@@ -3,25 +3,25 @@
 use super::drive::{Driver, Load, doors};
 use super::fleet::{Fleet, Spec};
 use super::process::eventually;
+use super::scene::Scene;
 use std::time::Instant;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_an_operator_moves_back_and_forth_fails_no_event_and_keeps_its_counts() {
-    let Some(_turn) = super::turn("an operator moves a slot") else {
+    let Some(scene) = Scene::begin("an operator moves a slot") else {
         return;
     };
-    let fleet = Fleet::plain(3);
-    let doors = doors(&fleet, 3);
+    let fleet = &scene.fleet;
     let load = Load {
         keys: 1,
         callers_per_key: 4,
         ..Load::default()
     };
-    let driver = Driver::start(&doors, &[0, 1, 2], load);
+    let driver = Driver::start(&scene.doors, &[0, 1, 2], load);
     driver.round().await;
     let paused = fleet.run(0, &["cluster", "pause-moves"]);
     assert!(paused.status.success(), "{paused:?}");
-    let key = "room:user-0";
+    let key = &format!("room:{}", driver.user(0));
     for _ in 0..6 {
         let place = fleet.json(0, &["cluster", "where", key]).unwrap();
         let owner = place["slot"]["owner"]["name"].as_str().unwrap().to_owned();
@@ -37,10 +37,7 @@ async fn a_slot_that_an_operator_moves_back_and_forth_fails_no_event_and_keeps_i
         });
         driver.round().await;
     }
-    let report = driver.stop().await;
-    eprintln!("six moves of one slot: {}", report.line());
-    report.check(false);
-    assert_eq!(report.failed().len(), 0, "{:?}", report.failed());
+    driver.stop().await.is_intact("six moves of one slot");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -54,14 +51,11 @@ async fn a_node_joins_and_another_is_drained_without_a_failed_event_or_a_gap() {
     fleet.settled(&[0, 1, 2]);
     let fourth = fleet.add(Spec::plain("d"));
     let doors = doors(&fleet, 4);
-    let driver = Driver::start(
-        &doors,
-        &[0, 1, 2],
-        Load {
-            keys: 256,
-            ..Load::default()
-        },
-    );
+    let load = Load {
+        keys: 256,
+        ..Load::default()
+    };
+    let driver = Driver::start(&doors, &[0, 1, 2], load);
     driver.round().await;
     let joining = Instant::now();
     fleet.start(fourth);
@@ -77,8 +71,6 @@ async fn a_node_joins_and_another_is_drained_without_a_failed_event_or_a_gap() {
     let (_, slots, state) = counts.iter().find(|(name, ..)| name == "c").unwrap();
     assert_eq!((*slots, state.as_str()), (0, "draining"));
     driver.round().await;
-    let report = driver.stop().await;
-    eprintln!("join in {joined:?}, drain in {gone:?}: {}", report.line());
-    report.check(false);
-    assert_eq!(report.failed().len(), 0, "{:?}", report.failed());
+    let what = format!("join in {joined:?}, drain in {gone:?}");
+    driver.stop().await.is_intact(&what);
 }

@@ -4,6 +4,7 @@ use super::drive::{Driver, Load, doors};
 use super::fleet::{Fleet, SECRET, Spec, names};
 use super::process::eventually;
 use super::relay::Relay;
+use super::scene::Scene;
 use centripeta_cluster::HASH_ID;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::io::{Read, Write};
@@ -107,45 +108,38 @@ fn refused_once(fleet: &mut Fleet, node: usize, part: &str, act: impl FnOnce()) 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_at_the_peer_port_are_refused_with_a_line_each_and_no_event_fails() {
-    let Some(_turn) = super::turn("strangers at the peer port") else {
+    let Some(mut scene) = Scene::begin("strangers at the peer port") else {
         return;
     };
-    let mut fleet = Fleet::plain(3);
+    let driver = scene.load(&[0, 1, 2]).await;
+    let fleet = &mut *scene.fleet;
     let cluster = fleet.json(0, &["cluster", "status"]).unwrap();
     let cluster = u128::from_str_radix(cluster["cluster"].as_str().unwrap(), 16).unwrap();
-    let doors = doors(&fleet, 3);
-    let driver = Driver::start(&doors, &[0, 1, 2], Load::default());
-    driver.round().await;
     let door = fleet.dir.path().join("door.sock");
     let listen = format!("unix:{}", door.display());
     let _relay = Relay::start(
-        &fleet,
+        fleet,
         0,
         &listen,
         &format!("{}:7946", fleet.net.address(0)),
         NO_DELAY,
     );
 
-    refused_once(&mut fleet, 0, "no greeting of a node", || {
+    refused_once(fleet, 0, "no greeting of a node", || {
         knock(&door, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     });
     let noise: Vec<u8> = (0..8192u32).map(|n| (n * 31 % 251) as u8).collect();
-    refused_once(&mut fleet, 0, "no greeting of a node", || {
+    refused_once(fleet, 0, "no greeting of a node", || {
         knock(&door, &noise);
     });
-    refused_once(
-        &mut fleet,
-        0,
-        "a frame of 65535 bytes was announced",
-        || {
-            knock(&door, b"CPP1\xff\xff");
-        },
-    );
-    refused_once(&mut fleet, 0, "not understood", || {
+    refused_once(fleet, 0, "a frame of 65535 bytes was announced", || {
+        knock(&door, b"CPP1\xff\xff");
+    });
+    refused_once(fleet, 0, "not understood", || {
         knock(&door, &frame(&[0xff; 300]));
     });
     // One that says nothing further is not waited for.
-    refused_once(&mut fleet, 0, "handshake not over in 2000 ms", || {
+    refused_once(fleet, 0, "handshake not over in 2000 ms", || {
         knock(&door, b"CPP1\x40\x00half");
     });
     let good = Greeting {
@@ -158,7 +152,7 @@ async fn strangers_at_the_peer_port_are_refused_with_a_line_each_and_no_event_fa
         ..good
     };
     let spoken = "this node speaks 1 to 1, the peer 0 to 0";
-    refused_once(&mut fleet, 0, spoken, || {
+    refused_once(fleet, 0, spoken, || {
         knock(&door, &frame(&old.bytes()));
     });
     let foreign = Greeting {
@@ -166,34 +160,31 @@ async fn strangers_at_the_peer_port_are_refused_with_a_line_each_and_no_event_fa
         ..good
     };
     let other = format!("the peer of {:032x}", u128::MAX);
-    refused_once(&mut fleet, 0, &other, || {
+    refused_once(fleet, 0, &other, || {
         knock(&door, &frame(&foreign.bytes()));
     });
     let plain = Greeting {
         secret: false,
         ..good
     };
-    refused_once(&mut fleet, 0, "cluster.secret set; set it on both", || {
+    refused_once(fleet, 0, "cluster.secret set; set it on both", || {
         knock(&door, &frame(&plain.bytes()));
     });
     // A proof of nothing.
     let unproved = [frame(&good.bytes()), frame(&[5; 32])].concat();
     let mut back = Vec::new();
-    refused_once(&mut fleet, 0, "wrong secret", || {
+    refused_once(fleet, 0, "wrong secret", || {
         back = knock(&door, &unproved);
     });
     // The stranger got a greeting and no proof.
     let greeting = usize::from(u16::from_le_bytes([back[4], back[5]]));
     assert_eq!(back.len(), 6 + greeting, "a stranger was given a proof");
     // Its own greeting, sent back to it.
-    refused_once(&mut fleet, 0, "sends its greeting back", || {
+    refused_once(fleet, 0, "sends its greeting back", || {
         knock(&door, &back);
     });
     driver.round().await;
-    let report = driver.stop().await;
-    eprintln!("strangers: {}", report.line());
-    report.check(false);
-    assert_eq!(report.failed().len(), 0, "{:?}", report.failed());
+    driver.stop().await.is_intact("strangers");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -226,10 +217,10 @@ async fn a_recorded_handshake_opens_nothing_and_a_spoiled_frame_ends_its_link_wi
         driver.round().await;
     }
     fleet.settled(&[0, 1, 2]);
-    let report = driver.stop().await;
-    eprintln!("a replay and three spoiled frames: {}", report.line());
-    report.check(false);
-    assert_eq!(report.failed().len(), 0, "{:?}", report.failed());
+    driver
+        .stop()
+        .await
+        .is_intact("a replay and three spoiled frames");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -308,10 +299,7 @@ async fn secrets_in_files_are_rotated_on_the_living_cluster_without_a_failed_eve
         }
     }
     fleet.settled(&[0, 1, 2]);
-    let report = driver.stop().await;
-    eprintln!("secrets rotated: {}", report.line());
-    report.check(false);
-    assert_eq!(report.failed().len(), 0, "{:?}", report.failed());
+    driver.stop().await.is_intact("secrets rotated");
     // The old one opens nothing any more.
     set(&fleet, 2, SECRET, SECRET);
     assert_eq!(fleet.stop(2), Some(0));
@@ -319,8 +307,73 @@ async fn secrets_in_files_are_rotated_on_the_living_cluster_without_a_failed_eve
     fleet.process(2).says("wrong secret");
 }
 
-/// The cluster's own authority, and a node's certificate from it in a folder.
-fn certify(by: &CertifiedIssuer<'static, KeyPair>, name: &str, folder: &Path) {
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+/// An authority of a cluster's own.
+fn authority() -> Authority {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// The authorities that a node trusts.
+fn trust(authorities: &[&Authority], folder: &Path) {
+    let all: Vec<String> = authorities.iter().map(|it| it.pem()).collect();
+    std::fs::write(folder.join("ca.pem"), all.concat()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_of_another_authority_replace_the_old_on_the_living_cluster_without_a_failed_event()
+ {
+    let Some(_turn) = super::turn("certificates are renewed") else {
+        return;
+    };
+    let (old, new) = (authority(), authority());
+    let (mut fleet, relays) = relayed(
+        |_| CERTIFICATES.to_owned(),
+        |fleet| (0..3).for_each(|node| certify(&old, fleet.name(node), &fleet.home(node))),
+    );
+    let doors = doors(&fleet, 3);
+    let driver = Driver::start(&doors, &[0, 1, 2], Load::default());
+    driver.round().await;
+    for step in 0..3 {
+        for (node, relay) in relays.iter().enumerate() {
+            let home = fleet.home(node);
+            match step {
+                0 => trust(&[&old, &new], &home),
+                1 => {
+                    certify(&new, fleet.name(node), &home);
+                    trust(&[&old, &new], &home);
+                }
+                _ => trust(&[&new], &home),
+            }
+            // Links that are open do not mind.
+            driver.round().await;
+            // Files are read when a link opens, and at most once a second.
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+            relay.cut();
+            driver.round().await;
+        }
+    }
+    fleet.settled(&[0, 1, 2]);
+    let report = driver.stop().await;
+    eprintln!("certificates renewed: {}", report.line());
+    report.check(false);
+    assert_eq!(report.failed().len(), 0, "{:?}", report.failed());
+    // The old one opens nothing any more.
+    certify(&old, fleet.name(2), &fleet.home(2));
+    let before = refused(&fleet, 0) + refused(&fleet, 1);
+    assert_eq!(fleet.stop(2), Some(0));
+    fleet.start(2);
+    eventually("the old certificate is refused", || {
+        (refused(&fleet, 0) + refused(&fleet, 1) > before).then_some(())
+    });
+}
+
+const CERTIFICATES: &str = "tls = { cert = \"cert.pem\", key = \"key.pem\", ca = \"ca.pem\" }";
+
+/// A node's certificate from an authority, in a folder, and the authority as the one that it trusts.
+fn certify(by: &Authority, name: &str, folder: &Path) {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new([name.to_owned()]).unwrap();
     let certificate = params.signed_by(&key, by).unwrap();
@@ -334,12 +387,9 @@ async fn links_by_certificates_take_events_and_refuse_a_certificate_of_another_n
     let Some(_turn) = super::turn("links by certificates") else {
         return;
     };
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let guard = "tls = { cert = \"cert.pem\", key = \"key.pem\", ca = \"ca.pem\" }";
+    let authority = authority();
     let spec = |name: String| Spec {
-        guard: guard.to_owned(),
+        guard: CERTIFICATES.to_owned(),
         ..Spec::plain(&name)
     };
     let mut fleet = Fleet::prepare(names(3).map(spec).collect(), 1);
@@ -362,8 +412,5 @@ async fn links_by_certificates_take_events_and_refuse_a_certificate_of_another_n
         })
     });
     driver.round().await;
-    let report = driver.stop().await;
-    eprintln!("links by certificates: {}", report.line());
-    report.check(false);
-    assert_eq!(report.failed().len(), 0, "{:?}", report.failed());
+    driver.stop().await.is_intact("links by certificates");
 }

@@ -3,6 +3,7 @@
 use super::drive::{Driver, Load, Report, doors};
 use super::fleet::{Fleet, Spec, names};
 use super::process::eventually;
+use super::scene::Lent;
 use std::fs;
 use std::path::Path;
 
@@ -28,9 +29,7 @@ fn spoil(file: &Path, seed: usize) {
 }
 
 fn is_intact(report: &Report, what: &str) {
-    eprintln!("{what}: {}", report.line());
-    report.check(false);
-    assert_eq!(report.failed().len(), 0, "{:?}", report.failed());
+    report.is_intact(what);
 }
 
 /// Every one of these words is in one line of what was said.
@@ -74,10 +73,7 @@ async fn a_copied_directory_started_beside_the_original_displaces_nobody_and_end
     let Some(_turn) = super::turn("a copied directory") else {
         return;
     };
-    let mut fleet = Fleet::prepare(names(3).map(|name| Spec::plain(&name)).collect(), 1);
-    fleet.init(0);
-    (0..3).for_each(|node| fleet.start(node));
-    fleet.settled(&[0, 1, 2]);
+    let mut fleet = Lent::take();
     let leader = fleet.leader(0);
     let victim = (leader + 1) % 3;
     let name = fleet.name(victim).to_owned();
@@ -105,7 +101,7 @@ async fn a_voter_whose_files_are_lost_damaged_or_old_is_refused_and_the_others_g
     let Some(_turn) = super::turn("a voter's files are lost") else {
         return;
     };
-    let mut fleet = Fleet::plain(3);
+    let mut fleet = Lent::take();
     let leader = fleet.leader(0);
     let victim = (leader + 1) % 3;
     let others: Vec<usize> = (0..3).filter(|node| *node != victim).collect();

@@ -1,17 +1,31 @@
 //! Hosts of their own on one machine: network namespaces on a bridge in a namespace of its own, and
-//! what can go wrong between them. Nothing leaves these namespaces; they go with their `Net`.
+//! what can go wrong between them. Nothing leaves these namespaces; they go with their `Net`, or with the
+//! process that made them, however that ends.
 
-use std::process::Command;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Tells the namespaces of tests apart that run at one time.
 static NETS: AtomicU32 = AtomicU32::new(0);
 
+/// Waits until nobody holds its input any more, then ends what runs in the namespaces that it is given and
+/// removes these and the folder.
+const SWEEP: &str = r#"
+cat >/dev/null
+folder=$1
+shift
+for host; do ip netns pids "$host" | xargs -r kill -KILL; done
+for host; do ip netns del "$host"; done
+rm -rf "$folder"
+"#;
+
 /// Hosts on a bridge.
 #[derive(Debug)]
 pub(crate) struct Net {
     name: String,
-    hosts: usize,
+    sweep: Child,
 }
 
 /// Whether this process may make namespaces, or why not.
@@ -44,11 +58,19 @@ fn ip(arguments: &str) {
 }
 
 impl Net {
-    /// So many hosts that reach each other.
-    pub(crate) fn new(hosts: usize) -> Self {
+    /// So many hosts that reach each other. The folder goes with them.
+    pub(crate) fn new(hosts: usize, folder: &Path) -> Self {
         let number = NETS.fetch_add(1, Ordering::Relaxed);
         let name = format!("cp{}n{number}", std::process::id());
-        let net = Self { name, hosts };
+        let mut sweep = Command::new("sh");
+        sweep.args(["-c", SWEEP, "sweep"]).arg(folder);
+        sweep.args((0..hosts).map(|host| host_of(&name, host)));
+        sweep.arg(hub_of(&name));
+        // What is typed to end the tests is not for it.
+        sweep.process_group(0).stdin(Stdio::piped());
+        sweep.stdout(Stdio::null()).stderr(Stdio::null());
+        let sweep = sweep.spawn().unwrap();
+        let net = Self { name, sweep };
         let hub = net.hub();
         ip(&format!("netns add {hub}"));
         ip(&format!("-n {hub} link add br0 type bridge"));
@@ -68,12 +90,12 @@ impl Net {
     }
 
     fn hub(&self) -> String {
-        format!("{}hub", self.name)
+        hub_of(&self.name)
     }
 
     /// The namespace of a host.
     pub(crate) fn host(&self, host: usize) -> String {
-        format!("{}h{host}", self.name)
+        host_of(&self.name, host)
     }
 
     /// The address of a host.
@@ -82,7 +104,7 @@ impl Net {
     }
 
     /// A command that runs on a host.
-    pub(crate) fn on(&self, host: usize, program: &std::path::Path) -> Command {
+    pub(crate) fn on(&self, host: usize, program: &Path) -> Command {
         let mut command = Command::new("ip");
         command
             .args(["netns", "exec", &self.host(host)])
@@ -141,9 +163,15 @@ impl Net {
 
 impl Drop for Net {
     fn drop(&mut self) {
-        let hosts = (0..self.hosts).map(|host| self.host(host));
-        for name in hosts.chain([self.hub()]) {
-            drop(Command::new("ip").args(["netns", "del", &name]).output());
-        }
+        drop(self.sweep.stdin.take());
+        drop(self.sweep.wait());
     }
+}
+
+fn hub_of(net: &str) -> String {
+    format!("{net}hub")
+}
+
+fn host_of(net: &str, host: usize) -> String {
+    format!("{net}h{host}")
 }

@@ -19,7 +19,8 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// On a host, from `listen` (`unix:PATH` or an address) to an address; its delay is each way's.
+    /// On a host, from `listen` (`unix:PATH` or an address) to an address; its delay is each way's, by
+    /// chance up to a quarter more or less.
     pub(crate) fn start(
         fleet: &Fleet,
         host: usize,
@@ -187,7 +188,8 @@ fn carry<F: End, T: End>(
     });
     thread::spawn(move || {
         for (came, bytes) in arrive {
-            thread::sleep((came + delay).saturating_duration_since(Instant::now()));
+            let due = came + delay.mul_f64(0.75 + fastrand::f64() / 2.0);
+            thread::sleep(due.saturating_duration_since(Instant::now()));
             if to.write_all(&bytes).is_err() {
                 break;
             }

@@ -1,7 +1,7 @@
 //! Work is split: one node runs connects, one rpcs, one channels. Each takes every event.
 
 use super::drive::Door;
-use super::fleet::{Fleet, ROUTES, Spec};
+use super::fleet::{Fleet, Spec};
 use super::process::eventually;
 use super::support::{Client, json, path, request};
 use centripeta::event::EventKind;
@@ -15,13 +15,14 @@ fn routes(name: &str) -> String {
         "[handler.who]\nkind = \"static\"\nreply = {{ data = {{ node = \"{name}\" }} }}\n\
          [[route]]\non = \"rpc\"\nmatch = \"who\"\nhandler = \"who\"\n"
     );
-    ROUTES.replace("user = \"guest-{client}\"", &own) + &who
+    let plain = Spec::plain(name).routes;
+    plain.replace("user = \"guest-{client}\"", &own) + &who
 }
 
 fn spec(name: &str, serves: &[&str]) -> Spec {
     Spec {
         routes: routes(name),
-        ..Spec::serving(name, serves)
+        ..Spec::plain(name).that_serves(serves)
     }
 }
 
@@ -33,6 +34,48 @@ async fn answer(client: &Client, kind: EventKind, rest: &str) -> String {
     let message = request(kind, &format!("{{{CLIENT}{user}{rest}}}"));
     let reply = client.call(&path(kind), &[], &message).await;
     json(kind, reply.message())
+}
+
+/// What `explain` on a node says: it names who runs each kind, and what that one says of itself.
+fn explained(fleet: &Fleet, through: usize) {
+    let ways: [(&[&str], usize, &str); 3] = [
+        (&["connect"], 0, "welcome"),
+        (&["rpc", "--method", "who", "--user", "u1"], 1, "who"),
+        (&["rpc", "--method", "count", "--user", "u1"], 2, "counter"),
+    ];
+    for (event, runs, handler) in ways {
+        let told = fleet
+            .json(through, &[&["explain"], event].concat())
+            .unwrap();
+        let path = &told["path"];
+        let way = if runs == through { "here" } else { "forwarded" };
+        assert_eq!(path["ingress"]["name"], fleet.name(through), "{told}");
+        assert_eq!(path["way"], way, "{told}");
+        let node = &path["nodes"][0];
+        assert_eq!(node["node"]["name"], fleet.name(runs), "{told}");
+        assert_eq!(
+            (&node["handler"], &node["unknown"]),
+            (&handler.into(), &"".into()),
+            "{told}"
+        );
+        assert!(node["lease_ms"].as_u64().unwrap() > 0, "{told}");
+        if runs == 2 {
+            assert_eq!(told["route"]["place"]["owner"], "c", "{told}");
+            assert_eq!(
+                (&node["gate"], &node["epoch"]),
+                (&"open".into(), &path["slot"]["epoch"])
+            );
+        }
+    }
+    let offline = fleet.json(
+        through,
+        &["explain", "rpc", "--method", "count", "--offline"],
+    );
+    let offline = offline.unwrap();
+    assert!(
+        offline["path"].is_null() && offline["route"]["place"]["owner"].is_null(),
+        "{offline}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,6 +102,7 @@ async fn each_kind_of_event_is_answered_through_any_node_by_the_node_that_serves
         );
         let subscribed = answer(&client, EventKind::Subscribe, r#","channel":"chat:1""#).await;
         assert!(subscribed.contains("result"), "{through}: {subscribed}");
+        explained(&fleet, through);
     }
     // A reload changes what a node serves, in the whole cluster.
     fleet.respec(1, |spec| spec.node = "serves = [\"connect\"]\n".to_owned());

@@ -2,6 +2,7 @@
 
 use super::drive::Door;
 use super::fleet::Fleet;
+use super::scene::Scene;
 use super::support::client::{Call, Reply, frame};
 use super::support::{path, request, small_request, soon};
 use centripeta::event::EventKind;
@@ -46,15 +47,14 @@ async fn is_silent(call: &mut Call) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_through_another_node_ends_unavailable_when_its_owner_is_killed() {
-    let Some(_turn) = super::turn("the owner of a stream is killed") else {
+    let Some(mut scene) = Scene::begin("the owner of a stream is killed") else {
         return;
     };
-    let mut fleet = Fleet::plain(3);
-    let leader = fleet.leader(0);
-    let owner = (leader + 1) % 3;
+    let (leader, owner) = (scene.leader, scene.victim);
+    let fleet = &mut *scene.fleet;
     let door = Door::new(fleet.socket(leader));
-    let channel = owned_by(&fleet, owner);
-    let kept = owned_by(&fleet, (leader + 2) % 3);
+    let channel = owned_by(fleet, owner);
+    let kept = owned_by(fleet, scene.others[1]);
     let mut other = subscribe(&door, &kept).await;
     let mut call = subscribe(&door, &channel).await;
     is_silent(&mut call).await;
@@ -68,14 +68,13 @@ async fn a_stream_through_another_node_ends_unavailable_when_its_owner_is_killed
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_through_another_node_ends_unavailable_when_its_owner_drains() {
-    let Some(_turn) = super::turn("the owner of a stream drains") else {
+    let Some(mut scene) = Scene::begin("the owner of a stream drains") else {
         return;
     };
-    let mut fleet = Fleet::plain(3);
-    let leader = fleet.leader(0);
-    let owner = (leader + 1) % 3;
+    let (leader, owner) = (scene.leader, scene.victim);
+    let fleet = &mut *scene.fleet;
     let door = Door::new(fleet.socket(leader));
-    let channel = owned_by(&fleet, owner);
+    let channel = owned_by(fleet, owner);
     let mut call = subscribe(&door, &channel).await;
     is_silent(&mut call).await;
     fleet.signal(owner, "TERM");

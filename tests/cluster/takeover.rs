@@ -1,55 +1,42 @@
 //! An owner dies: others take its slots.
 
-use super::drive::{Driver, Load, doors};
-use super::fleet::Fleet;
+use super::scene::Scene;
 use std::time::{Duration, Instant};
 
 /// From the death of an owner until all its keys are served.
 const BAR: Duration = Duration::from_secs(3);
 
 /// Kills a node under load that goes through the others.
-async fn kill(leads: bool) {
-    let mut fleet = Fleet::plain(3);
-    let leader = fleet.leader(0);
-    let victim = if leads { leader } else { (leader + 1) % 3 };
-    let others: Vec<usize> = (0..3).filter(|node| *node != victim).collect();
-    let doors = doors(&fleet, 3);
-    let driver = Driver::start(&doors, &others, Load::default());
-    driver.round().await;
-    fleet.kill(victim);
+async fn kill(mut scene: Scene) {
+    let (victim, leads) = (scene.victim, scene.victim == scene.leader);
+    let driver = scene.load(&scene.others).await;
+    scene.fleet.kill(victim);
     let died = Instant::now();
     driver.round().await;
     let served = died.elapsed();
-    let report = driver.stop().await;
-    eprintln!(
-        "takeover, leader {leads}: served after {served:?}; {}",
-        report.line()
-    );
-    report.check(true);
+    let what = format!("takeover, leader {leads}: served after {served:?}");
+    driver.stop().await.is_sound(&what);
     assert!(served < BAR, "{served:?}");
-    let restarted = fleet.name(victim).to_owned();
+    let fleet = &mut scene.fleet;
     fleet.start(victim);
-    fleet.settled(&[others[0], others[1], victim]);
-    let counts = fleet.counts(others[0]).unwrap();
-    assert!(
-        counts
-            .iter()
-            .any(|(name, slots, _)| *name == restarted && *slots > 1300)
-    );
+    fleet.settled(&[0, 1, 2]);
+    let counts = fleet.counts(scene.others[0]).unwrap();
+    let restarted = counts.iter().find(|(name, ..)| name == fleet.name(victim));
+    assert!(restarted.unwrap().1 > 1300, "{counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_slots_of_a_node_that_is_killed_are_served_by_others_within_three_seconds() {
-    let Some(_turn) = super::turn("a node is killed") else {
+    let Some(scene) = Scene::alone("a node is killed") else {
         return;
     };
-    kill(false).await;
+    kill(scene).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_slots_of_a_leader_that_is_killed_are_served_by_others_within_three_seconds() {
-    let Some(_turn) = super::turn("the leader is killed") else {
+    let Some(scene) = Scene::alone("the leader is killed") else {
         return;
     };
-    kill(true).await;
+    kill(scene.at_the_leader()).await;
 }

@@ -1,9 +1,11 @@
 //! All nodes serve everything, behind two Centrifugos: each is drained and started again, then each is
 //! killed, under the load of clients.
 
+use super::centrifugo::{Centrifugo, To};
 use super::clients::{Clients, now_ms};
-use super::fleet::{Binary, Centrifugo, Fleet, To};
+use super::fleet::{Binary, Fleet};
 use super::load::{self, Call};
+use super::nodes::WELCOME;
 use super::outside::{Program, free_ports, on_path, or_skip};
 use serde_json::{Value, json};
 use std::process::Command;
@@ -16,14 +18,6 @@ const SERVED_AGAIN: Duration = Duration::from_secs(3 + 3);
 const TRIES: usize = 3;
 
 const ROUTES: &str = r#"
-[handler.welcome]
-kind = "static"
-reply = { user = "guest-{client}" }
-
-[[route]]
-on = "connect"
-handler = "welcome"
-
 [[route]]
 on = ["subscribe", "publish"]
 match = "chat:{room}"
@@ -51,7 +45,7 @@ fn clients_go_on_while_every_node_is_drained_in_turn_and_then_killed_in_turn() {
     let Some(binary) = or_skip(what, found) else {
         return;
     };
-    let mut fleet = Fleet::start(Binary::Stock, |_| ROUTES.to_owned());
+    let mut fleet = Fleet::of(Binary::Stock, |_| format!("{WELCOME}{ROUTES}"));
     let [port] = free_ports();
     let mut command = Command::new(binary);
     command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
@@ -88,7 +82,7 @@ fn clients_go_on_while_every_node_is_drained_in_turn_and_then_killed_in_turn() {
         fleet.kill(node);
         slowest = slowest.max(load::round(&clients));
         load::newcomer(&mut clients, &format!("late-{node}"), &one.url);
-        fleet.revive(node);
+        fleet.start(node);
     }
     load::streams_are_back(&clients);
     clients.ask("rest", json!({})).unwrap();
@@ -135,7 +129,7 @@ fn drain_all(
                 troubles.extend(load::newcomer(clients, &name, &centrifugo.url));
             }
             load::round(clients);
-            fleet.revive(*node);
+            fleet.start(*node);
             fleet.settled(&[0, 1, 2]);
             load::round(clients);
         }

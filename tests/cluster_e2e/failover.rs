@@ -1,7 +1,9 @@
 //! A replica dies under a call; a cluster is without a leader.
 
+use super::centrifugo::To;
 use super::clients::{Answer, Clients};
-use super::fleet::{Binary, Fleet, NODES, To};
+use super::fleet::{Binary, Fleet, NODES};
+use super::nodes::WELCOME;
 use super::process::eventually;
 use super::support::{self, Client, path, request, small_request};
 use centripeta::event::EventKind;
@@ -67,7 +69,7 @@ fn c94_a_replica_killed_under_a_call_fails_it_promptly_and_a_survivor_answers_th
     let Some((_turn, programs)) = super::turn("C94") else {
         return;
     };
-    let mut fleet = Fleet::start(Binary::Own, |_| String::new());
+    let mut fleet = Fleet::of(Binary::Own, |_| String::new());
     let centrifugo = fleet.centrifugo(&programs, "c94", &To::From(0), |config| {
         config["rpc"]["proxy"]["timeout"] = json!("10s");
     });
@@ -86,7 +88,7 @@ fn c94_a_replica_killed_under_a_call_fails_it_promptly_and_a_survivor_answers_th
     assert!(survivors.contains(next.as_ref().unwrap()), "{next:?}");
 
     // The node that Centrifugo asked dies; the call runs on another.
-    fleet.revive(2);
+    fleet.start(2);
     fleet.settled(&[0, 1, 2]);
     let room = room_of(&mut clients, &fleet, 1);
     let owner = fleet.pid(1);
@@ -101,14 +103,6 @@ fn c94_a_replica_killed_under_a_call_fails_it_promptly_and_a_survivor_answers_th
 
 /// Routes for every kind of event that a client causes.
 const ROUTES: &str = r#"
-[handler.welcome]
-kind = "static"
-reply = { user = "guest-{client}" }
-
-[[route]]
-on = "connect"
-handler = "welcome"
-
 [[route]]
 on = ["refresh", "sub_refresh", "subscribe", "publish", "map_publish", "map_remove", "stream"]
 handler = "allow"
@@ -174,7 +168,7 @@ async fn c95_without_a_leader_no_call_is_answered_with_an_empty_ok() {
     let Some((_turn, programs)) = super::turn("C95") else {
         return;
     };
-    let mut fleet = Fleet::start(Binary::Stock, |_| ROUTES.to_owned());
+    let mut fleet = Fleet::of(Binary::Stock, |_| format!("{WELCOME}{ROUTES}"));
     let leader = fleet.leader(0);
     let survivor = (leader + 1) % NODES.len();
     let other = (leader + 2) % NODES.len();
@@ -262,7 +256,7 @@ async fn c95_without_a_leader_no_call_is_answered_with_an_empty_ok() {
     assert_eq!(clients.find(of_later("subscribed")), None);
 
     // A leader again: everything is answered, and the subscription comes by itself.
-    fleet.revive(other);
+    fleet.start(other);
     answered(ALL, 0).await;
     eventually("the subscription", || clients.find(of_later("subscribed")));
     let publication = clients.publish("one", "chat:after", &json!({}));

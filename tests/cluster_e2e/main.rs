@@ -12,6 +12,8 @@
 )]
 #![allow(dead_code, reason = "shared support; each target uses a part of it")]
 
+#[path = "../support/fleet.rs"]
+mod nodes;
 #[path = "../support/outside.rs"]
 mod outside;
 #[path = "../support/process.rs"]
@@ -21,6 +23,7 @@ mod support;
 #[path = "../e2e/world.rs"]
 mod world;
 
+mod centrifugo;
 mod clients;
 mod every;
 mod failover;

@@ -145,7 +145,7 @@ impl Pollers {
 async fn c86_all_replicas_give_one_epoch_and_its_versions_start_at_1_and_never_fall() {
     // It needs none of the programs; the turn alone keeps others quiet.
     let _turn = super::Turn::take();
-    let mut fleet = Fleet::start(Binary::Own, |_| String::new());
+    let mut fleet = Fleet::of(Binary::Own, |_| String::new());
     let pollers = Pollers::start(&fleet);
     pollers.round(&[0, 1, 2]).await;
 
@@ -154,7 +154,7 @@ async fn c86_all_replicas_give_one_epoch_and_its_versions_start_at_1_and_never_f
     pollers.round(&[0, 1]).await;
     fleet.drain(2);
     pollers.round(&[0, 1]).await;
-    fleet.revive(2);
+    fleet.start(2);
     fleet.settled(&[0, 1, 2]);
     pollers.through(&[0, 1, 2]);
     pollers.round(&[0, 1, 2]).await;

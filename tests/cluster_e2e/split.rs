@@ -1,8 +1,9 @@
 //! The work is shared: connect on one node, rpc on another, channels on the third, whichever of them
 //! Centrifugo asks.
 
+use super::centrifugo::To;
 use super::clients::Clients;
-use super::fleet::{Binary, Fleet, NODES, To};
+use super::fleet::{Binary, Fleet, NODES};
 use super::process::eventually;
 use serde_json::{Value, json};
 
@@ -114,7 +115,7 @@ fn c91_a_client_that_connected_on_one_node_subscribes_on_another() {
     let Some((_turn, programs)) = super::turn("C91") else {
         return;
     };
-    let mut fleet = Fleet::start(Binary::Stock, routes);
+    let mut fleet = Fleet::of(Binary::Stock, routes);
     let split: &[_] = &[("connect", 0), ("subscribe", 1), ("publish", 2), ("rpc", 2)];
     let centrifugo = fleet.centrifugo(&programs, "c91", &To::Split(split), |_| {});
     let mut clients = Clients::start(&programs);

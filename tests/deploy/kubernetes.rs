@@ -1,6 +1,7 @@
 //! The manifests of docs/install.md: they say what the image, the program and each other say.
 
-use super::{OF_A_NODE, composed, file, instruction};
+use super::image::instruction;
+use super::{OF_A_NODE, composed, file};
 use centripeta::config::Config;
 use serde_json::Value;
 use std::collections::BTreeSet;

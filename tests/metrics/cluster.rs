@@ -2,7 +2,8 @@
 //! or watched.
 
 use super::exposition::{Kind, Labels, Page};
-use super::{LIMIT, expressions, file, parse, words};
+use super::shipped::{expressions, words};
+use super::{LIMIT, file, parse};
 use centripeta::config::{Config, LoadOptions, load};
 use centripeta::{Listeners, Node, Router, metrics};
 use centripeta_cluster::member::{self, Founding};

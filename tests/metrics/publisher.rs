@@ -2,7 +2,8 @@
 
 use super::double::{Double, Fault};
 use super::exposition::{Histogram, Page};
-use super::{HUSH, LIMIT, World, number, parse};
+use super::world::World;
+use super::{HUSH, LIMIT, number, parse};
 use centripeta::egress::Error;
 use centripeta::proto::api;
 use prost::Message;

@@ -8,8 +8,9 @@ use centripeta::proto::proxy::centrifugo_proxy_client::CentrifugoProxyClient;
 use centripeta::proto::{api, proxy};
 use centripeta::testing::TestRouter;
 use centripeta::{Channel, Data, Listeners, Node, PublishReply, Reject, Router, RpcReply, User};
+use centripeta_cluster::lease::Reading;
 use centripeta_cluster::{Gate, OwnerEpoch, Standing, slot_of};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tonic::Code;
 use tonic::transport::Endpoint;
@@ -111,6 +112,60 @@ async fn a_stale_owner_can_not_publish() {
         "its answer does not leave"
     );
     assert_eq!(recorder.publications().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_while_the_lease_has_lapsed_waits_for_it_and_is_fenced_without_it() {
+    let double = Double::start();
+    let publisher = crate::publisher(&double).await;
+    let clock = Arc::new(Mutex::new(Duration::from_secs(1)));
+    let at = |seconds| Reading::of_one(Duration::from_secs(seconds));
+    let read = Arc::clone(&clock);
+    let now = move || Reading::of_one(*read.lock().unwrap());
+    let standing = Arc::new(Standing::new(Arc::new(now)));
+    standing.renew(at(1), Duration::from_secs(1));
+    own(&standing, 3);
+    let (change, sent) = (Arc::clone(&standing), Arc::clone(&double.state));
+    let handler = move |Channel(channel): Channel, publisher: Publisher| {
+        let (clock, change, sent) = (Arc::clone(&clock), Arc::clone(&change), Arc::clone(&sent));
+        async move {
+            publisher.publish_json(&channel, &0).await?;
+            *clock.lock().unwrap() = Duration::from_secs(3);
+            // In order, behind each other; what has no bond to a slot does not wait for them.
+            let mut waits = publisher.publish_json(&channel, &1);
+            publisher.publish_now(&channel, &2)?;
+            let short = Duration::from_millis(100);
+            assert!(tokio::time::timeout(short, &mut waits).await.is_err());
+            assert_eq!(sent.of("chat:1").len(), 1);
+            change.renew(at(3), Duration::from_secs(1));
+            waits.await?;
+            eventually("the next follows", || sent.of("chat:1").len() == 3).await;
+            // It does not come back in the time of the call.
+            *clock.lock().unwrap() = Duration::from_secs(9);
+            let fenced = publisher.timeout(short).publish_json(&channel, &3).await;
+            assert!(matches!(fenced, Err(Error::Fenced { .. })), "{fenced:?}");
+            // It comes back with another owner.
+            let lost = publisher.publish_json(&channel, &4);
+            change.set_gate(slot_of(b"chat:1"), Gate::Foreign);
+            let lost = lost.await;
+            assert!(matches!(lost, Err(Error::Fenced { .. })), "{lost:?}");
+            Ok::<_, Reject>(PublishReply::allow())
+        }
+    };
+    let router = Router::new().publish("chat:{room}", handler);
+    let config = Config::default();
+    let router = TestRouter::with_standing(router, &config, publisher, standing);
+    let request = proxy::PublishRequest {
+        channel: "chat:1".to_owned(),
+        user: "u1".to_owned(),
+        data: "{}".into(),
+        ..Default::default()
+    };
+    let call = router.await.unwrap().publish(request);
+    let answer = call.timeout(Duration::from_secs(20)).await;
+    assert_eq!(answer.status(), Code::Unavailable, "the slot is lost");
+    let sent = double.state.of("chat:1");
+    assert_eq!(sent, ["0", "1", "2"]);
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! A question of an operator, as it is sent on to the leader, and its answer.
 
-use crate::{MoveId, SlotId};
+use crate::{Ended, MoveId, SlotId};
 
 use super::{
-    DrainView, EventsView, Health, MoveStep, MoveView, MovesView, Named, NodeView, Operations,
-    PeerLink, PeerRow, RebalanceView, Refused, SlotView, Status, VotersView, Where,
+    DrainView, DrainedView, EventsView, Health, MoveStep, MoveView, MovesView, Named, NodeView,
+    Operations, PeerLink, PeerRow, RebalanceView, Refused, SlotView, Status, VotersView, Where,
 };
 
 /// An operation with what it takes. One per method of [`Operations`], and one that asks a node for
@@ -47,6 +47,10 @@ pub enum Ask {
     Remove(String),
     /// How far moves away from the node that is asked are: a part of [`Operations::moves`].
     Steps,
+    /// [`Operations::drained`]
+    Drained(String),
+    /// What the drain of the node that is asked has ended: the answer to [`Operations::drained`].
+    Ended,
 }
 
 /// How far a move is, as its source says.
@@ -97,6 +101,10 @@ pub enum Told {
     Refused(Refused),
     /// Of [`Ask::Steps`].
     Steps(Vec<Step>),
+    /// Of [`Ask::Drained`].
+    Drained(DrainedView),
+    /// Of [`Ask::Ended`].
+    Ended(Ended),
 }
 
 impl Ask {
@@ -122,6 +130,8 @@ impl Ask {
             Self::Remove(node) => by.remove(node).await.map(Told::Node),
             // The one who asks has no other way to them; a handle has none to give.
             Self::Steps => Ok(Told::Steps(Vec::new())),
+            Self::Ended => Ok(Told::Ended(Ended::default())),
+            Self::Drained(node) => by.drained(node).await.map(Told::Drained),
         };
         told.unwrap_or_else(Told::Refused)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::allocation::HeldBack;
 use crate::peer::LinkState;
 use crate::{
-    Incarnation, MoveId, MoveReason, NodeId, NodeState, OwnerEpoch, Roles, Serves, SlotId,
+    Ended, Incarnation, MoveId, MoveReason, NodeId, NodeState, OwnerEpoch, Roles, Serves, SlotId,
 };
 
 /// A node by id and name.
@@ -309,6 +309,15 @@ pub struct EventsView {
     pub events: Vec<Event>,
     /// The number of its latest change: what to ask for the next time.
     pub latest: u64,
+}
+
+/// What a drain has ended at a node so far, since it began: none of it counts among failed events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainedView {
+    /// The node.
+    pub node: Named,
+    /// What was ended there.
+    pub ended: Ended,
 }
 
 /// A problem, and its cure.

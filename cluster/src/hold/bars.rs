@@ -51,8 +51,18 @@ impl Bars {
         *highest = (*highest).max(generation);
     }
 
-    /// A process is over: it sends nothing more.
-    pub fn forget(&mut self, boot: BootId) {
-        self.highest.retain(|(sender, _), _| sender.boot != boot);
+    /// Only these processes may send anything any more: all others are forgotten.
+    pub fn keep(&mut self, lives: impl Fn(BootId) -> bool) {
+        self.highest.retain(|(sender, _), _| lives(sender.boot));
+    }
+
+    /// For how many ingress cores and slots something is kept.
+    pub fn len(&self) -> usize {
+        self.highest.len()
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.highest.is_empty()
     }
 }

@@ -179,3 +179,46 @@ pub enum Error {
         known: String,
     },
 }
+
+/// For a directory that can't be used any more.
+const ANEW: &str = "move node.data away and start the node on an empty one: it joins by cluster.seeds as \
+                    a new node, if it was a voter once another node has removed the old one (`cluster \
+                    remove NAME`); the only node of a cluster founds another (`cluster init`)";
+
+impl Error {
+    /// What to do about it.
+    pub const fn cure(&self) -> &'static str {
+        match self {
+            Self::InUse { .. } => {
+                "stop the other process, or set node.data of this one to a directory of its own"
+            }
+            Self::Io { .. } => {
+                "let the node read and write what is named, on a disk that is not full"
+            }
+            Self::Random => "give the process a system that has random bits",
+            Self::NoIdentityFile { .. }
+            | Self::Damaged { .. }
+            | Self::LogMissing { .. }
+            | Self::LogOlder { .. }
+            | Self::KeepsLog { .. } => ANEW,
+            Self::IdentityMissing { .. } | Self::IdentityOlder { .. } | Self::Foreign { .. } => {
+                "put back the file that belongs to the other, or move node.data away and start the \
+                 node on an empty one, as a new node"
+            }
+            Self::Format { .. } => "start the build that wrote it, or a newer one",
+            Self::HalfFounded { .. } => "run `cluster init` again, then start the node",
+            Self::Store(_) => {
+                "see to the disk; a file that is damaged can't be mended: move node.data away and \
+                 start the node on an empty one, as a new node"
+            }
+            Self::Setting { .. } => "change the setting",
+            Self::NotJoined { .. } => {
+                "start it with cluster.seeds, or found a cluster (`cluster init`)"
+            }
+            Self::KeepsNoLog { .. } | Self::EmptyLog { .. } => {
+                "recover the cluster on another voter"
+            }
+            Self::OtherNode { .. } => "check cluster.seeds",
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! One process at a time uses a data directory: a lock on a file in it, which ends with the process
-//! however that ends.
+//! however that ends. (A process that is being forked from it at that moment keeps the lock until it
+//! runs its own program, some milliseconds at most.)
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};

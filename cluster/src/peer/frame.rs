@@ -29,7 +29,7 @@ pub enum Outcome {
     Answered,
     /// It did not start: the payload says why, in the handler's words.
     NotStarted,
-    /// It arrived after its deadline and did not start.
+    /// It arrived after its deadline, or its sender waits no more, and it did not start.
     Expired,
     /// It started, and its handler went away without an answer.
     Dropped,
@@ -153,6 +153,12 @@ pub enum Envelope {
         /// The stream.
         id: u64,
     },
+    /// Nobody waits for the answer to a request any more: it need not start, or go on. It is answered
+    /// all the same. Sent to those whose greeting names [`CANCELS`](super::hello::CANCELS).
+    Cancelled {
+        /// The id of the request.
+        id: u64,
+    },
 }
 
 impl Envelope {
@@ -172,7 +178,8 @@ impl Envelope {
             | Self::Bye
             | Self::StreamCredit { .. }
             | Self::StreamDropped { .. }
-            | Self::StreamCancelled { .. } => 0,
+            | Self::StreamCancelled { .. }
+            | Self::Cancelled { .. } => 0,
         }
     }
 

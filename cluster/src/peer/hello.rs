@@ -8,6 +8,9 @@ use crate::{BootId, ClusterId, HASH_ID, Incarnation, Member, NodeId, SLOT_COUNT}
 /// The versions of the link protocol that this build speaks.
 pub const PROTOCOLS: RangeInclusive<u16> = 1..=1;
 
+/// The feature of those who understand that nobody waits for a request any more.
+pub(crate) const CANCELS: &str = "cancels";
+
 /// What a link is for. Each has connections of its own, so that data never delays a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
@@ -55,7 +58,7 @@ impl Identity {
             name: name.to_owned(),
             addrs: Vec::new(),
             protocols: PROTOCOLS,
-            features: Vec::new(),
+            features: vec![CANCELS.to_owned()],
             routes_hash: 0,
             build: env!("CARGO_PKG_VERSION").to_owned(),
         }

@@ -1,9 +1,10 @@
 //! The receiving side of one peer's links of one class: what has come, what runs, what is answered.
 //! It outlives the single link (R12).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,6 +53,10 @@ struct State {
     /// The sum of those bytes.
     held: usize,
     answers: BTreeMap<u64, Envelope>,
+    /// What has started and nobody waits for any more.
+    cancelled: BTreeSet<u64>,
+    /// Who is to hear that nobody waits, by id.
+    wakers: BTreeMap<u64, Waker>,
     dead: bool,
     /// The table calls its life dead, and it has not come back since.
     cut: bool,
@@ -62,6 +67,12 @@ struct State {
 }
 
 impl State {
+    /// It is over: whether anybody waits matters no more.
+    fn forget(&mut self, id: u64) {
+        self.cancelled.remove(&id);
+        self.wakers.remove(&id);
+    }
+
     /// Gives credit back, once.
     fn release(&mut self, id: u64) -> bool {
         let bytes = self.taken.remove(&id);
@@ -100,6 +111,8 @@ impl Inbound {
                 taken: BTreeMap::new(),
                 held: 0,
                 answers: BTreeMap::new(),
+                cancelled: BTreeSet::new(),
+                wakers: BTreeMap::new(),
                 dead: false,
                 cut: false,
                 since: Instant::now(),
@@ -131,6 +144,12 @@ impl Inbound {
         for id in state.inbox.cut() {
             state.release(id);
         }
+        // Nobody waits for what runs, as far as is known.
+        let running: Vec<u64> = state.inbox.running().collect();
+        state.cancelled.extend(running);
+        std::mem::take(&mut state.wakers)
+            .into_values()
+            .for_each(Waker::wake);
         if let Some(way) = state.way.take() {
             way.streams.end(&StreamError::Gone);
             way.stop.notify_one();
@@ -141,6 +160,10 @@ impl Inbound {
     pub(crate) fn kill(&self) {
         let mut state = self.lock();
         state.dead = true;
+        // Nobody waits for what runs.
+        std::mem::take(&mut state.wakers)
+            .into_values()
+            .for_each(Waker::wake);
         if let Some(way) = state.way.take() {
             way.streams.end(&StreamError::Gone);
             way.stop.notify_one();
@@ -293,6 +316,10 @@ impl Inbound {
                 }
                 Ok(())
             }
+            Envelope::Cancelled { id } => {
+                self.cancel(id);
+                Ok(())
+            }
             Envelope::Ping => Ok(()),
             _ => Err(LinkError::Broken(
                 "a dialler sends requests, casts, streams and confirmations",
@@ -338,6 +365,7 @@ impl Inbound {
         let load = self.handler.load();
         let mut state = self.lock();
         let known = if started {
+            state.forget(id);
             state.inbox.finish(id).is_some()
         } else {
             state.inbox.bounce(id)
@@ -358,6 +386,45 @@ impl Inbound {
         if started {
             state.answers.insert(id, reply);
         }
+    }
+
+    /// Nobody waits for a request any more. One that has not started never does, and is answered at
+    /// once; whoever runs one is told.
+    fn cancel(&self, id: u64) {
+        let load = self.handler.load();
+        let mut state = self.lock();
+        if state.inbox.bounce(id) {
+            state.release(id);
+            if let Some(way) = &state.way {
+                way.queue.push(Envelope::Reply {
+                    id,
+                    outcome: Outcome::Expired.code(),
+                    load,
+                    payload: Bytes::new(),
+                });
+            }
+        } else if state.inbox.is_running(id) && state.cancelled.insert(id) {
+            let waker = state.wakers.remove(&id);
+            drop(state);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Ready once nobody waits for a request that has started.
+    pub(super) fn poll_cancelled(&self, id: u64, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.dead || state.cancelled.contains(&id) {
+            return Poll::Ready(());
+        }
+        if state.inbox.is_running(id) {
+            match state.wakers.get_mut(&id) {
+                Some(waker) => waker.clone_from(cx.waker()),
+                None => drop(state.wakers.insert(id, cx.waker().clone())),
+            }
+        }
+        Poll::Pending
     }
 
     /// The largest payload, in bytes.
@@ -398,6 +465,7 @@ impl Inbound {
     pub(super) fn accept(&self, id: u64, first: Bytes) -> Option<(StreamTx, StreamRx)> {
         let load = self.handler.load();
         let mut state = self.lock();
+        state.forget(id);
         if state.inbox.finish(id).is_none() || state.dead {
             return None;
         }

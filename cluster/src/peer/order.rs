@@ -120,6 +120,16 @@ impl Inbox {
         known
     }
 
+    /// What has started and is not over.
+    pub fn running(&self) -> impl Iterator<Item = u64> + '_ {
+        self.running.iter().copied()
+    }
+
+    /// Whether an event has started and is not over.
+    pub fn is_running(&self, id: u64) -> bool {
+        self.running.contains(&id)
+    }
+
     /// An event is bounced unstarted: its answer is on its way.
     pub fn bounce(&mut self, id: u64) -> bool {
         self.unstarted.remove(&id)

@@ -236,6 +236,8 @@ impl Outbound {
                 deadline,
                 answer,
                 sent: false,
+                id: 0,
+                cancelled: false,
                 credit: credited == Credited::Send,
             },
         );
@@ -297,23 +299,31 @@ impl Outbound {
         self.work.notify_one();
     }
 
-    /// Nobody waits for this answer any more.
+    /// Nobody waits for this answer any more. Events that were sent are cancelled; what is not an
+    /// event goes on where it is.
     fn give_up(&self, ticket: u64) {
         let mut state = self.lock();
         let Some(waiting) = state.waiting.get(&ticket) else {
             return;
         };
-        let (bytes, credit) = (waiting.payload.len(), waiting.credit);
-        if state.credit.cancel(ticket) {
-            state.waiting.remove(&ticket);
-        } else if let Some(place) = state.ready.iter().position(|ready| *ready == ticket) {
-            state.ready.remove(place);
-            state.waiting.remove(&ticket);
-            if credit {
-                state.credit_back(bytes);
-            }
+        // One that was sent is answered some time; until then it holds its credit.
+        if !waiting.sent || self.class == Class::Data {
+            drop(state.cancel(ticket));
         }
         self.wake_drained(&state);
-        // One that was sent is answered some time; until then it holds its credit.
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// Nobody wants what was asked for: the peer need not start it, or go on with it.
+    fn cancel(&self, ticket: u64) {
+        let mut state = self.lock();
+        if let Some(taken) = state.cancel(ticket) {
+            // It did not even leave.
+            let _ = taken.answer.send(Err(RequestError::Deadline));
+        }
+        self.wake_drained(&state);
+        drop(state);
+        self.work.notify_one();
     }
 }

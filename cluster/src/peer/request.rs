@@ -1,6 +1,7 @@
 //! A request of a peer, in the hands of whoever answers it.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -100,13 +101,22 @@ impl Request {
     }
 
     /// To be asked right before it runs: whether it may. It may not when its link was replaced: then
-    /// its sender sends it again (R12).
+    /// its sender sends it again (R12); nor when its sender waits no more: that is answered.
     pub fn start(&mut self) -> bool {
         if !self.started && !self.done {
             self.started = self.inbound.start(self.id);
             self.done = !self.started;
         }
         self.started
+    }
+
+    /// Ready once its sender does not wait for the answer any more, or is gone; pending before it has
+    /// started. It wants an answer all the same.
+    pub fn poll_cancelled(&self, cx: &Context<'_>) -> Poll<()> {
+        if !self.started {
+            return Poll::Pending;
+        }
+        self.inbound.poll_cancelled(self.id, cx)
     }
 
     /// It has started and will go on for long: its credit goes back now. It is answered as any other.

@@ -107,6 +107,7 @@ impl Core {
             }
         }
         self.watched.ages.table(&table, clock);
+        self.note_drain(&before, &table);
         self.show(&table);
         self.follow.reached(table.version());
         if let Some(lead) = &mut self.lead {
@@ -125,6 +126,9 @@ impl Core {
         }
         self.ingress.table_changed(slots);
         for member in died {
+            if let Some(node) = before.node(member.id) {
+                self.spoke.remove(&node.boot);
+            }
             self.ingress.died(member);
         }
         self.voters_changed();

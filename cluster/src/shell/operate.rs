@@ -13,12 +13,12 @@ use super::core::Core;
 use super::event::{Event, Order};
 use super::wire::ADMIN;
 use crate::admin::{
-    Ask, Known, MoveAges, MoveStep, OPERATION_SECONDS, PeerLink, PeerRow, Refused, Step, Told,
-    find_node, name,
+    Ask, DrainedView, Known, MoveAges, MoveStep, Named, OPERATION_SECONDS, PeerLink, PeerRow,
+    Refused, Step, Told, find_node, name,
 };
 use crate::allocation::{self, Conditions};
 use crate::peer::{Class, Links, Outcome as Answered, Request};
-use crate::{Command, LeaderId, MoveId, NodeId, Outcome, SlotId, Table, View};
+use crate::{Command, Ended, LeaderId, MoveId, NodeId, NodeState, Outcome, SlotId, Table, View};
 
 /// How long the leader has for an operation.
 const LEADER: Duration = Duration::from_secs(OPERATION_SECONDS);
@@ -34,6 +34,8 @@ pub(super) struct Watched {
     pub(super) ages: MoveAges,
     /// How far moves are, as their sources last said.
     pub(super) steps: BTreeMap<(SlotId, MoveId), MoveStep>,
+    /// What had been ended here when this node's latest drain began.
+    pub(super) drain_from: Option<Ended>,
 }
 
 /// Where the answer to an operation goes.
@@ -58,12 +60,14 @@ const fn needs_no_leader(ask: &Ask) -> bool {
             | Ask::Events(_)
             | Ask::Links
             | Ask::Steps
+            | Ask::Drained(_)
+            | Ask::Ended
     )
 }
 
 /// Whether the node that is asked answers for itself.
 const fn is_of_each(ask: &Ask) -> bool {
-    matches!(ask, Ask::Links | Ask::Steps)
+    matches!(ask, Ask::Links | Ask::Steps | Ask::Ended)
 }
 
 impl Core {
@@ -215,6 +219,18 @@ impl Core {
                 Told::Moves(seen!(|known| known.moves(&waits)))
             }
             Ask::Steps => Told::Steps(self.own_steps()),
+            Ask::Ended => Told::Ended(self.ended()),
+            Ask::Drained(text) => match find_node(table, &text) {
+                Err(refused) => return Err((refused, told)),
+                Ok(id) if id == self.me.id => Told::Drained(DrainedView {
+                    node: name(table, id),
+                    ended: self.ended(),
+                }),
+                Ok(id) => {
+                    self.ask_ended(name(table, id), told);
+                    return Ok(None);
+                }
+            },
             Ask::Voters(None) => Told::Voters(seen!(|known| known.voters())),
             Ask::Links => Told::Links(self.link_row()),
             Ask::Events(after) => {
@@ -343,6 +359,46 @@ impl Core {
         steps
             .map(|(slot, id, step)| Step { slot, id, step })
             .collect()
+    }
+
+    /// What this node's drain has ended so far.
+    fn ended(&self) -> Ended {
+        let before = self.watched.drain_from;
+        before.map_or_else(Ended::default, |before| self.region.ended().since(before))
+    }
+
+    /// The table says whether this node drains: what it ends from then on is of its drain.
+    pub(super) fn note_drain(&mut self, before: &Table, after: &Table) {
+        let drains = |table: &Table| {
+            let node = table.node(self.me.id);
+            node.is_some_and(|node| node.state == NodeState::Draining)
+        };
+        if drains(after) && !drains(before) {
+            self.watched.drain_from = Some(self.region.ended());
+        }
+    }
+
+    /// Asks a node what its drain has ended.
+    fn ask_ended(&self, node: Named, told: ToldTo) {
+        let deadline = Instant::now() + ROW;
+        let payload: Bytes = Ask::Ended.encode().into();
+        let answer = (self.links).request(node.id, Class::Control, ADMIN, payload, deadline);
+        tokio::spawn(async move {
+            let reply = match answer {
+                Ok(answer) => answer.wait().await,
+                Err(why) => Err(why),
+            };
+            let said = match reply {
+                Ok(reply) => Told::decode(&reply.payload).map_err(|why| why.to_string()),
+                Err(why) => Err(why.to_string()),
+            };
+            let said = match said {
+                Ok(Told::Ended(ended)) => Told::Drained(DrainedView { node, ended }),
+                Ok(_) => Told::Refused(Refused::Unavailable(format!("{node} does not say"))),
+                Err(why) => Told::Refused(Refused::Unavailable(format!("{node}: {why}"))),
+            };
+            drop(told.send(said));
+        });
     }
 
     /// Other nodes from which slots move.

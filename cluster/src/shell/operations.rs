@@ -5,8 +5,8 @@ use tokio::sync::oneshot;
 use super::Cluster;
 use super::event::Order;
 use crate::admin::{
-    Answer, Ask, DrainView, EventsView, Health, MoveView, MovesView, Named, NodeView, Operations,
-    PeerRow, RebalanceView, Refused, SlotView, Status, Told, VotersView, Where,
+    Answer, Ask, DrainView, DrainedView, EventsView, Health, MoveView, MovesView, Named, NodeView,
+    Operations, PeerRow, RebalanceView, Refused, SlotView, Status, Told, VotersView, Where,
 };
 
 impl Cluster {
@@ -69,6 +69,10 @@ impl Operations for Cluster {
 
     fn drain(&self, node: String, force: bool) -> Answer<'_, DrainView> {
         told!(self, Ask::Drain(node, force), Drain)
+    }
+
+    fn drained(&self, node: String) -> Answer<'_, DrainedView> {
+        told!(self, Ask::Drained(node), Drained)
     }
 
     fn undrain(&self, node: String) -> Answer<'_, Named> {

@@ -298,11 +298,9 @@ impl World<'_> {
         while self.sim.elapsed() < end {
             self.step()?;
         }
-        if self.served() {
-            self.commons.checker.all_ended()
-        } else {
-            Err("slots that were served are not any more".to_owned())
-        }
+        self.commons.checker.all_ended()?;
+        // One that moves just now is closed for a moment.
+        self.until("every slot is still served", HEALING, Self::served)
     }
 
     fn crash(&mut self, index: usize) {

@@ -31,7 +31,8 @@ fn next_failure(after: Option<&Failure>) -> Option<Failure> {
         Some(Failure::Unavailable(Unavailable::LostPeer)) => unavailable(Unavailable::Isolated),
         Some(Failure::Unavailable(Unavailable::Isolated)) => unavailable(Unavailable::NoServer),
         Some(Failure::Unavailable(Unavailable::NoServer)) => unavailable(Unavailable::Upstream),
-        Some(Failure::Unavailable(Unavailable::Upstream)) => overloaded(Overloaded::InFlight),
+        Some(Failure::Unavailable(Unavailable::Upstream)) => unavailable(Unavailable::Routes),
+        Some(Failure::Unavailable(Unavailable::Routes)) => overloaded(Overloaded::InFlight),
         Some(Failure::Overloaded(Overloaded::InFlight)) => overloaded(Overloaded::InFlightBytes),
         Some(Failure::Overloaded(Overloaded::InFlightBytes)) => overloaded(Overloaded::Streams),
         Some(Failure::Overloaded(Overloaded::Streams)) => overloaded(Overloaded::Lane),
@@ -74,7 +75,8 @@ fn failure_row(failure: &Failure) -> Row {
             | Unavailable::LostPeer
             | Unavailable::Isolated
             | Unavailable::NoServer
-            | Unavailable::Upstream,
+            | Unavailable::Upstream
+            | Unavailable::Routes,
         ) => Row::all("Unavailable"),
         Failure::Overloaded(
             Overloaded::InFlight
@@ -157,7 +159,7 @@ impl Row {
 #[test]
 fn every_failure_of_every_kind_has_its_answer_of_the_table() {
     let failures = failures();
-    assert_eq!(failures.len(), 32);
+    assert_eq!(failures.len(), 33);
     for failure in failures {
         let row = failure_row(&failure);
         for kind in EventKind::ALL {

@@ -7,9 +7,9 @@ use super::show::{named, names};
 use super::table::table;
 use super::{ask, incomplete, pause, say_json};
 use crate::proto::admin::{
-    ClusterNode, DrainNodeRequest, ListNodesRequest, LocateRequest, MoveSlotRequest,
-    PauseMovesRequest, RebalanceRequest, RebalanceResponse, RemoveNodeRequest, ResumeMovesRequest,
-    SetVotersRequest, SetVotersResponse, UndrainNodeRequest,
+    ClusterNode, DrainNodeRequest, DrainResult, GetDrainResultRequest, ListNodesRequest,
+    LocateRequest, MoveSlotRequest, PauseMovesRequest, RebalanceRequest, RebalanceResponse,
+    RemoveNodeRequest, ResumeMovesRequest, SetVotersRequest, SetVotersResponse, UndrainNodeRequest,
 };
 use clap::Args;
 use serde_json::json;
@@ -25,6 +25,8 @@ const SILENCE: Duration = Duration::from_secs(15);
 #[command(after_help = "\
 Refused where the quorum, or the last node that serves a group of events, would go with it. Its
 slots move to the others without a failed event; streams end and are opened anew by the clients.
+With --wait it says at the end how many streams it has ended, and how many events were cut since
+they ran for longer than cluster.moves.release_timeout.
 
 Example:
   centripeta cluster drain b --wait")]
@@ -87,12 +89,44 @@ pub(super) fn drain(target: &Target, args: &DrainArgs, json: bool) -> Result<(),
     if args.wait {
         let id = answer.node.as_ref().map_or(0, |node| node.id);
         wait_for_drain(target, id, args.timeout, json)?;
+        // It may have ended by now: then it can't say.
+        let message = GetDrainResultRequest {
+            node: id.to_string(),
+        };
+        let ended = ask!(target, "cluster drain", get_drain_result, message).ok();
         if json {
-            return say_json(&json!({ "node": answer.node, "slots": 0, "forced": answer.forced }));
+            return say_json(&json!({
+                "node": answer.node,
+                "slots": 0,
+                "forced": answer.forced,
+                "streams_ended": ended.as_ref().map(|ended| ended.streams_ended),
+                "events_cut": ended.as_ref().map(|ended| ended.events_cut),
+            }));
         }
+        output::say(&drained_text(ended.as_ref()));
         return Ok(());
     }
     if json { say_json(&answer) } else { Ok(()) }
+}
+
+/// The closing words of a drain: what it has ended, apart from failed events.
+pub(super) fn drained_text(ended: Option<&DrainResult>) -> String {
+    let Some(ended) = ended else {
+        return "it owns no slot any more, and does not say what was ended with them".to_owned();
+    };
+    let streams = match ended.streams_ended {
+        0 => "no stream was ended".to_owned(),
+        1 => "1 stream was ended, its client opens it anew".to_owned(),
+        more => format!("{more} streams were ended, their clients open them anew"),
+    };
+    let cut = match ended.events_cut {
+        0 => "no event was cut".to_owned(),
+        1 => "1 event was cut, since it ran for longer than moves.release_timeout".to_owned(),
+        more => {
+            format!("{more} events were cut, since they ran for longer than moves.release_timeout")
+        }
+    };
+    format!("it owns no slot any more; {streams}; {cut}")
 }
 
 /// Looks until the node owns no slot.
@@ -116,9 +150,6 @@ fn wait_for_drain(
                     None => 0,
                 };
                 if slots == 0 {
-                    if !quiet {
-                        output::say("it owns no slot any more");
-                    }
                     return Ok(());
                 }
                 if told != Some(slots) && !quiet {

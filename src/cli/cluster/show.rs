@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 const FOLLOW: Duration = Duration::from_millis(500);
 
 /// A node by name and id; by name alone if it runs alone.
-pub(super) fn named(node: Option<&Named>) -> String {
+pub(in crate::cli) fn named(node: Option<&Named>) -> String {
     match node {
         None => "nobody".to_owned(),
         Some(node) if node.id == 0 => node.name.clone(),

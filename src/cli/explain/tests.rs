@@ -126,3 +126,28 @@ fn json_of_an_explanation_holds_slot_shard_and_owner() {
     assert_eq!(value["listener"]["credential"], "x-key");
     assert!(!value.to_string().contains("sesame"));
 }
+
+#[test]
+fn in_a_cluster_the_owner_is_what_its_nodes_say_and_unknown_without_them() {
+    let mut options = LoadOptions::new([]);
+    options.dir = "/nonexistent".into();
+    options.sets = vec!["cluster.listen=127.0.0.1:7946".to_owned()];
+    let config = load(&options).unwrap().config;
+    let router: Router = Router::new().subscribe("*", join).with_state(());
+    let compiled = Compiled::try_new(router, ":").unwrap();
+    let line = Line::parse_from(["explain", "subscribe", "--channel", "chat:42"]);
+    let event = line.explain.event.build().unwrap();
+    let mut found = super::explain(&config, &compiled, &event).unwrap();
+    assert!(found.to_string().contains("owner        not known"));
+    let unknown = "127.0.0.1:1: refused".to_owned();
+    found.follow(path::Path::Unknown { unknown });
+    let text = found.to_string();
+    assert!(
+        text.contains("owner        not known: 127.0.0.1:1: refused"),
+        "{text}"
+    );
+    let value = serde_json::to_value(&found).unwrap();
+    assert!(value["route"]["place"]["owner"].is_null());
+    assert_eq!(value["path"]["unknown"], "127.0.0.1:1: refused");
+    assert_eq!(value["route"]["place"]["slot"], 3027);
+}

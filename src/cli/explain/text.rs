@@ -1,5 +1,6 @@
 //! An explanation in words: one line for each step of the way.
 
+use super::path::Path;
 use super::{Explanation, Place, Route};
 use std::fmt;
 
@@ -40,7 +41,12 @@ impl fmt::Display for Explanation {
             line(f, "", &format!("not {}: {}", other.name, other.why))?;
         }
         if let Some(route) = &self.route {
-            way(f, route)?;
+            way(f, route, self.path.as_ref())?;
+        }
+        if let Some(path) = &self.path {
+            for (title, text) in path.lines(self.here()) {
+                line(f, title, &text)?;
+            }
         }
         if let Some(refused) = &self.refused {
             line(f, "answer", &refused.answer)?;
@@ -51,7 +57,7 @@ impl fmt::Display for Explanation {
 }
 
 /// Handler, key and owner.
-fn way(f: &mut fmt::Formatter<'_>, route: &Route) -> fmt::Result {
+fn way(f: &mut fmt::Formatter<'_>, route: &Route, path: Option<&Path>) -> fmt::Result {
     let on = match &route.pool {
         Some(pool) => format!(", on pool `{pool}`"),
         None => String::new(),
@@ -72,7 +78,13 @@ fn way(f: &mut fmt::Formatter<'_>, route: &Route) -> fmt::Result {
         } => {
             line(f, "key", &format!("{} → lane {lane}", route.key))?;
             line(f, "slot", &format!("{slot} → shard {shard} on core {core}"))?;
-            line(f, "owner", &format!("{owner}, epoch {epoch}"))
+            match (path.and_then(Path::owner), owner, epoch) {
+                (Some(owner), ..) => line(f, "owner", &owner),
+                (None, Some(owner), Some(epoch)) => {
+                    line(f, "owner", &format!("{owner}, epoch {epoch}"))
+                }
+                (None, ..) => line(f, "owner", "not known: the nodes of the cluster say"),
+            }
         }
         Place::Anywhere {} => line(f, "key", &format!("{}: any shard, in parallel", route.key)),
         Place::BadData { problem } => line(f, "key", &format!("{}: {problem}", route.key)),
@@ -80,6 +92,17 @@ fn way(f: &mut fmt::Formatter<'_>, route: &Route) -> fmt::Result {
 }
 
 impl Explanation {
+    /// Handler and lane by this configuration; empty without one.
+    fn here(&self) -> (&str, &str) {
+        match &self.route {
+            None => ("", ""),
+            Some(route) => match &route.place {
+                Place::Lane { lane, .. } => (route.handler.as_str(), lane.as_str()),
+                Place::Anywhere {} | Place::BadData { .. } => (route.handler.as_str(), ""),
+            },
+        }
+    }
+
     fn deadline_text(&self) -> String {
         let deadline = &self.deadline;
         let margin = format!(

@@ -220,7 +220,10 @@ async fn a_generation_that_was_bounced_and_older_ones_never_run_not_even_after_a
     eventually("another actor sits there", || seat.occupant().is_some()).await;
     send(&node, "a", &[("after the crash", 0, 2), ("runs", 0, 3)]).await;
     assert_eq!(node.bounced(), [stale]);
-    node.router.engine().forget_process(BootId(5));
+    shard_of(&shared, "a")
+        .memory
+        .bars()
+        .keep(|boot| boot != BootId(5));
     send(&node, "a", &[("of a new process", 0, 1)]).await;
     let expected = ["first", "newer", "another core", "runs", "of a new process"];
     assert_eq!(starts(&trace), expected);

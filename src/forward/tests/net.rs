@@ -104,7 +104,7 @@ pub(super) struct Net {
     index: u64,
 }
 
-fn registration(at: usize) -> Registration {
+pub(super) fn registration(at: usize) -> Registration {
     Registration {
         name: format!("n{at}"),
         data: DataId(at as u128 + 1),

@@ -11,6 +11,11 @@ use std::sync::{Arc, OnceLock};
 use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
 use tonic::{Code, Response, Status};
 
+/// Where a node stands, in a word.
+pub(super) fn state_name(state: centripeta_cluster::NodeState) -> String {
+    centripeta_cluster::admin::state_word(state).to_owned()
+}
+
 /// Who carries out what an operator asks of the cluster. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Operators {
@@ -121,6 +126,13 @@ impl Operators {
     ) -> Answer<proto::DrainNodeResponse> {
         let proto::DrainNodeRequest { node, force } = request;
         answer(self.operations()?.drain(node, force).await)
+    }
+
+    pub(super) async fn drained(
+        &self,
+        request: proto::GetDrainResultRequest,
+    ) -> Answer<proto::DrainResult> {
+        answer(self.operations()?.drained(request.node).await)
     }
 
     pub(super) async fn undrain(

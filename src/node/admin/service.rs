@@ -2,7 +2,7 @@
 //! how the node is.
 
 use super::cluster::Operators;
-use super::workers;
+use super::{explain, workers};
 use crate::control::{Control, Refused, Reloaded, Request as Asked, Wrong};
 use crate::engine::Engine;
 use crate::node::Addresses;
@@ -109,6 +109,13 @@ impl Admin for AdminService {
         }))
     }
 
+    async fn explain(
+        &self,
+        request: Request<admin::ExplainRequest>,
+    ) -> Result<Response<admin::ExplainResponse>, Status> {
+        explain::answer(&self.engine, &self.node, request.into_inner()).await
+    }
+
     async fn get_cluster_status(
         &self,
         _: Request<admin::GetClusterStatusRequest>,
@@ -170,6 +177,13 @@ impl Admin for AdminService {
         request: Request<admin::DrainNodeRequest>,
     ) -> Result<Response<admin::DrainNodeResponse>, Status> {
         self.operators.drain(request.into_inner()).await
+    }
+
+    async fn get_drain_result(
+        &self,
+        request: Request<admin::GetDrainResultRequest>,
+    ) -> Result<Response<admin::DrainResult>, Status> {
+        self.operators.drained(request.into_inner()).await
     }
 
     async fn undrain_node(

@@ -56,6 +56,22 @@ fn a_node_is_ready_only_up_with_a_lease_and_a_fresh_table_and_says_what_is_missi
     }
 }
 
+#[test]
+fn the_summary_of_a_node_says_what_it_has_or_what_is_missing() {
+    let up = but(|status| status.slots = 1365);
+    assert_eq!(summary(&up), "up with 1365 slots");
+    let busy = but(|status| {
+        (status.slots, status.leads, status.vacant) = (4096, true, 2);
+        status.degraded = Some(None);
+    });
+    assert_eq!(
+        summary(&busy),
+        "up with 4096 slots, leads, degraded: too little progress, 2 slots without an owner"
+    );
+    let lapsed = but(|status| status.lease_left = Duration::ZERO);
+    assert_eq!(summary(&lapsed), readiness(&lapsed).unwrap_err());
+}
+
 fn config(dir: &Path, listen: &str, more: &[&str]) -> Config {
     let mut options = LoadOptions::new([]);
     options.dir = dir.to_owned();

@@ -11,7 +11,7 @@ use ractor::{Actor, ActorRef};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// One worker, for who asks.
 #[derive(Debug, Clone)]
@@ -138,13 +138,27 @@ impl WorkerPool {
     ///
     /// # Errors
     /// There is no answer.
+    #[cfg(test)]
     pub(crate) async fn exec(&self, context: &[u8], body: &[u8]) -> Result<Bytes, ExecError> {
+        self.exec_until(context, body, None).await
+    }
+
+    /// The same for somebody who drops this at a deadline.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub(crate) async fn exec_until(
+        &self,
+        context: &[u8],
+        body: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<Bytes, ExecError> {
         if self.debug {
             self.actor
                 .cast(PoolMessage::Fresh)
                 .map_err(|_| ExecError::Stopped)?;
         }
-        self.queue.exec(context, body).await
+        self.queue.exec(context, body, deadline).await
     }
 
     /// All workers.

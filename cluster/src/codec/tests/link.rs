@@ -58,6 +58,7 @@ fn envelopes() -> Vec<Envelope> {
         },
         Envelope::StreamDropped { id: 6 },
         Envelope::StreamCancelled { id: 7 },
+        Envelope::Cancelled { id: 8 },
     ]
 }
 
@@ -66,7 +67,7 @@ fn the_bytes_of_envelopes_never_change() {
     let mut bytes = Vec::new();
     Envelope::encode_batch(&envelopes(), &mut bytes);
     let expected = [
-        &[15][..],
+        &[16][..],
         &[0, 251, 44, 1, 251, 232, 3, 7, 1, 3, 97, 98, 99],
         &[1, 255, 3, 97, 98, 99],
         &[2, 5, 3, 6, 3, 97, 98, 99],
@@ -82,6 +83,7 @@ fn the_bytes_of_envelopes_never_change() {
         &[12, 5, 3, 97, 98, 99],
         &[13, 6],
         &[14, 7],
+        &[15, 8],
     ];
     assert_eq!(bytes, expected.concat());
     assert_eq!(Envelope::decode_batch(&Bytes::from(bytes)), Ok(envelopes()));

@@ -43,6 +43,8 @@ enum Ask {
     Voters(Option<u8>),
     Remove(Text),
     Steps,
+    Drained(Text),
+    Ended,
 }
 
 impl Wire<here::Ask> for Ask {
@@ -67,6 +69,8 @@ impl Wire<here::Ask> for Ask {
             From::Voters(wanted) => Self::Voters(*wanted),
             From::Remove(node) => Self::Remove(Wire::of(node)),
             From::Steps => Self::Steps,
+            From::Drained(node) => Self::Drained(Wire::of(node)),
+            From::Ended => Self::Ended,
         }
     }
 
@@ -91,6 +95,8 @@ impl Wire<here::Ask> for Ask {
             Self::Voters(wanted) => To::Voters(wanted),
             Self::Remove(node) => To::Remove(node.back()?),
             Self::Steps => To::Steps,
+            Self::Drained(node) => To::Drained(node.back()?),
+            Self::Ended => To::Ended,
         })
     }
 }
@@ -322,6 +328,19 @@ mirror!(
     }
 );
 
+mirror!(
+    Ended = crate::Ended {
+        streams: u64,
+        cut: u64
+    }
+);
+mirror!(
+    DrainedView = here::DrainedView {
+        node: Named,
+        ended: Ended
+    }
+);
+
 mirror_variants!(Told = here::Told {
     Status(status: Status),
     Health(health: Health),
@@ -340,4 +359,6 @@ mirror_variants!(Told = here::Told {
     Voters(voters: VotersView),
     Refused(refused: Refused),
     Steps(steps: Seq<Step>),
+    Drained(drained: DrainedView),
+    Ended(ended: Ended),
 });

@@ -148,6 +148,9 @@ enum Envelope<'a> {
     StreamCancelled {
         id: u64,
     },
+    Cancelled {
+        id: u64,
+    },
 }
 
 impl<'a> Envelope<'a> {
@@ -211,6 +214,7 @@ impl<'a> Envelope<'a> {
             Here::StreamEnd { id, payload } => Self::StreamEnd { id: *id, payload },
             Here::StreamDropped { id } => Self::StreamDropped { id: *id },
             Here::StreamCancelled { id } => Self::StreamCancelled { id: *id },
+            Here::Cancelled { id } => Self::Cancelled { id: *id },
         }
     }
 
@@ -280,6 +284,7 @@ impl<'a> Envelope<'a> {
             },
             Self::StreamDropped { id } => Here::StreamDropped { id },
             Self::StreamCancelled { id } => Here::StreamCancelled { id },
+            Self::Cancelled { id } => Here::Cancelled { id },
         }
     }
 }

@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
+mod cancel;
 mod net;
 mod operating;
 mod refusals;
+mod renewal;
 mod streams;
 mod traffic;
 mod violations;

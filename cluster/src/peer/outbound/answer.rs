@@ -31,8 +31,8 @@ pub enum Answered {
     Stream(OpenStream),
 }
 
-/// The answer to come. Dropped, the request goes on where it has been sent, and is taken back where
-/// it has not.
+/// The answer to come. Dropped, the request is taken back where it has not been sent; where it has,
+/// one on a data link is cancelled, any other goes on.
 #[derive(Debug)]
 pub struct Answer {
     outbound: Arc<Outbound>,
@@ -60,8 +60,8 @@ impl Answer {
     ///
     /// # Errors
     /// If it does not come in time, or the peer's life is over.
-    pub async fn wait(self) -> Result<Reply, RequestError> {
-        match self.answered().await? {
+    pub async fn wait(mut self) -> Result<Reply, RequestError> {
+        match self.ready().await? {
             Answered::Reply(reply) => Ok(reply),
             // The link refuses one that was not asked for.
             Answered::Stream(_) => Err(RequestError::Gone {
@@ -70,7 +70,12 @@ impl Answer {
         }
     }
 
-    async fn answered(mut self) -> Outcomes {
+    /// Waits for it, up to the deadline, without giving it up: cancelling the wait loses nothing. To
+    /// be called until it is ready, not again.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub async fn ready(&mut self) -> Result<Answered, RequestError> {
         match timeout_at(self.deadline, &mut self.receive).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(RequestError::Gone {
@@ -78,6 +83,12 @@ impl Answer {
             }),
             Err(_) => Err(RequestError::Deadline),
         }
+    }
+
+    /// Says to the peer that nobody wants what was asked for: it need not start, and need not go on.
+    /// It is answered all the same, as [`Outcome::Expired`] if it did not start.
+    pub fn cancel(&self) {
+        self.outbound.cancel(self.ticket);
     }
 }
 
@@ -100,7 +111,21 @@ impl StreamAnswer {
     ///
     /// # Errors
     /// If it does not come in time, or the peer's life is over.
-    pub async fn wait(self) -> Result<Answered, RequestError> {
-        self.0.answered().await
+    pub async fn wait(mut self) -> Result<Answered, RequestError> {
+        self.0.ready().await
+    }
+
+    /// The same without giving it up: cancelling the wait loses nothing. To be called until it is
+    /// ready, not again.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub async fn ready(&mut self) -> Result<Answered, RequestError> {
+        self.0.ready().await
+    }
+
+    /// Says to the peer that nobody wants what was asked for, as [`Answer::cancel`].
+    pub fn cancel(&self) {
+        self.0.cancel();
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{Answered, Outbound, Reply};
 use crate::peer::frame::{Envelope, FrameReader, Outcome};
 use crate::peer::handshake::{self, HANDSHAKE_TIMEOUT, Shaken};
-use crate::peer::hello::{Class, LinkError};
+use crate::peer::hello::{CANCELS, Class, Hello, LinkError};
 use crate::peer::links::{LinkEvent, LinkState, Remote, SILENCE, Shared};
 use crate::peer::order::Ends;
 use crate::peer::queue::Queue;
@@ -159,7 +159,7 @@ impl Outbound {
             Some(Envelope::Refused { why }) => return (false, Err(LinkError::Refused(why))),
             _ => return (false, Err(LinkError::Broken("it does not say welcome"))),
         };
-        let (queue, streams) = self.opened(ends, number, &started);
+        let (queue, streams) = self.opened(&shaken.hello, ends, number, &started);
         let _end = EndWith(Arc::clone(&streams));
         if let Some(peer) = self.peer {
             shared.handler.event(LinkEvent::Up {
@@ -185,7 +185,13 @@ impl Outbound {
     }
 
     /// The link is open: what did not start goes again, in order, before anything new.
-    fn opened(&self, ends: Ends, number: u64, started: &[u64]) -> (Arc<Queue>, Arc<Streams>) {
+    fn opened(
+        &self,
+        hello: &Hello,
+        ends: Ends,
+        number: u64,
+        started: &[u64],
+    ) -> (Arc<Queue>, Arc<Streams>) {
         let queue = Arc::new(Queue::default());
         let count = Arc::clone(&self.streams);
         let streams = Streams::new(Arc::clone(&queue), count, self.limits.payload);
@@ -195,6 +201,7 @@ impl Outbound {
         let ready = std::mem::take(&mut state.ready);
         state.queue = Some(Arc::clone(&queue));
         state.streams = Some(Arc::clone(&streams));
+        state.cancels = hello.features.iter().any(|it| it == CANCELS);
         state.stands(LinkState::Up);
         state.used = Instant::now();
         state.heard = Some(state.used);
@@ -204,8 +211,12 @@ impl Outbound {
         for cast in std::mem::take(&mut state.casts) {
             queue.push(cast);
         }
+        let (again, freed) = state.drop_cancelled(again);
         for ticket in again.into_iter().chain(ready) {
             state.send(ticket);
+        }
+        for bytes in freed {
+            state.credit_back(bytes);
         }
         if state.gone {
             streams.end(&StreamError::Gone);

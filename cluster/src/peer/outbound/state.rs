@@ -30,6 +30,10 @@ pub(super) struct Waiting {
     pub(super) answer: oneshot::Sender<Outcomes>,
     /// Whether it was sent on any link.
     pub(super) sent: bool,
+    /// The number under which it was sent last.
+    pub(super) id: u64,
+    /// Nobody waits for the answer any more, and the peer has to hear of it.
+    pub(super) cancelled: bool,
     /// Whether it holds credit.
     pub(super) credit: bool,
 }
@@ -45,6 +49,8 @@ pub(super) struct State {
     pub(super) casts: VecDeque<Envelope>,
     pub(super) queue: Option<Arc<Queue>>,
     pub(super) streams: Option<Arc<Streams>>,
+    /// Whether the peer understands that a request is cancelled.
+    pub(super) cancels: bool,
     pub(super) confirm: Vec<u64>,
     pub(super) used: Instant,
     pub(super) link: LinkState,
@@ -69,6 +75,7 @@ impl State {
             casts: VecDeque::new(),
             queue: None,
             streams: None,
+            cancels: false,
             confirm: Vec::new(),
             used: Instant::now(),
             link: LinkState::Idle,
@@ -101,7 +108,7 @@ impl State {
             self.ready.push_back(ticket);
             return;
         };
-        waiting.sent = true;
+        (waiting.sent, waiting.id) = (true, id);
         let left = waiting.deadline.saturating_duration_since(Instant::now());
         queue.push(Envelope::Request {
             id,
@@ -110,6 +117,54 @@ impl State {
             stream: waiting.stream,
             payload: waiting.payload.clone(),
         });
+    }
+
+    /// Nobody waits for the answer to this any more: what was not sent is taken back, of what was
+    /// the peer hears. Answers what was taken back.
+    pub(super) fn cancel(&mut self, ticket: u64) -> Option<Waiting> {
+        let waiting = self.waiting.get_mut(&ticket)?;
+        let (bytes, credit) = (waiting.payload.len(), waiting.credit);
+        if self.credit.cancel(ticket) {
+            return self.waiting.remove(&ticket);
+        }
+        if let Some(place) = self.ready.iter().position(|ready| *ready == ticket) {
+            self.ready.remove(place);
+            let taken = self.waiting.remove(&ticket);
+            if credit {
+                self.credit_back(bytes);
+            }
+            return taken;
+        }
+        if !std::mem::replace(&mut waiting.cancelled, true) {
+            let id = waiting.id;
+            self.say_cancelled(id);
+        }
+        None
+    }
+
+    fn say_cancelled(&self, id: u64) {
+        if let Some(queue) = self.queue.as_ref().filter(|_| self.cancels) {
+            queue.push(Envelope::Cancelled { id });
+        }
+    }
+
+    /// A link is open. Of what did not start on older ones, this is sent again: what was cancelled
+    /// meanwhile is not, and leaves the credit of so many bytes each.
+    pub(super) fn drop_cancelled(&mut self, unstarted: Vec<u64>) -> (Vec<u64>, Vec<usize>) {
+        let cancelled = |waiting: &Waiting| waiting.cancelled;
+        let (over, again): (Vec<u64>, Vec<u64>) = unstarted
+            .into_iter()
+            .partition(|ticket| self.waiting.get(ticket).is_some_and(cancelled));
+        let mut freed = Vec::new();
+        for waiting in over.iter().filter_map(|ticket| self.waiting.remove(ticket)) {
+            freed.extend(waiting.credit.then_some(waiting.payload.len()));
+            let _ = waiting.answer.send(Err(RequestError::Deadline));
+        }
+        let started = self.waiting.values().filter(|it| it.cancelled && it.sent);
+        for id in started.map(|it| it.id).collect::<Vec<_>>() {
+            self.say_cancelled(id);
+        }
+        (again, freed)
     }
 
     pub(super) fn credit_back(&mut self, bytes: usize) {

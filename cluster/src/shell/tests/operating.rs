@@ -2,7 +2,7 @@
 
 use super::nodes::Nodes;
 use crate::admin::{MoveStep, Operations, Refused};
-use crate::{NodeState, ShardLayout, SlotId};
+use crate::{Ended, NodeState, Region, ShardLayout, SlotId};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,6 +51,11 @@ async fn operators_see_and_ask_the_same_on_every_node() {
     assert!(matches!(nobody, Err(Refused::No { .. })), "{nobody:?}");
     assert_eq!(follows.resume_moves().await, Ok(true));
 
+    let lanes = nodes.all[2].around.lanes.clone();
+    let before = lanes.ended();
+    assert!(before.streams > 0, "moved before it drains");
+    let none = follows.drained("c".to_owned()).await.unwrap();
+    assert_eq!(none.ended, Ended::default(), "it does not drain");
     let drained = follows.drain("c".to_owned(), false).await.unwrap();
     assert_eq!(drained.node.name, "c");
     let id = nodes.all[2].me().id;
@@ -58,6 +63,17 @@ async fn operators_see_and_ask_the_same_on_every_node() {
         .until("its slots are gone", || nodes.all[2].acting() == 0)
         .await;
     assert_eq!(nodes.all[0].state_of(id), Some(NodeState::Draining));
+    // Whoever is asked, the node itself says what its drain has ended.
+    let ended = lanes.ended().since(before);
+    assert!(ended.streams > 0);
+    let own = nodes.all[2].cluster().clone();
+    let own: &dyn Operations = &own;
+    for asked in [leads, follows, own] {
+        let told = asked.drained("c".to_owned()).await.unwrap();
+        assert_eq!((told.node.name.as_str(), told.ended), ("c", ended));
+    }
+    let nobody = follows.drained("z".to_owned()).await;
+    assert!(matches!(nobody, Err(Refused::No { .. })), "{nobody:?}");
     assert!(follows.undrain("c".to_owned()).await.is_ok());
     nodes
         .until("it is up again", || {

@@ -11,7 +11,7 @@ use crate::handoff::Load;
 use crate::lease::DropReason;
 use crate::peer::{Remote, Request};
 use crate::store::{Answering, Commit, Durability, StateStore, StoreError, Stored};
-use crate::{Ingress, Member, Move, MoveId, OwnerEpoch, Region, Report, Reports, SlotId};
+use crate::{Ended, Ingress, Member, Move, MoveId, OwnerEpoch, Region, Report, Reports, SlotId};
 
 /// A store of single values: the key is not looked at.
 #[derive(Debug, Default)]
@@ -205,6 +205,17 @@ impl Region for Lanes {
 
     fn forget(&self, slot: SlotId) {
         self.note(slot, Told::Forgotten);
+    }
+
+    /// Every slot that was closed had one stream and one event that was cut.
+    fn ended(&self) -> Ended {
+        let told = self.told.lock().unwrap();
+        let all = told.values().flatten();
+        let closed = all.filter(|told| **told == Told::Closed).count() as u64;
+        Ended {
+            streams: closed,
+            cut: closed,
+        }
     }
 
     fn load(&self, slot: SlotId) -> Load {

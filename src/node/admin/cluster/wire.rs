@@ -2,8 +2,9 @@
 
 use crate::proto::admin as proto;
 use centripeta_cluster::admin::{
-    DrainView, Event, EventsView, Health, MoveView, MovesView, Named, NodeView, PeerLink, PeerRow,
-    PlannedMoves, Problem, RebalanceView, SlotView, Status, Vote, VotersView, Where, state_word,
+    DrainView, DrainedView, Event, EventsView, Health, MoveView, MovesView, Named, NodeView,
+    PeerLink, PeerRow, PlannedMoves, Problem, RebalanceView, SlotView, Status, Vote, VotersView,
+    Where, state_word,
 };
 use centripeta_cluster::allocation::HeldBack;
 use centripeta_cluster::peer::LinkState;
@@ -287,6 +288,16 @@ impl From<DrainView> for proto::DrainNodeResponse {
             node: Some(it.node.into()),
             slots: count(it.slots),
             forced: it.forced,
+        }
+    }
+}
+
+impl From<DrainedView> for proto::DrainResult {
+    fn from(it: DrainedView) -> Self {
+        Self {
+            node: Some(it.node.into()),
+            streams_ended: it.ended.streams,
+            events_cut: it.ended.cut,
         }
     }
 }

@@ -49,9 +49,11 @@ async fn drained_ends_when_nothing_is_unanswered_and_with_the_peer() {
     let waits = tokio::spawn(one.links.drained(NodeId(2), Class::Data));
     requests.pop().unwrap().reply(Bytes::new());
     waits.await.unwrap();
-    // One that nobody waits for any more is still with the peer.
-    drop(one.send(2, Class::Data, b"c").unwrap());
-    let request = two.requests.recv().await.unwrap();
+    // One that runs and nobody waits for any more is still with the peer.
+    let answer = one.send(2, Class::Data, b"c").unwrap();
+    let mut request = two.requests.recv().await.unwrap();
+    assert!(request.start());
+    drop(answer);
     assert!(drained().await.is_err());
     drop(request);
     assert!(drained().await.is_ok());

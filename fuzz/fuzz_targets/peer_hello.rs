@@ -1,0 +1,4 @@
+//! Runs `centripeta_cluster::fuzzing::hello` on bytes that the fuzzer makes.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| centripeta_cluster::fuzzing::hello(bytes));
