@@ -41,7 +41,7 @@ pub use links::{
     HANDSHAKES, Handler, LinkConfig, LinkEvent, LinkState, Links, NewSecurity, PAYLOAD_MAX, Remote,
     SILENCE,
 };
-pub use order::{Arrived, Inbox, Opened, Outbox, StaleLink};
+pub use order::{Arrived, Ends, Inbox, Opened, Outbox, StaleLink};
 pub use outbound::{Answer, Answered, Reply, RequestError, StreamAnswer};
 pub use probe::{Met, ProbeError, probe};
 pub use request::{NotAccepted, Request};

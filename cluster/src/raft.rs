@@ -15,6 +15,7 @@
 //! | who becomes a voter, and when | `raft/voters.rs` |
 //! | how a leader that goes hands over | `raft/succession.rs` |
 //! | how calls reach other nodes | `raft/network.rs` |
+//! | what openraft draws at random | `raft/runtime.rs` |
 //! | the file | `raft/disk.rs`; what is in it: `raft/log_store.rs`, `raft/machine.rs` |
 //! | deltas for those who watch the table, and why things changed | `raft/feed.rs` |
 
@@ -27,6 +28,7 @@ mod machine;
 mod memory;
 mod network;
 mod records;
+mod runtime;
 mod settings;
 mod store;
 mod succession;

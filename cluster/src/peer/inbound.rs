@@ -58,6 +58,8 @@ struct State {
     /// Who is to hear that nobody waits, by id.
     wakers: BTreeMap<u64, Waker>,
     dead: bool,
+    /// The table calls its life dead, and it has not come back since.
+    cut: bool,
     /// Since when there is a link, or none.
     since: Instant,
     opened: u64,
@@ -112,6 +114,7 @@ impl Inbound {
                 cancelled: BTreeSet::new(),
                 wakers: BTreeMap::new(),
                 dead: false,
+                cut: false,
                 since: Instant::now(),
                 opened: 0,
                 reason: None,
@@ -133,7 +136,27 @@ impl Inbound {
         state.way.is_some() && state.heard.elapsed() < SILENCE
     }
 
-    /// Its life is over: nothing of it starts any more, and its link closes.
+    /// The table calls its life dead: its link closes, and nothing that has come on it starts any more.
+    /// What has started is not forgotten: the life may not have heard of its end, and come back (R12).
+    pub(crate) fn cut(&self) {
+        let mut state = self.lock();
+        state.cut = true;
+        for id in state.inbox.cut() {
+            state.release(id);
+        }
+        // Nobody waits for what runs, as far as is known.
+        let running: Vec<u64> = state.inbox.running().collect();
+        state.cancelled.extend(running);
+        std::mem::take(&mut state.wakers)
+            .into_values()
+            .for_each(Waker::wake);
+        if let Some(way) = state.way.take() {
+            way.streams.end(&StreamError::Gone);
+            way.stop.notify_one();
+        }
+    }
+
+    /// Its life is over, and a newer one is here: nothing of it starts any more, and its link closes.
     pub(crate) fn kill(&self) {
         let mut state = self.lock();
         state.dead = true;
@@ -188,6 +211,7 @@ impl Inbound {
         let now = Instant::now();
         (state.link, state.heard, state.since) = (link, now, now);
         state.opened += 1;
+        state.cut = false;
         Ok(way)
     }
 
@@ -210,10 +234,10 @@ impl Inbound {
             .map_or_else(Vec::new, |way| way.streams.unread())
     }
 
-    /// For operators.
-    pub(crate) fn view(&self) -> PeerView {
+    /// For operators; `None` where the life is dead.
+    pub(crate) fn view(&self) -> Option<PeerView> {
         let state = self.lock();
-        PeerView {
+        (!state.cut).then(|| PeerView {
             peer: self.remote.member.id,
             class: self.remote.class,
             direction: Direction::In,
@@ -231,7 +255,7 @@ impl Inbound {
             streams: self.streams.load(Ordering::Relaxed),
             reconnects: state.opened.saturating_sub(1),
             reason: state.reason.clone(),
-        }
+        })
     }
 
     /// Reads a link until it ends.

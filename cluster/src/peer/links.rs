@@ -11,11 +11,12 @@ use tokio::time::Instant;
 use super::credit::CreditLimits;
 use super::handshake::{Security, SecurityConfig, SecurityError};
 use super::hello::{Class, Hello, Identity, LinkError};
+use super::inbound::Inbound;
 use super::outbound::{Answer, Outbound, Reply, RequestError, StreamAnswer};
 use super::request::Request;
 use super::transport::Transport;
 use super::view::PeerView;
-use crate::{BootId, Member, NodeId};
+use crate::{BootId, Incarnation, Member, NodeId};
 
 mod shared;
 
@@ -305,8 +306,19 @@ impl Links {
         }
     }
 
-    /// A node is dead or removed: its links end, what is unanswered is told so.
+    /// A node is gone for good: its links end, what is unanswered is told so.
     pub fn forget_peer(&self, peer: NodeId) {
+        self.end_life(Member {
+            id: peer,
+            incarnation: Incarnation(u64::MAX),
+        });
+    }
+
+    /// A life of a node is over: what is unanswered is told so, and its links end. Those that the node
+    /// has opened in a newer life stay. What it has started here stays known until a newer life comes:
+    /// it may not have heard of its end, and come back (R12).
+    pub fn end_life(&self, over: Member) {
+        let peer = over.id;
         let mut peers = lock(&self.shared.peers);
         peers.addrs.remove(&peer);
         peers.forgotten += 1;
@@ -314,8 +326,12 @@ impl Links {
             if let Some(outbound) = peers.outbound.remove(&(peer, class)) {
                 outbound.gone();
             }
+            let inbound = peers.inbound.get(&(peer, class));
+            let lived = |of: &Inbound| of.remote().member.incarnation <= over.incarnation;
+            if let Some(inbound) = inbound.filter(|inbound| lived(inbound)) {
+                inbound.cut();
+            }
         }
-        peers.end_inbound(peer);
     }
 
     /// Where the link to a peer stands.
@@ -352,7 +368,7 @@ impl Links {
         let peers = lock(&self.shared.peers);
         let out = peers.outbound.values().filter_map(|link| link.view());
         let mut views: Vec<_> = out
-            .chain(peers.inbound.values().map(|link| link.view()))
+            .chain(peers.inbound.values().filter_map(|link| link.view()))
             .collect();
         drop(peers);
         views.sort_by_key(|view| (view.peer, view.class, view.direction));

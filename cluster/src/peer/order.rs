@@ -4,12 +4,17 @@
 //! came on the old one and has not started, and names what has: that is answered on the new link.
 //! Everything else the sender takes for unstarted, and sends again, in order, before anything new.
 //!
+//! What has started is remembered by one process of the receiver, for one life of the sender. On a link
+//! between others nothing can be named: whatever was sent before may have started, and does not go
+//! again. And while a life lasts the receiver must not forget: not when it hears that the life is over
+//! before that itself does, nor when the end that it hears of is that of an earlier one.
+//!
 //! An answer can be lost with its link. So the receiver keeps what it has answered until the sender
 //! confirms it, by the lowest id that it still waits for, and answers it again on the new link.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Rule, Rules};
+use crate::{BootId, Incarnation, Rule, Rules};
 
 /// A link that is older than one that was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -115,6 +120,11 @@ impl Inbox {
         known
     }
 
+    /// What has started and is not over.
+    pub fn running(&self) -> impl Iterator<Item = u64> + '_ {
+        self.running.iter().copied()
+    }
+
     /// Whether an event has started and is not over.
     pub fn is_running(&self, id: u64) -> bool {
         self.running.contains(&id)
@@ -133,6 +143,13 @@ impl Inbox {
         }
         self.answered.insert(id);
         Some(self.link)
+    }
+
+    /// The link is gone, and the sender's life is said to be over: what has not started never will,
+    /// and is named here. What has started stays known, since the sender may come back and send again
+    /// whatever is not.
+    pub fn cut(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.unstarted).into_iter().collect()
     }
 
     /// How many events have come and are not over.
@@ -156,9 +173,19 @@ impl Inbox {
     }
 }
 
+/// Between whom a link is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// The life of the sender, as it was said on this link.
+    pub from: Incarnation,
+    /// The process of the receiver.
+    pub to: BootId,
+}
+
 /// The sender's side. Each event has a ticket of the sender's own.
 #[derive(Debug, Clone, Default)]
 pub struct Outbox {
+    ends: Option<Ends>,
     link: u64,
     last: u64,
     settled: bool,
@@ -189,6 +216,17 @@ impl Outbox {
         self.link += 1;
         self.settled = false;
         self.link
+    }
+
+    /// The link is open, between these. Where the last one was between others, the receiver knows
+    /// nothing of what was sent on that: the tickets of all of it, in order. It may have started.
+    #[must_use]
+    pub fn meet(&mut self, ends: Ends) -> Vec<u64> {
+        let last = self.ends.replace(ends);
+        if last.is_none_or(|last| last == ends) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.unanswered).into_values().collect()
     }
 
     /// Whether events may be sent.
@@ -237,12 +275,6 @@ impl Outbox {
         self.unanswered
             .first_key_value()
             .map_or(self.last + 1, |(id, _)| *id)
-    }
-
-    /// The receiver is dead: the tickets of everything unanswered, in order. It may have started.
-    pub fn abandon(&mut self) -> Vec<u64> {
-        self.settled = false;
-        std::mem::take(&mut self.unanswered).into_values().collect()
     }
 }
 
@@ -331,6 +363,58 @@ mod tests {
         assert_eq!(outbox.answered(ids[1]), Some(2));
         assert_eq!(outbox.answered(ids[1]), None);
         assert_eq!(inbox.confirmed(outbox.floor()), [ids[1]]);
+    }
+
+    const FIRST: Ends = Ends {
+        from: Incarnation(1),
+        to: BootId(7),
+    };
+
+    #[test]
+    fn what_may_have_started_goes_only_where_it_is_remembered() {
+        let others = [
+            Ends {
+                from: Incarnation(2),
+                ..FIRST
+            },
+            Ends {
+                to: BootId(8),
+                ..FIRST
+            },
+        ];
+        for next in others {
+            let mut outbox = Outbox::new();
+            let link = outbox.connect();
+            assert!(outbox.meet(FIRST).is_empty());
+            outbox.named(link, &[]);
+            assert_eq!([1, 2].map(|ticket| outbox.send(ticket)), [Some(1), Some(2)]);
+            // The same again: what it has not started goes again.
+            let link = outbox.connect();
+            assert!(outbox.meet(FIRST).is_empty());
+            assert_eq!(outbox.named(link, &[1]), [2]);
+            outbox.send(2);
+            let link = outbox.connect();
+            assert_eq!(outbox.meet(next), [1, 2], "{next:?}");
+            assert!(outbox.named(link, &[]).is_empty());
+            assert_eq!(outbox.send(3), Some(4), "ids rise on");
+            assert_eq!(outbox.answered(1), None);
+        }
+    }
+
+    #[test]
+    fn a_life_that_is_said_to_be_over_and_comes_back_finds_what_it_started() {
+        let mut inbox = Inbox::new();
+        inbox.open(1).unwrap();
+        (1..=3).for_each(|id| assert_eq!(inbox.arrived(1, id), Arrived::Accept));
+        assert!(inbox.start(1) && inbox.start(2));
+        inbox.finish(1);
+        assert_eq!(inbox.cut(), [3]);
+        assert!(!inbox.start(3), "it is sent again");
+        inbox.finish(2);
+        let opened = inbox.open(2).unwrap();
+        assert_eq!(opened.started, [1, 2]);
+        assert_eq!(opened.answered, [1, 2]);
+        assert!(opened.dropped.is_empty());
     }
 
     /// Links that break at random, with what is on them: in which order tickets started.

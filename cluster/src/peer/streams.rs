@@ -1,6 +1,6 @@
 //! The streams of one link, the same at both of its ends. They end with it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +16,7 @@ const BACKLOG: (usize, usize) = (16 * 1024, 64 * 1024 * 1024);
 
 #[derive(Debug, Default)]
 struct Open {
-    pipes: HashMap<u64, Arc<Pipe>>,
+    pipes: BTreeMap<u64, Arc<Pipe>>,
     /// The highest id so far.
     last: u64,
     ended: Option<StreamError>,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::records::{Change, Flush, Key, Records, StoreError};
 
@@ -35,6 +36,7 @@ struct Both {
     unflushed: Vec<Change>,
     flushed: Content,
     refuses: Option<String>,
+    takes: Duration,
 }
 
 /// Keys and bytes in memory.
@@ -49,9 +51,7 @@ impl Memory {
     /// Loses what was not flushed.
     #[cfg(test)]
     pub(crate) fn crash(&self) {
-        let mut both = self.content();
-        both.seen = both.flushed.clone();
-        both.unflushed.clear();
+        self.lose_unflushed();
     }
 
     #[cfg(test)]
@@ -64,6 +64,20 @@ impl Memory {
 impl Records for Memory {
     fn waits(&self) -> bool {
         false
+    }
+
+    fn takes(&self) -> Duration {
+        self.content().takes
+    }
+
+    fn slow(&self, takes: Duration) {
+        self.content().takes = takes;
+    }
+
+    fn lose_unflushed(&self) {
+        let mut both = self.content();
+        both.seen = both.flushed.clone();
+        both.unflushed.clear();
     }
 
     fn write(&self, batch: Vec<Change>, flush: Flush) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::DecodeError;
 
@@ -129,6 +130,14 @@ pub(crate) enum Flush {
 pub(crate) trait Records: fmt::Debug + Send + Sync + 'static {
     /// Whether [`write`](Self::write) waits for a disk, and so belongs on a thread that may wait.
     fn waits(&self) -> bool;
+    /// How long a batch is to take that must reach the disk: a simulation's slow disk.
+    fn takes(&self) -> Duration {
+        Duration::ZERO
+    }
+    /// From now on it is. A real disk is as slow as it is.
+    fn slow(&self, _takes: Duration) {}
+    /// The process is gone, and with it what was not flushed. What is on a disk knows by itself.
+    fn lose_unflushed(&self) {}
     /// Takes a batch.
     fn write(&self, batch: Vec<Change>, flush: Flush) -> Result<(), StoreError>;
     /// A record.
@@ -154,6 +163,10 @@ pub(crate) async fn run<T: Send + 'static>(
     job: impl FnOnce(&dyn Records) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     if !records.waits() {
+        let takes = records.takes();
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
         return job(records.as_ref());
     }
     let records = Arc::clone(records);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::disk::Disk;
 use super::log_store::{LogStore, damaged};
@@ -94,6 +95,16 @@ impl Store {
     /// A store in memory, for tests and simulations: it outlives the Raft that uses it.
     pub fn memory(identity: Identity, genesis: &Table) -> Self {
         Self::in_memory(&Arc::new(Memory::default()), identity, genesis)
+    }
+
+    /// Every write of a store in memory takes so long from now on.
+    pub(crate) fn slow(&self, takes: Duration) {
+        self.records.slow(takes);
+    }
+
+    /// The process that used it is gone: a store in memory loses what was not flushed.
+    pub(crate) fn crashed(&self) {
+        self.records.lose_unflushed();
     }
 
     /// The same in a memory that the caller keeps hold of, for its faults.

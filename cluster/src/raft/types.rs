@@ -3,8 +3,9 @@
 use std::fmt;
 use std::io::Cursor;
 
-use openraft::impls::{OneshotResponder, TokioRuntime};
+use openraft::impls::OneshotResponder;
 
+use super::runtime::Runtime;
 use crate::table::{LeaderId as TableLeader, LogId as TableLogId, Outcome};
 use crate::{ClusterId, Command, DataId, Incarnation, NodeId};
 
@@ -59,7 +60,7 @@ impl openraft::RaftTypeConfig for Types {
     type Node = Place;
     type Entry = openraft::Entry<Self>;
     type SnapshotData = Cursor<Vec<u8>>;
-    type AsyncRuntime = TokioRuntime;
+    type AsyncRuntime = Runtime;
     type Responder = OneshotResponder<Self>;
 }
 

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::member::{DataDir, Joined};
 use crate::raft::{self, Store};
@@ -165,6 +166,20 @@ impl MemoryHome {
         };
         started.lock().next_life();
         started
+    }
+
+    /// Every write of its log takes so long from now on, if it keeps one: a slow disk.
+    pub fn slow(&self, takes: Duration) {
+        if let Some(store) = &self.lock().store {
+            store.slow(takes);
+        }
+    }
+
+    /// The process that used it has crashed: what was not flushed is lost.
+    pub fn crashed(&self) {
+        if let Some(store) = &self.lock().store {
+            store.crashed();
+        }
     }
 
     /// Recovers its cluster, as after the loss of the majority for good.

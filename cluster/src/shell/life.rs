@@ -160,11 +160,16 @@ impl Core {
             let lives = node.state.is_living();
             let lived = old.filter(|old| old.state.is_living());
             if let Some(old) = lived.filter(|old| !lives || old.incarnation != node.incarnation) {
-                died.push(Member {
+                let over = Member {
                     id: *id,
                     incarnation: old.incarnation,
-                });
-                self.links.forget_peer(*id);
+                };
+                died.push(over);
+                if node.state == NodeState::Removed {
+                    self.links.forget_peer(*id);
+                } else {
+                    self.links.end_life(over);
+                }
             }
             // One that is dead has to be told so, and may be a member of Raft.
             if node.state != NodeState::Removed {

@@ -1,6 +1,6 @@
 //! What all links of a node share: who is known, which links are open, and the door.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ use crate::{BootId, Incarnation, NodeId};
 
 #[derive(Debug, Default)]
 pub(super) struct Peers {
-    pub(super) addrs: HashMap<NodeId, Vec<String>>,
+    pub(super) addrs: BTreeMap<NodeId, Vec<String>>,
     /// How often a peer was forgotten.
     pub(super) forgotten: u64,
-    pub(super) known: HashMap<NodeId, (Incarnation, BootId)>,
-    pub(super) outbound: HashMap<(NodeId, Class), Arc<Outbound>>,
-    pub(super) inbound: HashMap<(NodeId, Class), Arc<Inbound>>,
+    pub(super) known: BTreeMap<NodeId, (Incarnation, BootId)>,
+    pub(super) outbound: BTreeMap<(NodeId, Class), Arc<Outbound>>,
+    pub(super) inbound: BTreeMap<(NodeId, Class), Arc<Inbound>>,
 }
 
 impl Peers {
@@ -93,8 +93,11 @@ impl Shared {
     /// R10, for a life that has proved that it is of this cluster. A newer life ends the links of
     /// the older one, once those are closed or silent.
     pub(crate) fn admit(&self, hello: &Hello) -> Result<(), LinkError> {
-        let mut peers = lock(&self.peers);
-        self.check_known(&peers, hello)?;
+        Self::admit_to(&mut lock(&self.peers), hello)
+    }
+
+    fn admit_to(peers: &mut Peers, hello: &Hello) -> Result<(), LinkError> {
+        Self::check_known(peers, hello)?;
         let node = hello.node;
         let found = (hello.incarnation, hello.boot);
         let known = peers.known.insert(node, found);
@@ -104,7 +107,7 @@ impl Shared {
         Ok(())
     }
 
-    fn check_known(&self, peers: &Peers, hello: &Hello) -> Result<(), LinkError> {
+    fn check_known(peers: &Peers, hello: &Hello) -> Result<(), LinkError> {
         let node = hello.node;
         let Some((incarnation, boot)) = peers.known.get(&node).copied() else {
             return Ok(());
@@ -149,8 +152,8 @@ impl Shared {
         if hello.class == Class::Ask {
             return Ok(fresh());
         }
-        self.admit(hello)?;
         let mut peers = lock(&self.peers);
+        Self::admit_to(&mut peers, hello)?;
         let inbound = peers
             .inbound
             .entry((hello.node, hello.class))

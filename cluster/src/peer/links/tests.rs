@@ -16,10 +16,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::*;
+use crate::ClusterId;
 use crate::peer::Direction;
 use crate::peer::transport::Connection;
 use crate::peer::{Answered, OpenStream, StreamError, StreamItem, StreamRx, StreamTx};
-use crate::{ClusterId, Incarnation};
 use net::Net;
 
 /// Longer than anything a test waits for, on a paused clock.

@@ -12,6 +12,7 @@ use crate::peer::frame::{Envelope, FrameReader, Outcome};
 use crate::peer::handshake::{self, HANDSHAKE_TIMEOUT, Shaken};
 use crate::peer::hello::{CANCELS, Class, Hello, LinkError};
 use crate::peer::links::{LinkEvent, LinkState, Remote, SILENCE, Shared};
+use crate::peer::order::Ends;
 use crate::peer::queue::Queue;
 use crate::peer::stream::{OpenStream, StreamError};
 use crate::peer::streams::{EndWith, Streams};
@@ -100,14 +101,19 @@ impl Outbound {
         let mut failed = LinkError::Io(std::io::Error::other("no address is known"));
         for addr in &addrs {
             match self.dial(shared, addr, number).await {
-                Ok(shaken) => return self.open(shared, shaken, number).await,
+                Ok((shaken, ends)) => return self.open(shared, shaken, ends, number).await,
                 Err(error) => failed = error,
             }
         }
         (false, Err(failed))
     }
 
-    async fn dial(&self, shared: &Shared, addr: &str, number: u64) -> Result<Shaken, LinkError> {
+    async fn dial(
+        &self,
+        shared: &Shared,
+        addr: &str,
+        number: u64,
+    ) -> Result<(Shaken, Ends), LinkError> {
         let connection = timeout(HANDSHAKE_TIMEOUT, shared.transport.dial(addr))
             .await
             .map_err(|_| LinkError::Slow(HANDSHAKE_TIMEOUT.as_millis()))??;
@@ -125,13 +131,18 @@ impl Outbound {
         if self.class != Class::Ask {
             shared.admit(&shaken.hello)?;
         }
-        Ok(shaken)
+        let ends = Ends {
+            from: identity.member.incarnation,
+            to: shaken.hello.boot,
+        };
+        Ok((shaken, ends))
     }
 
     async fn open(
         &self,
         shared: &Shared,
         shaken: Shaken,
+        ends: Ends,
         number: u64,
     ) -> (bool, Result<(), LinkError>) {
         self.lock().cancels = shaken.hello.features.iter().any(|it| it == CANCELS);
@@ -149,7 +160,7 @@ impl Outbound {
             Some(Envelope::Refused { why }) => return (false, Err(LinkError::Refused(why))),
             _ => return (false, Err(LinkError::Broken("it does not say welcome"))),
         };
-        let (queue, streams) = self.opened(&shaken.hello, number, &started);
+        let (queue, streams) = self.opened(&shaken.hello, ends, number, &started);
         let _end = EndWith(Arc::clone(&streams));
         if let Some(peer) = self.peer {
             shared.handler.event(LinkEvent::Up {
@@ -175,18 +186,18 @@ impl Outbound {
     }
 
     /// The link is open: what did not start goes again, in order, before anything new.
-    fn opened(&self, hello: &Hello, number: u64, started: &[u64]) -> (Arc<Queue>, Arc<Streams>) {
+    fn opened(
+        &self,
+        hello: &Hello,
+        ends: Ends,
+        number: u64,
+        started: &[u64],
+    ) -> (Arc<Queue>, Arc<Streams>) {
         let queue = Arc::new(Queue::default());
         let count = Arc::clone(&self.streams);
         let streams = Streams::new(Arc::clone(&queue), count, self.limits.payload);
         let mut state = self.lock();
-        if state
-            .far
-            .replace(hello.boot)
-            .is_some_and(|far| far != hello.boot)
-        {
-            state.abandon();
-        }
+        state.meet(ends);
         let again = state.outbox.named(number, started);
         let ready = std::mem::take(&mut state.ready);
         state.queue = Some(Arc::clone(&queue));

@@ -8,11 +8,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{Answered, Reply, RequestError};
-use crate::BootId;
 use crate::peer::credit::{Credit, CreditLimits};
 use crate::peer::frame::{Envelope, Outcome};
 use crate::peer::links::LinkState;
-use crate::peer::order::Outbox;
+use crate::peer::order::{Ends, Outbox};
 use crate::peer::queue::Queue;
 use crate::peer::streams::Streams;
 
@@ -52,7 +51,6 @@ pub(super) struct State {
     pub(super) streams: Option<Arc<Streams>>,
     /// Whether the peer understands that a request is cancelled.
     pub(super) cancels: bool,
-    pub(super) far: Option<BootId>,
     pub(super) confirm: Vec<u64>,
     pub(super) used: Instant,
     pub(super) link: LinkState,
@@ -78,7 +76,6 @@ impl State {
             queue: None,
             streams: None,
             cancels: false,
-            far: None,
             confirm: Vec::new(),
             used: Instant::now(),
             link: LinkState::Idle,
@@ -211,11 +208,11 @@ impl State {
         }
     }
 
-    /// The process that everything unanswered was sent to is gone.
-    pub(super) fn abandon(&mut self) {
+    /// A link is open between these: what was sent between others is given up, as it may have started.
+    pub(super) fn meet(&mut self, ends: Ends) {
         let settled = self.outbox.is_settled();
         debug_assert!(!settled, "a link is settled after it is opened");
-        for ticket in self.outbox.abandon() {
+        for ticket in self.outbox.meet(ends) {
             let Some(waiting) = self.waiting.remove(&ticket) else {
                 continue;
             };

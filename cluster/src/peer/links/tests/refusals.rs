@@ -88,6 +88,76 @@ async fn a_newer_life_in_the_table_ends_the_links_of_the_older_one() {
     old.until(wanted).await;
 }
 
+/// The first life of node 1.
+const FIRST: Member = Member {
+    id: NodeId(1),
+    incarnation: Incarnation(1),
+};
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_an_earlier_life_does_not_disturb_the_next() {
+    let net = Net::new();
+    let mut two = Node::new(&net, 2);
+    let mut next = Node::with(&net, identity(1, 2, 77), LinkConfig::default());
+    let answer = next.send(2, Class::Data, b"x").unwrap();
+    let mut request = two.requests.recv().await.unwrap();
+    assert!(request.start());
+    // The table that says so comes after the newcomer itself.
+    two.links.end_life(FIRST);
+    let down = |event: &LinkEvent| matches!(event, LinkEvent::Down { .. });
+    assert_eq!(next.within(Duration::from_secs(5), down).await, None);
+    request.reply(Bytes::from("once"));
+    assert_eq!(answer.wait().await.unwrap().payload, "once");
+    assert!(two.requests.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_life_that_is_called_dead_and_comes_back_starts_nothing_twice() {
+    let net = Net::new();
+    let (mut one, mut two) = (Node::new(&net, 1), Node::new(&net, 2));
+    let answers = [b"a", b"b"].map(|event| one.send(2, Class::Data, event).unwrap());
+    let mut started = two.requests.recv().await.unwrap();
+    assert!(started.start());
+    let mut unstarted = two.requests.recv().await.unwrap();
+    two.links.end_life(FIRST);
+    assert!(two.links.peers().is_empty(), "operators see the living");
+    one.until(|event| matches!(event, LinkEvent::Down { .. }))
+        .await;
+    assert!(!unstarted.start());
+    let again = two.requests.recv().await.unwrap();
+    assert_eq!(again.payload(), "b");
+    again.reply(Bytes::from("second"));
+    started.reply(Bytes::from("first"));
+    for (answer, expected) in answers.into_iter().zip(["first", "second"]) {
+        assert_eq!(answer.wait().await.unwrap().payload, expected);
+    }
+    assert!(two.requests.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_sends_nothing_again_in_its_next_life() {
+    let net = Net::new();
+    let (one, mut two) = (Node::new(&net, 1), Node::new(&net, 2));
+    let lost = one.send(2, Class::Data, b"lost").unwrap();
+    let mut request = two.requests.recv().await.unwrap();
+    assert!(request.start());
+    one.links.set_identity(identity(1, 2, 1001));
+    let next = Member {
+        incarnation: Incarnation(2),
+        ..FIRST
+    };
+    two.links.set_known(next, BootId(1001));
+    let gone = RequestError::Gone {
+        may_have_started: true,
+    };
+    assert_eq!(lost.wait().await, Err(gone));
+    let answer = one.send(2, Class::Data, b"new").unwrap();
+    let request = two.requests.recv().await.unwrap();
+    assert_eq!(request.payload(), "new");
+    request.reply(Bytes::new());
+    assert!(answer.wait().await.is_ok());
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_with_a_process_that_is_gone_is_told_so_and_new_requests_reach_the_next() {
     let net = Net::new();
