@@ -59,7 +59,9 @@ impl Events {
     /// the Unix epoch.
     pub fn delta(&mut self, before: &Table, delta: &Delta, at: Duration) {
         let mut after = before.clone();
-        after.nodes.extend(delta.nodes.iter().cloned());
+        if !delta.nodes.is_empty() {
+            after.nodes.extend(delta.nodes.iter().cloned());
+        }
         let at = (at, delta.to);
         for (id, node) in &delta.nodes {
             self.node(before.node(*id), *id, node, at);
