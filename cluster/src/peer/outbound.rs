@@ -154,6 +154,15 @@ impl Outbound {
         }
     }
 
+    /// Gives the lock back, then wakes who writes, if there is something.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let queue = state.to_wake();
+        drop(state);
+        if let Some(queue) = queue {
+            queue.wake();
+        }
+    }
+
     fn wake_drained(&self, state: &State) {
         if state.waiting.is_empty() {
             self.settled.notify_waiters();
@@ -242,7 +251,7 @@ impl Outbound {
         if credited == Credited::Send {
             state.send(ticket);
         }
-        drop(state);
+        self.wake(state);
         self.work.notify_one();
         Ok(Answer::new(Arc::clone(self), ticket, deadline, receive))
     }
@@ -287,7 +296,10 @@ impl Outbound {
         if let Some(streams) = state.streams.take() {
             streams.end(&StreamError::Gone);
         }
-        for (_, waiting) in std::mem::take(&mut state.waiting) {
+        let waiting = std::mem::take(&mut state.waiting);
+        let mut waiting: Vec<_> = waiting.into_iter().collect();
+        waiting.sort_unstable_by_key(|(ticket, _)| *ticket);
+        for (_, waiting) in waiting {
             let _ = waiting.answer.send(Err(RequestError::Gone {
                 may_have_started: waiting.sent,
             }));
@@ -315,5 +327,6 @@ impl Outbound {
         }
         self.wake_drained(&state);
         // One that was sent is answered some time; until then it holds its credit.
+        self.wake(state);
     }
 }
