@@ -17,10 +17,9 @@ use centripeta_cluster::hold::{Bounce, Fate, Hold, HoldEffect, HoldLimits, Offer
 use centripeta_cluster::peer::{
     Answered, CATCH_UP, NotHere, Outcome as LinkOutcome, Reason, Reply, RequestError,
 };
-use centripeta_cluster::{Member, SlotId};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use centripeta_cluster::{IdMap, Member, SlotId};
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -55,7 +54,7 @@ struct Event {
 #[derive(Debug)]
 struct State {
     hold: Hold,
-    events: HashMap<Ticket, Event>,
+    events: IdMap<Ticket, Event>,
     tickets: u64,
     effects: VecDeque<HoldEffect>,
     /// Someone performs effects.
@@ -77,7 +76,7 @@ impl Default for HoldCore {
         Self {
             state: Mutex::new(State {
                 hold: Hold::new(HoldLimits::default()),
-                events: HashMap::new(),
+                events: IdMap::default(),
                 tickets: 0,
                 effects: VecDeque::new(),
                 busy: false,
@@ -346,20 +345,14 @@ impl Forward {
         ticket: Ticket,
         attempt: u32,
         to: Member,
-        answer: Pending,
+        mut answer: Pending,
         deadline: Instant,
     ) {
-        let mut answer = pin!(answer.wait());
-        let early = tokio::select! {
-            biased;
-            answer = &mut answer => Some(answer),
-            () = tokio::time::sleep_until(deadline) => None,
-        };
-        let answer = match early {
+        let answer = match answer.by(deadline).await {
             Some(answer) => answer,
             None => {
                 self.late(core, ticket, attempt);
-                answer.await
+                answer.wait().await
             }
         };
         match answer {

@@ -76,6 +76,14 @@ pub(super) enum Pending {
 }
 
 impl Pending {
+    /// Waits for it up to a time: `None` if it has not come by then. To be asked once.
+    pub(super) async fn by(&mut self, time: Instant) -> Option<Result<Answered, RequestError>> {
+        match self {
+            Self::One(answer) => answer.by(time).await,
+            Self::Stream(answer) => answer.by(time).await,
+        }
+    }
+
     /// Waits for it.
     pub(super) async fn wait(self) -> Result<Answered, RequestError> {
         match self {
