@@ -156,7 +156,7 @@ impl Outbound {
 
     /// Gives the lock back, then wakes who writes, if there is something.
     fn wake(&self, mut state: MutexGuard<'_, State>) {
-        let queue = state.to_wake();
+        let queue = state.take_unwoken();
         drop(state);
         if let Some(queue) = queue {
             queue.wake();

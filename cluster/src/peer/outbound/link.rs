@@ -2,7 +2,7 @@
 //! read, and lost.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::io::AsyncRead;
@@ -271,11 +271,14 @@ impl Outbound {
         batch: impl IntoIterator<Item = Envelope>,
         done: &mut Vec<Done>,
     ) -> Result<(), LinkError> {
-        let mut locked = None;
+        let mut locked: Option<MutexGuard<'_, State>> = None;
         let mut taken = Ok(());
         for envelope in batch {
             if envelope.is_of_stream() {
-                locked = None;
+                if let Some(state) = locked.take() {
+                    self.wake_drained(&state);
+                    self.wake(state);
+                }
                 streams.take(envelope)?;
                 continue;
             }

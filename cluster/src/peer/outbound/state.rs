@@ -133,7 +133,7 @@ impl State {
 
     /// The queue, if who writes it has to be woken: after the lock is given back, since that may
     /// take a call of the system.
-    pub(super) fn to_wake(&mut self) -> Option<Arc<Queue>> {
+    pub(super) fn take_unwoken(&mut self) -> Option<Arc<Queue>> {
         let unwoken = std::mem::take(&mut self.unwoken);
         self.queue.clone().filter(|_| unwoken)
     }
