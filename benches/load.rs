@@ -29,6 +29,7 @@ mod load {
     pub(crate) mod stats;
     pub(crate) mod streams;
     pub(crate) mod websocket;
+    pub(crate) mod window;
 }
 
 use std::process::ExitCode;

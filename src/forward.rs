@@ -53,8 +53,7 @@ use bytes::Bytes;
 use centripeta_cluster::peer::{Remote, Request, RequestError};
 use centripeta_cluster::{BootId, Ingress, Member, NodeId, NodeState, SlotId, Standing};
 use held::HoldCore;
-use message::{Entry, EventMessage};
-use prost::Message;
+use message::EventMessage;
 use receive::Reception;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -282,9 +281,11 @@ impl Forward {
 
     /// An event as it crosses, or why it can't.
     fn encode(&self, flight: &Flight, leg: Option<(SlotId, u32, bool)>) -> Result<Bytes, String> {
-        self.message(flight, leg)
-            .map(|message| message.encode_to_vec().into())
+        let message = self.message(flight, leg)?;
+        Ok(message.encode_with(flight.cx().metadata()))
     }
+
+    /// The same without its metadata, which [`EventMessage::encode_with`] adds.
 
     fn message(
         &self,
@@ -295,10 +296,6 @@ impl Forward {
         let plan = flight.shared().plan.load();
         let (types, attributes) = cx.attributes();
         let attributes = plan.attributes.encode(types, attributes)?;
-        let metadata = cx.metadata().iter().map(|(name, value)| Entry {
-            name: name.as_str().to_owned(),
-            value: Bytes::copy_from_slice(value.as_bytes()),
-        });
         let trace = cx.trace_context();
         Ok(EventMessage {
             slot: leg.map(|(slot, ..)| u32::from(slot.index())),
@@ -309,7 +306,7 @@ impl Forward {
                 _ => String::new(),
             },
             raw: cx.raw().clone(),
-            metadata: metadata.collect(),
+            metadata: Vec::new(),
             attributes,
             traceparent: trace.traceparent().unwrap_or_default(),
             tracestate: trace.tracestate().unwrap_or_default().to_owned(),

@@ -20,8 +20,8 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::request::{Call, Head, RPC_PATH};
-use super::rounds::Window;
 use super::stats::Stats;
+use super::window::Window;
 
 /// What Centrifugo sends with a call under its default time-out of a second.
 const GRPC_TIMEOUT: &str = "999871u";

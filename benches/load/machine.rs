@@ -9,7 +9,7 @@ use anyhow::Context;
 const TICK: Duration = Duration::from_millis(10);
 
 /// Processor time used by all threads of the process so far, user and system.
-fn cpu_time(process: u32) -> anyhow::Result<Duration> {
+pub(crate) fn cpu_time(process: u32) -> anyhow::Result<Duration> {
     let path = format!("/proc/{process}/stat");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     parse_cpu_time(&text).with_context(|| format!("{path}: unexpected form"))
@@ -24,7 +24,7 @@ fn parse_cpu_time(stat: &str) -> Option<Duration> {
 }
 
 /// Processor time that anything used on this machine so far, the hypervisor's share included.
-fn machine_busy_time() -> anyhow::Result<Duration> {
+pub(crate) fn machine_busy_time() -> anyhow::Result<Duration> {
     let text = std::fs::read_to_string("/proc/stat").context("read /proc/stat")?;
     parse_busy_time(&text).context("/proc/stat: unexpected form")
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::contenders::Contender;
 use super::rounds::Tally;
+use super::stats::median;
 
 /// Which way a figure is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -164,17 +165,5 @@ impl Comparison {
                 "  note: other work took more than a tenth of a core; repeat on a quiet machine\n";
         }
         text
-    }
-}
-
-/// The middle value; the mean of the two in the middle; zero of nothing.
-pub(crate) fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => 0.0,
-        length if length % 2 == 1 => sorted[middle],
-        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
     }
 }

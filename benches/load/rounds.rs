@@ -14,6 +14,7 @@ use super::contenders::{Running, Target};
 use super::machine::{CpuUse, resident_bytes};
 use super::ratio::{Better, Figure};
 use super::stats::Stats;
+use super::window::Window;
 
 /// How long and how often.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -48,21 +49,7 @@ impl Plan {
     }
 }
 
-/// When calls count: those that end in `from..until`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Window {
-    /// End of the warm-up.
-    pub(crate) from: Instant,
-    /// End of the load.
-    pub(crate) until: Instant,
-}
-
 impl Window {
-    /// Whether a call that ended at `instant` counts.
-    pub(crate) fn contains(&self, instant: Instant) -> bool {
-        self.from <= instant && instant < self.until
-    }
-
     /// Waits for the end of the window and returns the processor time used in it.
     pub(crate) async fn cpu_use(
         &self,

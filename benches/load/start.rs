@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::contenders::{Contender, contenders};
-use super::ratio::median;
 use super::role::ServerOptions;
+use super::stats::median;
 
 /// Times of one server in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]

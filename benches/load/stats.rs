@@ -61,3 +61,15 @@ impl Stats {
         self.latency.value_at_quantile(quantile) as f64 / 1_000.0
     }
 }
+
+/// The middle value; the mean of the two in the middle; zero of nothing.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => 0.0,
+        length if length % 2 == 1 => sorted[middle],
+        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+    }
+}

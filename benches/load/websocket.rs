@@ -19,8 +19,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::request::{KEYS, payload};
-use super::rounds::Window;
 use super::stats::Stats;
+use super::window::Window;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const LAST_CALLS_TIMEOUT: Duration = Duration::from_secs(10);

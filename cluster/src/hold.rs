@@ -20,8 +20,9 @@ use std::time::Duration;
 pub use bars::{Bars, Sender};
 pub use event::{Bounce, Fate, HoldEffect, HoldLimits, Offer, Ticket};
 
+use crate::ids::{IdMap, sorted};
 use crate::{Member, SlotId};
-use event::Kept;
+use event::{Kept, Sent};
 
 /// A request that its target could not catch up with is asked again after so long.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
@@ -46,7 +47,7 @@ struct Slot {
     /// The generation has been bounced: nothing more is sent under it.
     spent: bool,
     gate: Gate,
-    sent: BTreeMap<Ticket, Kept>,
+    sent: Sent,
     /// By arrival.
     held: BTreeMap<u64, (Ticket, Kept)>,
 }
@@ -63,7 +64,7 @@ impl Slot {
             generation: 0,
             spent: false,
             gate,
-            sent: BTreeMap::new(),
+            sent: Sent::default(),
             held: BTreeMap::new(),
         }
     }
@@ -73,8 +74,8 @@ impl Slot {
 #[derive(Debug)]
 pub struct Hold {
     limits: HoldLimits,
-    slots: BTreeMap<SlotId, Slot>,
-    tickets: HashMap<Ticket, SlotId>,
+    slots: IdMap<SlotId, Slot>,
+    tickets: IdMap<Ticket, SlotId>,
     arrivals: u64,
     events: usize,
     bytes: usize,
@@ -85,8 +86,8 @@ impl Hold {
     pub fn new(limits: HoldLimits) -> Self {
         Self {
             limits,
-            slots: BTreeMap::new(),
-            tickets: HashMap::new(),
+            slots: IdMap::default(),
+            tickets: IdMap::default(),
             arrivals: 0,
             events: 0,
             bytes: 0,
@@ -144,7 +145,7 @@ impl Hold {
         let Some(state) = self.slots.get_mut(&slot) else {
             return effects;
         };
-        if state.sent.remove(&ticket).is_some() {
+        if state.sent.remove(ticket).is_some() {
             self.tickets.remove(&ticket);
             self.flush(slot, &mut effects);
         }
@@ -243,7 +244,7 @@ impl Hold {
     /// again.
     pub fn tick(&mut self, now: Duration) -> Vec<HoldEffect> {
         let mut effects = Vec::new();
-        for slot in self.slots.keys().copied().collect::<Vec<_>>() {
+        for slot in sorted(self.slots.keys().copied()) {
             let Some(state) = self.slots.get_mut(&slot) else {
                 continue;
             };
@@ -276,7 +277,7 @@ impl Hold {
             state
                 .sent
                 .iter()
-                .map(|(t, kept)| (kept.arrival, *t, kept.to))
+                .map(|(ticket, kept)| (kept.arrival, *ticket, kept.to))
                 .collect::<Vec<_>>()
         };
         let mut all: Vec<_> = self
@@ -291,7 +292,7 @@ impl Hold {
 
     fn take_sent(&mut self, ticket: Ticket) -> Option<(SlotId, Kept)> {
         let slot = *self.tickets.get(&ticket)?;
-        let kept = self.slots.get_mut(&slot)?.sent.remove(&ticket)?;
+        let kept = self.slots.get_mut(&slot)?.sent.remove(ticket)?;
         Some((slot, kept))
     }
 
@@ -336,7 +337,7 @@ impl Hold {
             return;
         }
         let mut unanswered: HashMap<u64, usize> = HashMap::new();
-        for kept in state.sent.values() {
+        for (_, kept) in state.sent.iter() {
             *unanswered.entry(kept.channel).or_default() += 1;
         }
         let mut go = Vec::new();

@@ -62,6 +62,7 @@ mod codec;
 pub mod fuzzing;
 pub mod handoff;
 pub mod hold;
+mod ids;
 pub mod lead;
 pub mod lease;
 pub mod member;
@@ -83,6 +84,7 @@ mod testing;
 mod times;
 
 pub use codec::{DECODE_LIMIT, DecodeError};
+pub use ids::{IdHasher, IdMap};
 pub use owner::{NodeId, Owner, OwnerEpoch, Ownership};
 pub use plane::{Ended, FIRST_KIND, Ingress, Region, Report, Reports};
 pub use rules::{Rule, Rules};

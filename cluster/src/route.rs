@@ -204,7 +204,7 @@ mod tests {
     /// Node 1 serves connects, node 3 `chat.*`, nodes 5 and 7 channels.
     fn split() -> Log {
         let mut log = Log::with_nodes(4);
-        for (id, node) in &mut log.table.nodes {
+        for (id, node) in log.table.nodes.iter_mut() {
             node.serves = Serves {
                 connect: id.0 == 1,
                 channel: id.0 >= 5,

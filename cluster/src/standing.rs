@@ -137,7 +137,7 @@ impl Standing {
                 routes_hash: 0,
             },
         );
-        for slot in &mut table.slots {
+        for slot in table.slots.iter_mut() {
             slot.owner = Some(me);
             slot.epoch = OwnerEpoch::FIRST;
         }

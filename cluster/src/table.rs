@@ -8,6 +8,7 @@ mod apply;
 mod command;
 mod delta;
 mod outcome;
+mod pieces;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use command::{
 };
 pub use delta::{Advance, Delta, History, Install, View};
 pub use outcome::{Applied, Entry, Outcome, Refusal};
+pub(crate) use pieces::{Pieces, Shared};
 pub use snapshot::InvalidTable;
 
 use crate::{HASH_ID, NodeId, OwnerEpoch, SLOT_COUNT, SlotId};
@@ -258,14 +260,13 @@ impl Default for Settings {
     }
 }
 
-/// Nodes, slots, moves and settings at one version.
+/// Nodes, slots, moves and settings at one version. A clone shares with it what neither changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     pub(crate) cluster: ClusterInfo,
     pub(crate) version: u64,
-    pub(crate) nodes: BTreeMap<NodeId, NodeRec>,
-    /// Always [`SLOT_COUNT`] of them.
-    pub(crate) slots: Vec<SlotRec>,
+    pub(crate) nodes: Shared<BTreeMap<NodeId, NodeRec>>,
+    pub(crate) slots: Pieces,
     pub(crate) settings: Settings,
 }
 
@@ -275,8 +276,8 @@ impl Table {
         Self {
             cluster,
             version: 0,
-            nodes: BTreeMap::new(),
-            slots: vec![SlotRec::VACANT; usize::from(SLOT_COUNT)],
+            nodes: Shared::default(),
+            slots: Pieces::vacant(),
             settings,
         }
     }
@@ -292,7 +293,7 @@ impl Table {
     }
 
     /// Every node that ever registered, by id.
-    pub const fn nodes(&self) -> &BTreeMap<NodeId, NodeRec> {
+    pub fn nodes(&self) -> &BTreeMap<NodeId, NodeRec> {
         &self.nodes
     }
 
@@ -309,7 +310,7 @@ impl Table {
 
     /// Every slot, in order.
     pub fn slots(&self) -> impl Iterator<Item = (SlotId, &SlotRec)> {
-        SlotId::all().zip(&self.slots)
+        SlotId::all().zip(self.slots.iter())
     }
 
     /// What operators have set.
@@ -350,12 +351,12 @@ impl Table {
         const AHEAD: u64 = 1 << 32;
         self.cluster.recovery = self.cluster.recovery.saturating_add(1);
         self.version = self.version.saturating_add(AHEAD);
-        for (id, node) in &mut self.nodes {
+        for (id, node) in self.nodes.iter_mut() {
             if *id != survivor && node.state != NodeState::Removed {
                 node.state = NodeState::Dead;
             }
         }
-        for slot in &mut self.slots {
+        for slot in self.slots.iter_mut() {
             slot.epoch = OwnerEpoch(slot.epoch.0.saturating_add(AHEAD));
             slot.moving = None;
             slot.via = None;

@@ -134,7 +134,7 @@ impl Attributes {
             };
             match (codec.write)(from) {
                 Some(Ok(json)) => entries.push(Entry {
-                    name: name.as_ref().to_owned(),
+                    name: Bytes::copy_from_slice(name.as_bytes()),
                     value: json.into(),
                 }),
                 Some(Err(why)) => return Err(format!("the attribute `{name}` has no JSON: {why}")),
@@ -147,12 +147,16 @@ impl Attributes {
     /// Puts an attribute in that has crossed; answers its type.
     pub(super) fn decode(
         &self,
-        name: &str,
+        name: &[u8],
         json: &Bytes,
         to: &mut Extensions,
     ) -> Result<AttributeType, String> {
-        let registered = self.types.iter().find(|(known, _)| &**known == name);
-        let Some((_, codec)) = registered else {
+        let registered = self
+            .types
+            .iter()
+            .find(|(known, _)| known.as_bytes() == name);
+        let Some((name, codec)) = registered else {
+            let name = String::from_utf8_lossy(name);
             return Err(format!(
                 "the attribute `{name}` is not registered on this node"
             ));

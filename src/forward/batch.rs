@@ -181,7 +181,7 @@ impl Forward {
     ) -> Result<super::wire::Pending, Failure> {
         let mut message = self.message(flight, None).map_err(cannot_cross)?;
         (message.raw, message.slots, message.part) = (part.request.freeze(), part.slots, true);
-        let payload = message.encode_to_vec().into();
+        let payload = message.encode_with(flight.cx().metadata());
         self.counts.forwarded.add_one();
         let sent = self.wire_request(owner.id, payload, flight.deadline(), false);
         sent.map_err(|why| match why {

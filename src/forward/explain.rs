@@ -8,8 +8,8 @@ use crate::cx::Cx;
 use crate::engine::shared::Shared;
 use crate::envelope::Envelope;
 use crate::event::EventKind;
-use crate::forward::message::{self, EXPLAIN, EventMessage, ExplainedMessage};
-use crate::forward::{Entry, Forward, unkeyed};
+use crate::forward::message::{self, EXPLAIN, Entry, EventMessage, ExplainedMessage};
+use crate::forward::{Forward, unkeyed};
 use crate::outcome::{Failure, Unavailable};
 use bytes::Bytes;
 use centripeta_cluster::admin::{Named, SlotView, name};
@@ -365,7 +365,7 @@ async fn ask(
     let wire = shared.forward.as_ref().and_then(|it| it.wire.get());
     let wire = wire.ok_or("this node has no links yet")?;
     let metadata = question.metadata.iter().map(|(name, value)| Entry {
-        name: name.as_str().to_owned(),
+        name: Bytes::copy_from_slice(name.as_ref()),
         value: Bytes::copy_from_slice(value.as_bytes()),
     });
     let asked = EventMessage {
@@ -410,7 +410,7 @@ pub(super) fn answer(shared: &Shared, request: Request) {
         };
         let mut metadata = HeaderMap::with_capacity(asked.metadata.len());
         for entry in asked.metadata {
-            let name = HeaderName::from_bytes(entry.name.as_bytes());
+            let name = HeaderName::from_bytes(&entry.name);
             if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(entry.value)) {
                 metadata.append(name, value);
             }

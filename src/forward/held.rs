@@ -18,8 +18,8 @@ use centripeta_cluster::hold::{Bounce, Fate, Hold, HoldEffect, HoldLimits, Offer
 use centripeta_cluster::peer::{
     Answered, CATCH_UP, NotHere, Outcome as LinkOutcome, Reason, Reply, RequestError,
 };
-use centripeta_cluster::{Member, SlotId};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use centripeta_cluster::{IdMap, Member, SlotId};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,7 +57,7 @@ struct Event {
 #[derive(Debug)]
 struct State {
     hold: Hold,
-    events: HashMap<Ticket, Event>,
+    events: IdMap<Ticket, Event>,
     tickets: u64,
     effects: VecDeque<HoldEffect>,
     /// Someone performs effects.
@@ -79,7 +79,7 @@ impl Default for HoldCore {
         Self {
             state: Mutex::new(State {
                 hold: Hold::new(HoldLimits::default()),
-                events: HashMap::new(),
+                events: IdMap::default(),
                 tickets: 0,
                 effects: VecDeque::new(),
                 busy: false,
@@ -354,9 +354,8 @@ impl Forward {
     ) {
         let early = tokio::select! {
             biased;
-            answer = answer.wait() => Ok(answer),
+            answer = answer.by(deadline) => answer.ok_or(Failure::Deadline),
             () = poll_fn(|cx| self.poll_gone(core, ticket, attempt, cx)) => Err(Failure::Cancelled),
-            () = tokio::time::sleep_until(deadline) => Err(Failure::Deadline),
         };
         let answer = match early {
             Ok(answer) => answer,

@@ -8,7 +8,9 @@ use centripeta_cluster::peer::{NotHere, Reason};
 use centripeta_cluster::{
     FIRST_KIND, Incarnation, Member, Move, MoveId, MoveReason, NodeId, OwnerEpoch,
 };
+use http::HeaderMap;
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 /// The kind of an event's request on data links.
 pub(super) const EVENT: u8 = FIRST_KIND;
@@ -16,11 +18,11 @@ pub(super) const EVENT: u8 = FIRST_KIND;
 /// [`ExplainedMessage`]. A node that does not know it bounces it.
 pub(super) const EXPLAIN: u8 = FIRST_KIND + 1;
 
-/// A name and its value, as they came.
+/// A name and its value, as they came; read, they share the memory of the message.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(super) struct Entry {
-    #[prost(string, tag = "1")]
-    pub(super) name: String,
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(super) name: Bytes,
     #[prost(bytes = "bytes", tag = "2")]
     pub(super) value: Bytes,
 }
@@ -79,6 +81,38 @@ pub(super) struct EventMessage {
     /// For parts, every slot that is asked for.
     #[prost(uint32, repeated, tag = "17")]
     pub(super) slots: Vec<u32>,
+}
+
+/// The field of a message's metadata, on the wire.
+const METADATA_TAG: u32 = 6;
+
+impl EventMessage {
+    /// Its bytes, with this metadata: written from where it stands, since every event has some.
+    pub(super) fn encode_with(&self, metadata: &HeaderMap) -> Bytes {
+        debug_assert!(self.metadata.is_empty(), "it is written once");
+        // Two tags and three lengths, each of at most five bytes.
+        const AROUND: usize = 17;
+        let each = metadata.iter();
+        let lengths = each.map(|(name, value)| name.as_str().len() + value.len() + AROUND);
+        let mut bytes = Vec::with_capacity(self.encoded_len() + lengths.sum::<usize>());
+        self.encode_raw(&mut bytes);
+        for (name, value) in metadata {
+            let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+            let length = field_len(1, name.len()) + field_len(2, value.len());
+            encode_key(METADATA_TAG, WireType::LengthDelimited, &mut bytes);
+            encode_varint(length as u64, &mut bytes);
+            for (tag, text) in [(1, name), (2, value)] {
+                encode_key(tag, WireType::LengthDelimited, &mut bytes);
+                encode_varint(text.len() as u64, &mut bytes);
+                bytes.extend_from_slice(text);
+            }
+        }
+        bytes.into()
+    }
+}
+
+fn field_len(tag: u32, length: usize) -> usize {
+    key_len(tag) + encoded_len_varint(length as u64) + length
 }
 
 /// How an event ended at the node that ran it.
@@ -273,7 +307,7 @@ mod tests {
 
     fn entry(name: &str, value: &'static [u8]) -> Entry {
         Entry {
-            name: name.to_owned(),
+            name: Bytes::copy_from_slice(name.as_bytes()),
             value: Bytes::from_static(value),
         }
     }
@@ -333,6 +367,26 @@ mod tests {
             said
         );
         assert_eq!((EVENT, EXPLAIN), (16, 17));
+    }
+
+    #[test]
+    fn metadata_that_is_written_beside_the_message_is_read_as_a_part_of_it() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-a", "1".parse().unwrap());
+        headers.append("x-a", "2".parse().unwrap());
+        headers.append("grpc-timeout", "x".repeat(300).parse().unwrap());
+        let bare = EventMessage {
+            metadata: Vec::new(),
+            ..event()
+        };
+        let mut read = EventMessage::decode(bare.encode_with(&headers)).unwrap();
+        let names: Vec<_> = read.metadata.iter().map(|it| it.name.clone()).collect();
+        assert_eq!(names, ["x-a", "x-a", "grpc-timeout"]);
+        assert_eq!(read.metadata[1].value, "2");
+        assert_eq!(read.metadata[2].value.len(), 300);
+        read.metadata.clear();
+        assert_eq!(read, bare);
+        assert_eq!(bare.encode_with(&HeaderMap::new()), bare.encode_to_vec());
     }
 
     #[test]

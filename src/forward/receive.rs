@@ -362,7 +362,7 @@ impl Forward {
         } = received;
         let mut metadata = HeaderMap::with_capacity(message.metadata.len());
         for entry in message.metadata {
-            let name = HeaderName::from_bytes(entry.name.as_bytes());
+            let name = HeaderName::from_bytes(&entry.name);
             if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(entry.value)) {
                 metadata.append(name, value);
             }

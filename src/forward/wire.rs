@@ -76,6 +76,15 @@ pub(super) enum Pending {
 }
 
 impl Pending {
+    /// Waits for it up to a time: `None` if it has not come by then. Cancelling loses nothing; not to
+    /// be called again once it has come.
+    pub(super) async fn by(&mut self, time: Instant) -> Option<Result<Answered, RequestError>> {
+        match self {
+            Self::One(answer) => answer.by(time).await,
+            Self::Stream(answer) => answer.by(time).await,
+        }
+    }
+
     /// Waits for it. Cancelling loses nothing; not to be called again once it has come.
     pub(super) async fn wait(&mut self) -> Result<Answered, RequestError> {
         match self {

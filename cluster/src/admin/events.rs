@@ -65,7 +65,9 @@ impl Events {
     pub fn delta(&mut self, before: &Table, delta: &Delta, at: Duration) {
         self.told = self.told.max(delta.to);
         let mut after = before.clone();
-        after.nodes.extend(delta.nodes.iter().cloned());
+        if !delta.nodes.is_empty() {
+            after.nodes.extend(delta.nodes.iter().cloned());
+        }
         let at = (at, delta.to);
         for (id, node) in &delta.nodes {
             self.node(before.node(*id), *id, node, at);

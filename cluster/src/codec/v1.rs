@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use super::DecodeError;
 use super::wire::{Seq, Text, Wire, mirror, mirror_names, mirror_variants, read, write};
 use crate::table as here;
-use crate::{NodeId, SLOT_COUNT, SlotId};
+use crate::{NodeId, SlotId};
 
 pub(super) fn table(table: &here::Table) -> Vec<u8> {
     write(&Table::of(table))
@@ -227,23 +227,20 @@ impl Wire<here::Table> for Table {
                 .iter()
                 .map(|(id, node)| (id.0, Wire::of(node)))
                 .collect()),
-            slots: Wire::of(&value.slots),
+            slots: Seq(value.slots.iter().map(Wire::of).collect()),
             settings: Wire::of(&value.settings),
         }
     }
 
     fn back(self) -> Result<here::Table, DecodeError> {
-        if self.slots.0.len() != usize::from(SLOT_COUNT) {
-            return Err(DecodeError::Range {
-                what: "number of slots",
-            });
-        }
         let nodes: Vec<(NodeId, here::NodeRec)> = self.nodes.back()?;
         Ok(here::Table {
             cluster: self.cluster.back()?,
             version: self.version,
-            nodes: nodes.into_iter().collect(),
-            slots: self.slots.back()?,
+            nodes: here::Shared::new(nodes.into_iter().collect()),
+            slots: here::Pieces::of(self.slots.back()?).ok_or(DecodeError::Range {
+                what: "number of slots",
+            })?,
             settings: self.settings.back()?,
         })
     }

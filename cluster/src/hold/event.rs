@@ -1,5 +1,6 @@
 //! What is held, why it came back, what becomes of it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::{Member, SlotId};
@@ -127,5 +128,29 @@ impl Kept {
             died: false,
             to: None,
         }
+    }
+}
+
+/// What was sent of a slot and is not answered, in the order in which it was sent. Mostly it is one
+/// event, and mostly the first is answered first.
+#[derive(Debug, Default)]
+pub(super) struct Sent(VecDeque<(Ticket, Kept)>);
+
+impl Sent {
+    pub(super) fn insert(&mut self, ticket: Ticket, kept: Kept) {
+        self.0.push_back((ticket, kept));
+    }
+
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Kept> {
+        let place = self.0.iter().position(|(sent, _)| *sent == ticket)?;
+        self.0.remove(place).map(|(_, kept)| kept)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(Ticket, Kept)> {
+        self.0.iter()
     }
 }

@@ -183,6 +183,15 @@ impl Envelope {
         }
     }
 
+    /// Whether it speaks of a stream that is open.
+    pub(crate) const fn is_of_stream(&self) -> bool {
+        let says = matches!(
+            self,
+            Self::StreamCredit { .. } | Self::StreamCancelled { .. }
+        );
+        says || self.flows()
+    }
+
     /// Whether it is what flows in a stream, which may wait behind all else.
     pub(crate) const fn flows(&self) -> bool {
         matches!(

@@ -1,7 +1,7 @@
 //! The receiving side of one peer's links of one class: what has come, what runs, what is answered.
 //! It outlives the single link (R12).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::AsyncRead;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::frame::{Envelope, FrameReader, Outcome};
 use super::hello::LinkError;
@@ -22,6 +22,7 @@ use super::request::Request;
 use super::stream::{StreamError, StreamRx, StreamTx};
 use super::streams::Streams;
 use super::view::{Direction, PeerView};
+use crate::ids::{IdMap, IdSet};
 
 /// A link without a byte for so long is closed by its listener.
 pub(crate) const LISTENER_SILENCE: Duration = Duration::from_secs(5);
@@ -49,14 +50,14 @@ struct State {
     link: u64,
     heard: Instant,
     /// What takes credit, by id, with its bytes.
-    taken: BTreeMap<u64, usize>,
+    taken: IdMap<u64, usize>,
     /// The sum of those bytes.
     held: usize,
-    answers: BTreeMap<u64, Envelope>,
+    answers: IdMap<u64, Envelope>,
     /// What has started and nobody waits for any more.
-    cancelled: BTreeSet<u64>,
+    cancelled: IdSet<u64>,
     /// Who is to hear that nobody waits, by id.
-    wakers: BTreeMap<u64, Waker>,
+    wakers: IdMap<u64, Waker>,
     dead: bool,
     /// The table calls its life dead, and it has not come back since.
     cut: bool,
@@ -108,11 +109,11 @@ impl Inbound {
                 way: None,
                 link: 0,
                 heard: Instant::now(),
-                taken: BTreeMap::new(),
+                taken: IdMap::default(),
                 held: 0,
-                answers: BTreeMap::new(),
-                cancelled: BTreeSet::new(),
-                wakers: BTreeMap::new(),
+                answers: IdMap::default(),
+                cancelled: IdSet::default(),
+                wakers: IdMap::default(),
                 dead: false,
                 cut: false,
                 since: Instant::now(),
@@ -265,17 +266,26 @@ impl Inbound {
         link: u64,
         streams: &Streams,
     ) -> Result<(), LinkError> {
+        let (mut last, mut heard) = (Instant::now(), reader.heard());
+        // Set once; when it is over it is set anew, if something came meanwhile.
+        let mut silence = pin!(sleep_until(last + LISTENER_SILENCE));
         loop {
-            let before = reader.heard();
-            let read = timeout(LISTENER_SILENCE, reader.next()).await;
-            let Ok(read) = read else {
-                if reader.heard() == before {
-                    return Err(LinkError::Silent(LISTENER_SILENCE.as_millis()));
+            let batch = tokio::select! {
+                biased;
+                batch = reader.next() => batch?,
+                () = &mut silence => {
+                    let now = Instant::now();
+                    if reader.heard() != heard {
+                        (last, heard) = (now, reader.heard());
+                    } else if last + LISTENER_SILENCE <= now {
+                        return Err(LinkError::Silent(LISTENER_SILENCE.as_millis()));
+                    }
+                    silence.as_mut().reset(last + LISTENER_SILENCE);
+                    continue;
                 }
-                continue;
             };
-            let batch = read?;
-            self.lock().heard = Instant::now();
+            (last, heard) = (Instant::now(), reader.heard());
+            self.lock().heard = last;
             for envelope in batch {
                 if matches!(envelope, Envelope::Bye) {
                     return Ok(());
@@ -380,11 +390,17 @@ impl Inbound {
             load,
             payload,
         };
-        if let Some(way) = &state.way {
-            way.queue.push(reply.clone());
+        let way = state.way.clone();
+        if let Some(way) = &way {
+            way.queue.put(reply.clone());
         }
         if started {
             state.answers.insert(id, reply);
+        }
+        // It may take a call of the system.
+        drop(state);
+        if let Some(way) = way {
+            way.queue.wake();
         }
     }
 

@@ -12,8 +12,7 @@
 //! An answer can be lost with its link. So the receiver keeps what it has answered until the sender
 //! confirms it, by the lowest id that it still waits for, and answers it again on the new link.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use crate::ids::{IdMap, IdSet, sorted};
 use crate::{BootId, Incarnation, Rule, Rules};
 
 /// A link that is older than one that was opened.
@@ -53,9 +52,9 @@ pub enum Arrived {
 pub struct Inbox {
     link: u64,
     last: u64,
-    unstarted: BTreeSet<u64>,
-    running: BTreeSet<u64>,
-    answered: BTreeSet<u64>,
+    unstarted: IdSet<u64>,
+    running: IdSet<u64>,
+    answered: IdSet<u64>,
     rules: Rules,
 }
 
@@ -86,14 +85,14 @@ impl Inbox {
         }
         self.link = link;
         let dropped = if self.rules.hold(Rule::NewLinkDropsOld) {
-            std::mem::take(&mut self.unstarted).into_iter().collect()
+            sorted(std::mem::take(&mut self.unstarted))
         } else {
             Vec::new()
         };
-        let started = self.running.union(&self.answered).copied().collect();
+        let started = sorted(self.running.union(&self.answered).copied());
         Ok(Opened {
             started,
-            answered: self.answered.iter().copied().collect(),
+            answered: sorted(self.answered.iter().copied()),
             dropped,
         })
     }
@@ -149,7 +148,7 @@ impl Inbox {
     /// and is named here. What has started stays known, since the sender may come back and send again
     /// whatever is not.
     pub fn cut(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.unstarted).into_iter().collect()
+        sorted(std::mem::take(&mut self.unstarted))
     }
 
     /// How many events have come and are not over.
@@ -166,10 +165,11 @@ impl Inbox {
 
     /// The sender waits for no id below this: the ids whose answers need not be kept any longer.
     pub fn confirmed(&mut self, below: u64) -> Vec<u64> {
-        let open = self.answered.split_off(&below);
-        std::mem::replace(&mut self.answered, open)
+        let (done, open): (IdSet<u64>, IdSet<u64>) = std::mem::take(&mut self.answered)
             .into_iter()
-            .collect()
+            .partition(|id| *id < below);
+        self.answered = open;
+        sorted(done)
     }
 }
 
@@ -189,7 +189,7 @@ pub struct Outbox {
     link: u64,
     last: u64,
     settled: bool,
-    unanswered: BTreeMap<u64, u64>,
+    unanswered: IdMap<u64, u64>,
 }
 
 impl Outbox {
@@ -226,7 +226,7 @@ impl Outbox {
         if last.is_none_or(|last| last == ends) {
             return Vec::new();
         }
-        std::mem::take(&mut self.unanswered).into_values().collect()
+        tickets(std::mem::take(&mut self.unanswered))
     }
 
     /// Whether events may be sent.
@@ -241,12 +241,12 @@ impl Outbox {
             return Vec::new();
         }
         self.settled = true;
-        let (running, unstarted): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut self.unanswered)
-                .into_iter()
-                .partition(|(id, _)| started.contains(id));
+        let started: IdSet<u64> = started.iter().copied().collect();
+        let (running, unstarted): (IdMap<_, _>, IdMap<_, _>) = std::mem::take(&mut self.unanswered)
+            .into_iter()
+            .partition(|(id, _)| started.contains(id));
         self.unanswered = running;
-        unstarted.into_values().collect()
+        tickets(unstarted)
     }
 
     /// An event goes out: its correlation id; `None` while the link is not settled.
@@ -272,17 +272,20 @@ impl Outbox {
     /// The lowest id that is unanswered, or the next one: what the receiver is told, to forget the
     /// answers below it.
     pub fn floor(&self) -> u64 {
-        self.unanswered
-            .first_key_value()
-            .map_or(self.last + 1, |(id, _)| *id)
+        self.unanswered.keys().min().map_or(self.last + 1, |id| *id)
     }
+}
+
+/// The tickets of events, in the order of their ids.
+fn tickets(of: impl IntoIterator<Item = (u64, u64)>) -> Vec<u64> {
+    sorted(of).into_iter().map(|(_, ticket)| ticket).collect()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::collections::VecDeque;
+    use std::collections::{BTreeMap, VecDeque};
 
     use super::*;
     use crate::testing::Chance;

@@ -154,6 +154,15 @@ impl Outbound {
         }
     }
 
+    /// Gives the lock back, then wakes who writes, if there is something.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let queue = state.take_unwoken();
+        drop(state);
+        if let Some(queue) = queue {
+            queue.wake();
+        }
+    }
+
     fn wake_drained(&self, state: &State) {
         if state.waiting.is_empty() {
             self.settled.notify_waiters();
@@ -244,7 +253,7 @@ impl Outbound {
         if credited == Credited::Send {
             state.send(ticket);
         }
-        drop(state);
+        self.wake(state);
         self.work.notify_one();
         Ok(Answer::new(Arc::clone(self), ticket, deadline, receive))
     }
@@ -289,7 +298,10 @@ impl Outbound {
         if let Some(streams) = state.streams.take() {
             streams.end(&StreamError::Gone);
         }
-        for (_, waiting) in std::mem::take(&mut state.waiting) {
+        let waiting = std::mem::take(&mut state.waiting);
+        let mut waiting: Vec<_> = waiting.into_iter().collect();
+        waiting.sort_unstable_by_key(|(ticket, _)| *ticket);
+        for (_, waiting) in waiting {
             let _ = waiting.answer.send(Err(RequestError::Gone {
                 may_have_started: waiting.sent,
             }));
@@ -311,7 +323,7 @@ impl Outbound {
             drop(state.cancel(ticket));
         }
         self.wake_drained(&state);
-        drop(state);
+        self.wake(state);
         self.work.notify_one();
     }
 
@@ -323,7 +335,7 @@ impl Outbound {
             let _ = taken.answer.send(Err(RequestError::Deadline));
         }
         self.wake_drained(&state);
-        drop(state);
+        self.wake(state);
         self.work.notify_one();
     }
 }

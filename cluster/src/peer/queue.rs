@@ -6,6 +6,7 @@
 //! of a stream overtakes the envelope that opens it.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -86,7 +87,17 @@ impl Queue {
     }
 
     pub(crate) fn push(&self, envelope: Envelope) {
+        self.put(envelope);
+        self.wake();
+    }
+
+    /// The same without waking who writes: whoever holds a lock meanwhile does that after it.
+    pub(crate) fn put(&self, envelope: Envelope) {
         self.lock().push(envelope);
+    }
+
+    /// There is something to write.
+    pub(crate) fn wake(&self) {
         self.wake.notify_one();
     }
 
@@ -116,6 +127,8 @@ impl Queue {
         idle: impl Fn() -> Envelope,
     ) -> Result<(), LinkError> {
         let mut last = Instant::now();
+        // Set once; when it is over it is set anew, if something was written meanwhile.
+        let mut quiet = pin!(sleep_until(last + PING));
         loop {
             let (batch, closed) = self.take();
             if !batch.is_empty() {
@@ -130,7 +143,13 @@ impl Queue {
             }
             tokio::select! {
                 () = self.wake.notified() => {}
-                () = sleep_until(last + PING) => self.push(idle()),
+                () = &mut quiet => {
+                    if last + PING <= Instant::now() {
+                        last = Instant::now();
+                        self.put(idle());
+                    }
+                    quiet.as_mut().reset(last + PING);
+                }
             }
         }
     }

@@ -169,7 +169,9 @@ impl View {
                 *ours = rec.clone();
             }
         }
-        self.table.nodes.extend(delta.nodes.iter().cloned());
+        if !delta.nodes.is_empty() {
+            self.table.nodes.extend(delta.nodes.iter().cloned());
+        }
         if let Some(settings) = &delta.settings {
             self.table.settings = settings.clone();
         }

@@ -388,3 +388,56 @@ fn a_delta_that_leaves_a_gap_asks_for_the_whole_table() {
     assert_eq!(view.advance(&second), Advance::NotNewer);
     assert_eq!(view.table(), &log.table);
 }
+
+#[test]
+fn a_copy_of_a_table_shares_all_that_did_not_change() {
+    let mut log = Log::with_nodes(3);
+    log.give(700, 1);
+    let mut before = log.table.clone();
+    assert_eq!(before.slots.apart(&log.table.slots), 0);
+    log.give(701, 1);
+    assert_eq!(before.slots.apart(&log.table.slots), 1);
+    assert!(std::ptr::eq(before.nodes(), log.table.nodes()));
+    assert_eq!(before.slot(slot(701)).owner, None, "it stays what it was");
+    before.slots[4095].epoch = OwnerEpoch(9);
+    assert_eq!(before.slots.apart(&log.table.slots), 2);
+    log.turn(1, NodeState::Draining);
+    assert!(!std::ptr::eq(before.nodes(), log.table.nodes()));
+    assert_eq!(before.node(NodeId(1)).unwrap().state, NodeState::Up);
+}
+
+/// What a change of the table costs a node in copies, with 300 nodes: the view's own, and the one
+/// that its data path reads.
+#[test]
+#[ignore = "a measurement: run it in release with --nocapture"]
+fn what_a_change_of_a_table_of_300_nodes_costs() {
+    const CHANGES: u16 = 4000;
+    let mut log = Log::with_nodes(300);
+    for index in 0..4096 {
+        log.give(index, 1);
+    }
+    let mut view = View::new(log.table.clone());
+    let mut deltas = Vec::new();
+    for index in 0..CHANGES {
+        deltas.extend(log.begin(index, 3, MoveReason::Admin).delta);
+    }
+    let mut shown = std::sync::Arc::new(view.table().clone());
+    let mut measure = |what: &str, apart: bool, deltas: &[Delta]| {
+        let start = tokio::time::Instant::now();
+        for delta in deltas {
+            assert_eq!(view.advance(delta), Advance::Advanced);
+            let mut next = view.table().clone();
+            if apart {
+                next.slots.iter_mut().count();
+                next.nodes.iter_mut().count();
+            }
+            shown = std::sync::Arc::new(next);
+        }
+        let each = start.elapsed() / u32::try_from(deltas.len()).unwrap();
+        println!("{what}: {each:?} a change");
+    };
+    let (one, two) = deltas.split_at(deltas.len() / 2);
+    measure("copied whole", true, one);
+    measure("shared", false, two);
+    assert_eq!(*shown, log.table);
+}

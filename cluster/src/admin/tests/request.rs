@@ -7,7 +7,7 @@ use crate::{Command, MoveReason, NodeChange, NodeState, Outcome};
 /// A cluster in which each node serves something that no other does.
 fn specialists() -> Scene {
     let mut scene = Scene::of(3);
-    for (id, node) in &mut scene.log.table.nodes {
+    for (id, node) in scene.log.table.nodes.iter_mut() {
         node.serves.connect = *id == NodeId(1);
         node.roles.ingress = *id == NodeId(3);
         node.serves.channel = *id == NodeId(5);

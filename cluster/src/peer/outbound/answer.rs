@@ -39,6 +39,8 @@ pub struct Answer {
     ticket: u64,
     deadline: Instant,
     receive: oneshot::Receiver<Outcomes>,
+    /// It has come: nothing is to be taken back.
+    here: bool,
 }
 
 impl Answer {
@@ -53,6 +55,7 @@ impl Answer {
             ticket,
             deadline,
             receive,
+            here: false,
         }
     }
 
@@ -70,19 +73,25 @@ impl Answer {
         }
     }
 
-    /// Waits for it, up to the deadline, without giving it up: cancelling the wait loses nothing. To
-    /// be called until it is ready, not again.
+    /// Waits for it up to `time`, which is before the deadline: `None` if it has not come by then.
+    /// Cancelling the wait loses nothing; not to be called again once it has come.
+    pub async fn by(&mut self, time: Instant) -> Option<Result<Answered, RequestError>> {
+        let come = timeout_at(time, &mut self.receive).await.ok()?;
+        self.here = true;
+        let gone = RequestError::Gone {
+            may_have_started: true,
+        };
+        Some(come.unwrap_or(Err(gone)))
+    }
+
+    /// Waits for it, up to the deadline, without giving it up: cancelling the wait loses nothing. Not
+    /// to be called again once it has come.
     ///
     /// # Errors
     /// As [`Self::wait`].
     pub async fn ready(&mut self) -> Result<Answered, RequestError> {
-        match timeout_at(self.deadline, &mut self.receive).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(RequestError::Gone {
-                may_have_started: true,
-            }),
-            Err(_) => Err(RequestError::Deadline),
-        }
+        let come = self.by(self.deadline).await;
+        come.unwrap_or(Err(RequestError::Deadline))
     }
 
     /// Says to the peer that nobody wants what was asked for: it need not start, and need not go on.
@@ -94,7 +103,9 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        self.outbound.give_up(self.ticket);
+        if !self.here {
+            self.outbound.give_up(self.ticket);
+        }
     }
 }
 
@@ -105,6 +116,11 @@ pub struct StreamAnswer(Answer);
 impl StreamAnswer {
     pub(super) const fn new(answer: Answer) -> Self {
         Self(answer)
+    }
+
+    /// As [`Answer::by`].
+    pub async fn by(&mut self, time: Instant) -> Option<Result<Answered, RequestError>> {
+        self.0.by(time).await
     }
 
     /// Waits for it, up to the deadline, which means nothing to an open stream.

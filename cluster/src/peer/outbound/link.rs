@@ -1,16 +1,18 @@
 //! The links of an [`Outbound`], one after the other: dialled while there is use for one, opened,
 //! read, and lost.
 
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::io::AsyncRead;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::state::{Done, State};
 use super::{Answered, Outbound, Reply};
 use crate::peer::frame::{Envelope, FrameReader, Outcome};
 use crate::peer::handshake::{self, HANDSHAKE_TIMEOUT, Shaken};
-use crate::peer::hello::{CANCELS, Class, Hello, LinkError};
+use crate::peer::hello::{CANCELS, Class, LinkError};
 use crate::peer::links::{LinkEvent, LinkState, Remote, SILENCE, Shared};
 use crate::peer::order::Ends;
 use crate::peer::queue::Queue;
@@ -160,7 +162,7 @@ impl Outbound {
             Some(Envelope::Refused { why }) => return (false, Err(LinkError::Refused(why))),
             _ => return (false, Err(LinkError::Broken("it does not say welcome"))),
         };
-        let (queue, streams) = self.opened(&shaken.hello, ends, number, &started);
+        let (queue, streams) = self.opened(ends, number, &started);
         let _end = EndWith(Arc::clone(&streams));
         if let Some(peer) = self.peer {
             shared.handler.event(LinkEvent::Up {
@@ -170,9 +172,7 @@ impl Outbound {
             });
         }
         let serve = async {
-            for envelope in batch {
-                self.take(&streams, envelope)?;
-            }
+            self.take(&streams, batch)?;
             tokio::select! {
                 ended = queue.write_to(&mut write, || self.sign_of_life()) => ended,
                 ended = self.read(&mut reader, &queue, &streams) => ended,
@@ -186,13 +186,7 @@ impl Outbound {
     }
 
     /// The link is open: what did not start goes again, in order, before anything new.
-    fn opened(
-        &self,
-        hello: &Hello,
-        ends: Ends,
-        number: u64,
-        started: &[u64],
-    ) -> (Arc<Queue>, Arc<Streams>) {
+    fn opened(&self, ends: Ends, number: u64, started: &[u64]) -> (Arc<Queue>, Arc<Streams>) {
         let queue = Arc::new(Queue::default());
         let count = Arc::clone(&self.streams);
         let streams = Streams::new(Arc::clone(&queue), count, self.limits.payload);
@@ -232,20 +226,26 @@ impl Outbound {
         queue: &Queue,
         streams: &Arc<Streams>,
     ) -> Result<(), LinkError> {
+        let (mut last, mut heard) = (Instant::now(), reader.heard());
+        // Set once; when it is over it is set anew, if something came meanwhile.
+        let mut silence = pin!(sleep_until(last + SILENCE));
         loop {
-            let before = reader.heard();
-            match timeout(SILENCE, reader.next()).await {
-                Ok(batch) => {
-                    let batch = batch?;
-                    self.lock().heard = Some(Instant::now());
-                    for envelope in batch {
-                        self.take(streams, envelope)?;
+            tokio::select! {
+                biased;
+                batch = reader.next() => {
+                    (last, heard) = (Instant::now(), reader.heard());
+                    self.lock().heard = Some(last);
+                    self.take(streams, batch?)?;
+                }
+                () = &mut silence => {
+                    let now = Instant::now();
+                    if reader.heard() != heard {
+                        (last, heard) = (now, reader.heard());
+                    } else if last + SILENCE <= now {
+                        return Err(LinkError::Silent(SILENCE.as_millis()));
                     }
+                    silence.as_mut().reset(last + SILENCE);
                 }
-                Err(_) if reader.heard() == before => {
-                    return Err(LinkError::Silent(SILENCE.as_millis()));
-                }
-                Err(_) => {}
             }
             let mut state = self.lock();
             if !streams.is_empty() {
@@ -259,62 +259,106 @@ impl Outbound {
         }
     }
 
-    fn take(&self, streams: &Arc<Streams>, envelope: Envelope) -> Result<(), LinkError> {
-        let Some(envelope) = streams.take(envelope)? else {
-            return Ok(());
-        };
-        let mut state = self.lock();
-        match envelope {
-            Envelope::Reply {
-                id,
+    /// What came in one frame. Whoever waits for an answer is told after the lock is given back:
+    /// that wakes other threads.
+    fn take(
+        &self,
+        streams: &Arc<Streams>,
+        batch: impl IntoIterator<Item = Envelope>,
+    ) -> Result<(), LinkError> {
+        let mut done = Vec::new();
+        let taken = self.take_each(streams, batch, &mut done);
+        for (answer, outcome) in done {
+            // Nobody may wait any more.
+            let _ = answer.send(Ok(outcome));
+        }
+        taken
+    }
+
+    fn take_each(
+        &self,
+        streams: &Arc<Streams>,
+        batch: impl IntoIterator<Item = Envelope>,
+        done: &mut Vec<Done>,
+    ) -> Result<(), LinkError> {
+        let mut locked: Option<MutexGuard<'_, State>> = None;
+        let mut taken = Ok(());
+        for envelope in batch {
+            if envelope.is_of_stream() {
+                if let Some(state) = locked.take() {
+                    self.wake_drained(&state);
+                    self.wake(state);
+                }
+                streams.take(envelope)?;
+                continue;
+            }
+            let state = locked.get_or_insert_with(|| self.lock());
+            taken = take_one(state, streams, envelope, done);
+            if taken.is_err() {
+                break;
+            }
+        }
+        if let Some(state) = locked {
+            self.wake_drained(&state);
+            self.wake(state);
+        }
+        taken
+    }
+}
+
+fn take_one(
+    state: &mut State,
+    streams: &Arc<Streams>,
+    envelope: Envelope,
+    done: &mut Vec<Done>,
+) -> Result<(), LinkError> {
+    match envelope {
+        Envelope::Reply {
+            id,
+            outcome,
+            load,
+            payload,
+        } => {
+            let outcome =
+                Outcome::of(outcome).ok_or(LinkError::Broken("an outcome that is none"))?;
+            let reply = Reply {
                 outcome,
                 load,
                 payload,
-            } => {
-                let outcome =
-                    Outcome::of(outcome).ok_or(LinkError::Broken("an outcome that is none"))?;
-                state.answered(
-                    id,
-                    Reply {
-                        outcome,
-                        load,
-                        payload,
-                    },
-                );
-            }
-            Envelope::Accepted { id } => {
-                if let Some(ticket) = state.outbox.ticket(id)
-                    && let Some(waiting) = state.waiting.get_mut(&ticket)
-                    && std::mem::replace(&mut waiting.credit, false)
-                {
-                    let bytes = waiting.payload.len();
-                    state.credit_back(bytes);
-                }
-            }
-            Envelope::StreamOpened { id, load, payload } => {
-                let ticket = state.outbox.answered(id);
-                let waiting = ticket.and_then(|ticket| state.waiting.remove(&ticket));
-                match waiting {
-                    Some(waiting) if waiting.stream => {
-                        state.confirm(id);
-                        let (tx, rx) = streams.open(id);
-                        let stream = OpenStream {
-                            first: payload,
-                            load,
-                            tx,
-                            rx,
-                        };
-                        state.settle(waiting, Answered::Stream(stream));
-                    }
-                    // This life of the peer was given up meanwhile.
-                    None if ticket.is_some() => {}
-                    _ => return Err(LinkError::Broken("a stream that nobody asked for")),
-                }
-            }
-            Envelope::Ping => {}
-            _ => return Err(LinkError::Broken("a listener sends answers and streams")),
+            };
+            state.answered(id, reply, done);
         }
-        self.wake_drained(&state);
-        Ok(())
+        Envelope::Accepted { id } => {
+            if let Some(ticket) = state.outbox.ticket(id)
+                && let Some(waiting) = state.waiting.get_mut(&ticket)
+                && std::mem::replace(&mut waiting.credit, false)
+            {
+                let bytes = waiting.payload.len();
+                state.credit_back(bytes);
+            }
+        }
+        Envelope::StreamOpened { id, load, payload } => {
+            let ticket = state.outbox.answered(id);
+            let waiting = ticket.and_then(|ticket| state.waiting.remove(&ticket));
+            match waiting {
+                Some(waiting) if waiting.stream => {
+                    state.confirm(id);
+                    let (tx, rx) = streams.open(id);
+                    let stream = OpenStream {
+                        first: payload,
+                        load,
+                        tx,
+                        rx,
+                    };
+                    state.settle(waiting, Answered::Stream(stream), done);
+                }
+                // This life of the peer was given up meanwhile.
+                None if ticket.is_some() => {}
+                _ => return Err(LinkError::Broken("a stream that nobody asked for")),
+            }
+        }
+        Envelope::Ping => {}
+        _ => return Err(LinkError::Broken("a listener sends answers and streams")),
     }
+    Ok(())
 }

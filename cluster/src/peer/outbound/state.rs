@@ -1,6 +1,6 @@
 //! What waits for a peer: tickets with and without credit, sent and unsent, and their answers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{Answered, Reply, RequestError};
+use crate::ids::IdMap;
 use crate::peer::credit::{Credit, CreditLimits};
 use crate::peer::frame::{Envelope, Outcome};
 use crate::peer::links::LinkState;
@@ -19,6 +20,8 @@ use crate::peer::streams::Streams;
 pub(crate) const CONFIRM_EVERY: usize = 64;
 
 pub(super) type Outcomes = Result<Answered, RequestError>;
+/// An answer, and who waits for it: told after the lock is given back.
+pub(super) type Done = (oneshot::Sender<Outcomes>, Answered);
 
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -44,7 +47,7 @@ pub(super) struct State {
     pub(super) outbox: Outbox,
     pub(super) credit: Credit,
     pub(super) next: u64,
-    pub(super) waiting: BTreeMap<u64, Waiting>,
+    pub(super) waiting: IdMap<u64, Waiting>,
     pub(super) ready: VecDeque<u64>,
     pub(super) casts: VecDeque<Envelope>,
     pub(super) queue: Option<Arc<Queue>>,
@@ -52,6 +55,8 @@ pub(super) struct State {
     /// Whether the peer understands that a request is cancelled.
     pub(super) cancels: bool,
     pub(super) confirm: Vec<u64>,
+    /// Something was put into the queue, and who writes it was not woken yet.
+    unwoken: bool,
     pub(super) used: Instant,
     pub(super) link: LinkState,
     pub(super) since: Instant,
@@ -70,13 +75,14 @@ impl State {
             outbox: Outbox::new(),
             credit: Credit::new(limits),
             next: 0,
-            waiting: BTreeMap::new(),
+            waiting: IdMap::default(),
             ready: VecDeque::new(),
             casts: VecDeque::new(),
             queue: None,
             streams: None,
             cancels: false,
             confirm: Vec::new(),
+            unwoken: false,
             used: Instant::now(),
             link: LinkState::Idle,
             since: Instant::now(),
@@ -110,7 +116,8 @@ impl State {
         };
         (waiting.sent, waiting.id) = (true, id);
         let left = waiting.deadline.saturating_duration_since(Instant::now());
-        queue.push(Envelope::Request {
+        self.unwoken = true;
+        queue.put(Envelope::Request {
             id,
             deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
             kind: waiting.kind,
@@ -176,7 +183,14 @@ impl State {
         }
     }
 
-    pub(super) fn answered(&mut self, id: u64, reply: Reply) {
+    /// The queue, if who writes it has to be woken: after the lock is given back, since that may
+    /// take a call of the system.
+    pub(super) fn take_unwoken(&mut self) -> Option<Arc<Queue>> {
+        let unwoken = std::mem::take(&mut self.unwoken);
+        self.queue.clone().filter(|_| unwoken)
+    }
+
+    pub(super) fn answered(&mut self, id: u64, reply: Reply, done: &mut Vec<Done>) {
         if matches!(reply.outcome, Outcome::Answered | Outcome::Dropped) {
             self.confirm(id);
         }
@@ -185,7 +199,7 @@ impl State {
             .answered(id)
             .and_then(|ticket| self.waiting.remove(&ticket))
         {
-            self.settle(waiting, Answered::Reply(reply));
+            self.settle(waiting, Answered::Reply(reply), done);
         }
     }
 
@@ -196,13 +210,15 @@ impl State {
             && let Some(queue) = &self.queue
         {
             let ids = std::mem::take(&mut self.confirm);
-            queue.push(Envelope::Confirm { ids });
+            queue.put(Envelope::Confirm { ids });
+            self.unwoken = true;
         }
     }
 
-    pub(super) fn settle(&mut self, waiting: Waiting, answered: Answered) {
+    /// A request is over; what it was answered goes into `done`.
+    pub(super) fn settle(&mut self, waiting: Waiting, answered: Answered, done: &mut Vec<Done>) {
         let (bytes, credit) = (waiting.payload.len(), waiting.credit);
-        let _ = waiting.answer.send(Ok(answered));
+        done.push((waiting.answer, answered));
         if credit {
             self.credit_back(bytes);
         }

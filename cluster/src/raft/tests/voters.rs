@@ -13,8 +13,8 @@ fn ids(ids: &[u32]) -> BTreeSet<NodeId> {
 /// Nodes 1 to `count`, up.
 fn table(count: u32) -> Table {
     let mut table = Log::with_nodes(count).table;
-    let nodes = std::mem::take(&mut table.nodes).into_values();
-    table.nodes = (1..).map(NodeId).zip(nodes).collect();
+    let nodes = std::mem::take(&mut *table.nodes).into_values();
+    *table.nodes = (1..).map(NodeId).zip(nodes).collect();
     table
 }
 

@@ -95,10 +95,14 @@ impl Change<'_> {
         });
     }
 
-    /// Runs over all slots and notes those that it says it has changed.
+    /// Runs over all slots, and keeps and notes those that it says it has changed.
     pub(super) fn each_slot(&mut self, mut change: impl FnMut(&mut SlotRec) -> bool) {
-        for (id, slot) in SlotId::all().zip(&mut self.table.slots) {
-            if change(slot) {
+        for id in SlotId::all() {
+            let mut rec = self.table.slot(id).clone();
+            if change(&mut rec)
+                && let Some(slot) = self.table.slots.get_mut(usize::from(id.index()))
+            {
+                *slot = rec;
                 self.slots.insert(id);
             }
         }
