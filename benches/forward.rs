@@ -13,6 +13,12 @@
 //! ```
 //!
 //! The bar is 2.0 times the processor time of a local event, the aim 1.5; it is printed beside.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "it watches real processes, to which no paused clock applies"
+)]
 
 #[path = "forward/parts.rs"]
 mod forward;

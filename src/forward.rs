@@ -286,7 +286,6 @@ impl Forward {
     }
 
     /// The same without its metadata, which [`EventMessage::encode_with`] adds.
-
     fn message(
         &self,
         flight: &Flight,
