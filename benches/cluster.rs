@@ -30,6 +30,8 @@ mod forward;
 mod load;
 #[path = "../tests/cluster/net.rs"]
 mod net;
+#[path = "../tests/support/fleet.rs"]
+mod nodes;
 #[path = "../tests/support/process.rs"]
 mod process;
 #[path = "../tests/support/mod.rs"]

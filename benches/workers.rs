@@ -12,43 +12,19 @@
 //! `cargo bench --bench workers -- [--script raw|sdk] [--rounds 7] [--seconds 2] [--workers 2]
 //! [--connections 8] [--in-flight 8]`
 
-#[allow(dead_code, reason = "the load bench uses more of it")]
-#[path = "load/client.rs"]
-mod client;
-#[allow(dead_code, reason = "the load bench uses more of it")]
-#[path = "load/request.rs"]
-mod request;
-#[allow(dead_code, reason = "the load bench uses more of it")]
-#[path = "load/stats.rs"]
-mod stats;
+#[path = "load/parts.rs"]
+#[expect(dead_code, reason = "it uses a part of the load bench")]
+mod load;
 mod workers {
     pub(crate) mod figures;
     pub(crate) mod host;
 }
 
-/// When calls count.
-mod rounds {
-    use tokio::time::Instant;
-
-    /// Those that end in `from..until`.
-    #[derive(Clone, Copy, Debug)]
-    pub(crate) struct Window {
-        pub(crate) from: Instant,
-        pub(crate) until: Instant,
-    }
-
-    impl Window {
-        pub(crate) fn contains(&self, instant: Instant) -> bool {
-            self.from <= instant && instant < self.until
-        }
-    }
-}
-
 use anyhow::{Context, bail};
 use clap::{Parser, ValueEnum};
-use client::{Load, RunningLoad};
-use request::{Call, calls};
-use rounds::Window;
+use load::client::{Load, RunningLoad};
+use load::request::{Call, calls};
+use load::window::Window;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -11,36 +11,12 @@
 //!
 //! `cargo bench --bench workers_soak -- [--minutes 10 | --seconds N]`
 
-#[allow(dead_code, reason = "the load bench uses more of it")]
-#[path = "load/client.rs"]
-mod client;
-#[allow(dead_code, reason = "the load bench uses more of it")]
-#[path = "load/request.rs"]
-mod request;
-#[allow(dead_code, reason = "the load bench uses more of it")]
-#[path = "load/stats.rs"]
-mod stats;
+#[path = "load/parts.rs"]
+#[expect(dead_code, reason = "it uses a part of the load bench")]
+mod load;
 mod workers_soak {
     pub(crate) mod drive;
     pub(crate) mod node;
-}
-
-/// When calls count.
-mod rounds {
-    use tokio::time::Instant;
-
-    /// Those that end in `from..until`.
-    #[derive(Clone, Copy, Debug)]
-    pub(crate) struct Window {
-        pub(crate) from: Instant,
-        pub(crate) until: Instant,
-    }
-
-    impl Window {
-        pub(crate) fn contains(&self, instant: Instant) -> bool {
-            self.from <= instant && instant < self.until
-        }
-    }
 }
 
 use anyhow::{Context, bail};

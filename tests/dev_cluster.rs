@@ -26,11 +26,9 @@ fn free_ports() -> u16 {
             .ok()?
             .port();
         let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        let all =
+        let mut all =
             (0..NODES).flat_map(|node| [0, 2, 3].map(|more| port.checked_add(node * 10 + more)));
-        all.map(|port| port.is_some_and(free))
-            .all(|free| free)
-            .then_some(port)
+        all.all(|port| port.is_some_and(free)).then_some(port)
     })
 }
 

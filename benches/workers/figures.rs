@@ -1,6 +1,6 @@
 //! What slices showed, and how the hosts compare.
 
-use crate::stats::Stats;
+use crate::load::stats::Stats;
 use std::fmt::Write;
 use std::time::Duration;
 

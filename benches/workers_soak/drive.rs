@@ -1,7 +1,7 @@
 //! The load: closed loops of rpc events whose method says what goes wrong.
 
-use crate::client::{connect, send};
-use crate::request::{Head, RPC_PATH, frame};
+use crate::load::client::{connect, send};
+use crate::load::request::{Head, RPC_PATH, frame};
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use centripeta::proto::proxy::{RpcRequest, RpcResponse};
