@@ -233,6 +233,11 @@ async fn kill(fleet: &mut Fleet, doors: &[Door], victim: usize) -> Death {
     let failed = report.failed();
     let failed = failed.iter().filter(|call| elsewhere(&call.key)).count();
     fleet.start(victim);
+    // Three deaths in ten minutes would keep it from its slots.
+    eventually("it is trusted again", || {
+        let done = fleet.run(left[0], &["cluster", "undrain", &name]);
+        done.status.success().then_some(())
+    });
     fleet.settled(&[left[0], left[1], victim]);
     Death {
         served,

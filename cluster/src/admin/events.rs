@@ -306,10 +306,10 @@ impl Events {
         after: &Table,
         at: (Duration, u64),
     ) {
-        let slots = if count == 1 {
-            format!("slot {}", first.index())
+        let (slots, begin, go, are) = if count == 1 {
+            (format!("slot {}", first.index()), "begins", "moves", "is")
         } else {
-            format!("{count} slots")
+            (format!("{count} slots"), "begin", "move", "are")
         };
         let named = |id: Option<NodeId>| {
             id.map_or_else(|| "nobody".to_owned(), |id| name(after, id).to_string())
@@ -322,13 +322,13 @@ impl Events {
             ),
             ABORTED => (
                 EventKind::MoveAborted,
-                format!("{slots} no longer move from {from} to {to}"),
+                format!("{slots} no longer {go} from {from} to {to}"),
             ),
             BEGAN => (
                 EventKind::MoveBegan,
-                format!("{slots} begin to move from {from} to {to}"),
+                format!("{slots} {begin} to move from {from} to {to}"),
             ),
-            VACATED => (EventKind::Grant, format!("{slots} of {from} are vacant")),
+            VACATED => (EventKind::Grant, format!("{slots} of {from} {are} vacant")),
             _ if alike.from.is_none() => (EventKind::Grant, format!("{slots} granted to {to}")),
             _ => (
                 EventKind::Grant,

@@ -74,6 +74,17 @@ impl State {
         self.wakers.remove(&id);
     }
 
+    /// Its life is over, as far as is known: nobody waits for what runs, and its link closes.
+    fn end(&mut self) {
+        std::mem::take(&mut self.wakers)
+            .into_values()
+            .for_each(Waker::wake);
+        if let Some(way) = self.way.take() {
+            way.streams.end(&StreamError::Gone);
+            way.stop.notify_one();
+        }
+    }
+
     /// Gives credit back, once.
     fn release(&mut self, id: u64) -> bool {
         let bytes = self.taken.remove(&id);
@@ -145,30 +156,16 @@ impl Inbound {
         for id in state.inbox.cut() {
             state.release(id);
         }
-        // Nobody waits for what runs, as far as is known.
         let running: Vec<u64> = state.inbox.running().collect();
         state.cancelled.extend(running);
-        std::mem::take(&mut state.wakers)
-            .into_values()
-            .for_each(Waker::wake);
-        if let Some(way) = state.way.take() {
-            way.streams.end(&StreamError::Gone);
-            way.stop.notify_one();
-        }
+        state.end();
     }
 
     /// Its life is over, and a newer one is here: nothing of it starts any more, and its link closes.
     pub(crate) fn kill(&self) {
         let mut state = self.lock();
         state.dead = true;
-        // Nobody waits for what runs.
-        std::mem::take(&mut state.wakers)
-            .into_values()
-            .for_each(Waker::wake);
-        if let Some(way) = state.way.take() {
-            way.streams.end(&StreamError::Gone);
-            way.stop.notify_one();
-        }
+        state.end();
     }
 
     /// A link opens: the old one ends, what it left unstarted is dropped, what was answered is

@@ -221,11 +221,15 @@ impl PoolState {
         // One that died while it was idle must meet no request.
         drop(self.queue.take_idle(Some(id)));
         if let Some(info) = slot.info {
-            let well = info.jobs() > 0 && info.started.elapsed() >= SETTLED;
+            let jobs = info.jobs();
+            let well = jobs > 0 && info.started.elapsed() >= SETTLED;
             let asked = slot.leaving || info.is_used_up();
-            if well || asked {
+            // One that has answered before shows that the script is well: a request that ends its worker,
+            // sent again and again, must not take the pool from everybody else.
+            if well || asked || jobs > 1 {
                 self.failures = 0;
-            } else {
+            }
+            if !(well || asked) {
                 self.failed();
             }
         }

@@ -223,6 +223,19 @@ async fn w67_workers_that_die_at_once_are_not_started_without_end() {
 }
 
 #[tokio::test]
+async fn a_request_that_ends_its_worker_again_and_again_does_not_take_the_pool_from_others() {
+    let pool = pool(spec(1)).await;
+    let start = Instant::now();
+    for _ in 0..8 {
+        assert!(ask(&pool, "echo").await.is_ok());
+        assert!(ask(&pool, "exit:1").await.is_err());
+    }
+    // Pauses that double would take 16 s.
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(8), "{took:?}");
+}
+
+#[tokio::test]
 async fn w68_a_pool_without_workers_is_not_ready_and_recovers_when_the_script_is_repaired() {
     let dir = tempfile::tempdir().unwrap();
     let switch = dir.path().join("switch");

@@ -187,7 +187,7 @@ fn an_abort_carries_the_reason_that_it_was_proposed_with() {
     assert_eq!(
         told,
         [format!(
-            "move-aborted slot {index} no longer move from n1 (1) to n2 (3): events ran too long \
+            "move-aborted slot {index} no longer moves from n1 (1) to n2 (3): events ran too long \
              for the slot to close"
         )]
     );
