@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::table::{Table, ms, quantile};
-use crate::drive::{Door, Driver, Load, Report, doors};
+use crate::drive::{Call, Door, Driver, Load, Report, doors};
 use crate::fleet::{Fleet, Spec};
 use crate::forward::measure::{self, Plan, SHAPES};
 use crate::forward::pair::Pair;
@@ -219,7 +219,9 @@ async fn kill(fleet: &mut Fleet, doors: &[Door], victim: usize) -> Death {
     report.check(true);
     let name = fleet.name(victim).to_owned();
     let mut owner: BTreeMap<usize, String> = BTreeMap::new();
-    for call in report.calls.iter().filter(|call| call.began < died) {
+    // One that was under way then may have been answered by the next owner.
+    let before = |call: &&Call| call.began + call.took < died;
+    for call in report.calls.iter().filter(before) {
         if let Ok(count) = &call.result {
             owner.insert(call.key, count.node.clone());
         }
