@@ -10,6 +10,7 @@ use crate::routing::key::KeySource;
 use crate::routing::pattern::Captures;
 use crate::trace::Trace;
 use bytes::Bytes;
+use centripeta_cluster::{OwnerEpoch, SlotId};
 use http::Extensions;
 use http::uri::Authority;
 use std::ops::Deref;
@@ -27,6 +28,9 @@ pub struct Cx {
     pub(crate) next_param: usize,
     /// Where the event runs; set when it is dispatched.
     pub(crate) lane: Option<LaneView>,
+    /// The slots that a batch of channels needs, and under which epoch this node acts for them: its
+    /// outcome leaves only while all of it holds.
+    pub(crate) acts: Vec<(SlotId, OwnerEpoch)>,
     /// What a handler that keeps its lane finds there.
     pub(crate) lane_state: Option<LaneState>,
     /// Publications of the client, for a two-way stream.
@@ -47,6 +51,7 @@ impl Cx {
             route,
             next_param: 0,
             lane: None,
+            acts: Vec::new(),
             lane_state: None,
             inbound: None,
             trace: Trace::default(),

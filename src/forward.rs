@@ -11,6 +11,7 @@
 //! |---|---|
 //! | the bytes between nodes | `message.rs`, `outcome.rs` |
 //! | events with a key: sent, held, bounced, lost | `held.rs` |
+//! | events that another node has: answers, deadlines, callers that leave | `sent.rs` |
 //! | events without a key: who runs them | `unkeyed.rs` |
 //! | what comes from other nodes | `receive.rs` |
 //! | nodes whose routes differ | `differ.rs` |
@@ -29,6 +30,7 @@ mod held;
 mod message;
 mod outcome;
 mod receive;
+mod sent;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -50,7 +52,7 @@ use crate::outcome::{Failure, Unavailable};
 use crate::pipeline::Chain;
 use crate::routing::key::LaneKey;
 use bytes::Bytes;
-use centripeta_cluster::peer::{Remote, Request, RequestError};
+use centripeta_cluster::peer::{Mark, Remote, Request, RequestError, Sent};
 use centripeta_cluster::{BootId, Ingress, Member, NodeId, NodeState, SlotId, Standing};
 use held::HoldCore;
 use message::EventMessage;
@@ -157,6 +159,12 @@ impl Forward {
             handle.spawn(tick).abort_handle()
         });
         lock(&this.tasks).extend(ticking);
+        let emptying = cores.iter().enumerate().map(|(core, handle)| {
+            let answers = this.holds[core].answers();
+            let empty = sent::empty(Arc::downgrade(&this), core, answers);
+            handle.spawn(empty).abort_handle()
+        });
+        lock(&this.tasks).extend(emptying);
         this
     }
 
@@ -277,6 +285,22 @@ impl Forward {
         }
         let answer = wire.request(node, message::EVENT, payload, deadline);
         answer.map(Pending::One)
+    }
+
+    /// Sends an event of a core, which may be answered with a stream.
+    fn send_to(
+        &self,
+        core: usize,
+        node: NodeId,
+        payload: Bytes,
+        deadline: Instant,
+        (is_stream, mark): (bool, Mark),
+    ) -> Result<Sent, RequestError> {
+        let unknown = || RequestError::UnknownPeer(node);
+        let wire = self.wire.get().ok_or_else(unknown)?;
+        let hold = self.holds.get(core).ok_or_else(unknown)?;
+        let (what, to) = ((message::EVENT, is_stream), (hold.answers() as _, mark));
+        wire.request_to(node, what, payload, deadline + WAY_HOME, to)
     }
 
     /// An event as it crosses, or why it can't.

@@ -399,7 +399,7 @@ impl Node {
         engine.shared.pools.set(&workers::pools(&workers));
         upstreams.iter().for_each(|upstream| upstream.start());
         engine.shared.upstreams.set(&upstreams);
-        let membership = prospect.enter(config, &engine).await?;
+        let membership = prospect.enter(config, &engine, cores.handles()).await?;
         let (stop, stopped) = watch::channel(false);
         let mut background = Vec::new();
         if let Some(tls) = tls.clone() {

@@ -42,7 +42,7 @@ pub use links::{
     SILENCE,
 };
 pub use order::{Arrived, Ends, Inbox, Opened, Outbox, StaleLink};
-pub use outbound::{Answer, Answered, Reply, RequestError, StreamAnswer};
+pub use outbound::{Answer, Answered, Answers, Mark, Reply, RequestError, Sent, StreamAnswer};
 pub use probe::{Met, ProbeError, probe};
 pub use request::{NotAccepted, Request};
 pub use secret::{SECRET_MIN, SECRETS_MAX, SecretError, SecretSource};

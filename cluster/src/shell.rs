@@ -306,7 +306,7 @@ async fn begin(
     let link_config = LinkConfig {
         security: config.security,
         payload_limit: config.payload_limit,
-        data_runtime: config.data,
+        data_runtimes: config.data,
         ..LinkConfig::default()
     };
     let greeting = life::greeting(

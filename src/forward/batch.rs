@@ -8,12 +8,13 @@ use crate::engine::guard::Limits as _;
 use crate::engine::plan::Route;
 use crate::envelope::Envelope;
 use crate::event::EventKind;
+use crate::forward::wire::Pending;
 use crate::forward::{Forward, cannot_cross, outcome};
 use crate::outcome::{Failure, Outcome, Unavailable};
 use crate::proto::proxy::ChannelEvent;
 use bytes::{BufMut, Bytes, BytesMut};
 use centripeta_cluster::peer::{Answered, Outcome as LinkOutcome, Reply, RequestError};
-use centripeta_cluster::{Member, SlotId, slot_of};
+use centripeta_cluster::{Member, OwnerEpoch, SlotId, slot_of};
 use futures_util::future::join_all;
 use prost::encoding::{DecodeContext, decode_key, decode_varint, skip_field};
 use prost::{DecodeError, Message};
@@ -27,6 +28,12 @@ use tokio::sync::oneshot;
 struct Part {
     request: BytesMut,
     slots: Vec<u32>,
+}
+
+/// A part that is under way.
+enum PartSent {
+    Here(oneshot::Receiver<Landed>),
+    There(Pending),
 }
 
 /// A field of a batch, as it came: with its channel, if it is an event.
@@ -56,15 +63,22 @@ fn fields(raw: &Bytes) -> Result<Vec<BatchField<'_>>, DecodeError> {
 
 impl Forward {
     /// Runs a batch: here, if every channel of it is this node's.
-    pub(super) fn batch(self: &Arc<Self>, flight: Flight, route: Arc<Route>) {
+    pub(super) fn batch(self: &Arc<Self>, mut flight: Flight, route: Arc<Route>) {
         let parts = match self.parts(flight.cx().raw()) {
             Ok(parts) => parts,
             Err(failure) => return flight.finish(failure.into()),
         };
         let me = self.standing().me();
         if parts.keys().all(|owner| *owner == me) {
-            self.counts.local.add_one();
-            return run_here(flight, route, None);
+            let slots = parts.into_values().flat_map(|part| part.slots);
+            return match self.acting(slots) {
+                Ok(acts) => {
+                    self.counts.local.add_one();
+                    flight.cx_mut().acts = acts;
+                    run_here(flight, route, None);
+                }
+                Err(why) => flight.finish(Failure::Unavailable(why).into()),
+            };
         }
         let this = Arc::clone(self);
         if let Some(handle) = self.handles.get(flight.core().0) {
@@ -72,11 +86,20 @@ impl Forward {
         }
     }
 
-    /// Whether this node may act for every slot of a part, at this very moment.
-    pub(super) fn owns(&self, slots: &[u32]) -> bool {
-        slots.iter().all(|index| {
-            let slot = u16::try_from(*index).ok().and_then(SlotId::new);
-            slot.is_some_and(|slot| self.standing().acts_for(slot).is_some())
+    /// Under which epochs this node may act for every slot of a part, at this very moment; else why it
+    /// may not.
+    pub(super) fn acting(
+        &self,
+        slots: impl IntoIterator<Item = u32>,
+    ) -> Result<Vec<(SlotId, OwnerEpoch)>, Unavailable> {
+        let acts = |index| {
+            let slot = u16::try_from(index).ok().and_then(SlotId::new)?;
+            Some((slot, self.standing().acts_for(slot)?))
+        };
+        let acting: Option<Vec<_>> = slots.into_iter().map(acts).collect();
+        acting.ok_or_else(|| match self.standing().has_lease() {
+            true => Unavailable::Moving,
+            false => Unavailable::Lapsed,
         })
     }
 
@@ -110,22 +133,24 @@ impl Forward {
         flight.send_away();
         let me = self.standing().me();
         let all = parts.into_iter().map(|(owner, part)| {
-            let answer = if owner == me {
-                Err(self.part_here(&flight, part))
+            let sent = if owner == me {
+                self.part_here(&flight, part).map(PartSent::Here)
             } else {
-                Ok(self.part_there(&flight, owner, part))
+                self.part_there(&flight, owner, part).map(PartSent::There)
             };
             let this = &self;
             async move {
-                match answer {
-                    Err(landed) => match landed.await {
+                match sent {
+                    Ok(PartSent::Here(landed)) => match landed.await {
                         Ok(Landed::Done(outcome)) => outcome,
                         Ok(Landed::Stream(..)) | Err(_) => {
                             Failure::Unavailable(Unavailable::Crashed).into()
                         }
                     },
-                    Ok(Err(failure)) => failure.into(),
-                    Ok(Ok(mut answer)) => this.part_outcome(owner, answer.wait().await),
+                    Ok(PartSent::There(mut answer)) => {
+                        this.part_outcome(owner, answer.wait().await)
+                    }
+                    Err(failure) => failure.into(),
                 }
             }
         });
@@ -152,25 +177,28 @@ impl Forward {
     }
 
     /// A part for this node: an event of its own, without stages.
-    fn part_here(&self, flight: &Flight, part: Part) -> oneshot::Receiver<Landed> {
+    fn part_here(
+        &self,
+        flight: &Flight,
+        part: Part,
+    ) -> Result<oneshot::Receiver<Landed>, Failure> {
+        let acts = self.acting(part.slots).map_err(Failure::Unavailable)?;
         let shared = flight.shared();
         let cx = flight.cx();
         let (reply, landed) = oneshot::channel();
         let metadata = cx.metadata().clone();
         let raw = part.request.freeze();
         let envelope = Envelope::try_new(EventKind::ChannelState, raw, metadata, cx.deadline());
-        let Ok(envelope) = envelope else {
-            // Whoever waits finds that nobody answers.
-            return landed;
-        };
+        let envelope = envelope.map_err(|why| Failure::Undecodable(why.to_string()))?;
         let found = shared.plan.load().find(EventKind::ChannelState, "");
         let mut part = Cx::new(envelope, found);
         let (types, attributes) = cx.attributes();
         part.set_attributes(types.to_vec(), attributes.clone());
+        part.acts = acts;
         let no_stages = Arc::clone(&self.no_stages);
         let (core, shared) = (flight.core(), Arc::clone(shared));
         Flight::launch(part, None, no_stages, core, shared, reply);
-        landed
+        Ok(landed)
     }
 
     fn part_there(
@@ -178,7 +206,7 @@ impl Forward {
         flight: &Flight,
         owner: Member,
         part: Part,
-    ) -> Result<super::wire::Pending, Failure> {
+    ) -> Result<Pending, Failure> {
         let mut message = self.message(flight, None).map_err(cannot_cross)?;
         (message.raw, message.slots, message.part) = (part.request.freeze(), part.slots, true);
         let payload = message.encode_with(flight.cx().metadata());

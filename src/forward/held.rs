@@ -6,25 +6,20 @@
 
 use crate::dispatch::{Place, run_here};
 use crate::engine::flight::Flight;
-use crate::engine::guard::Limits as _;
 use crate::engine::plan::Route;
-use crate::forward::wire::Pending;
-use crate::forward::{Forward, cannot_cross, counts, lock, message, outcome, stream};
-use crate::outcome::{Failure, Outcome, Overloaded, Unavailable};
+use crate::forward::sent::{AnswerBox, Unwatched, Watch};
+use crate::forward::{Forward, cannot_cross, counts, lock};
+use crate::outcome::{Failure, Overloaded, Unavailable};
 use crate::region::Leg;
 use crate::routing::key::LaneKey;
 use bytes::Bytes;
 use centripeta_cluster::hold::{Bounce, Fate, Hold, HoldEffect, HoldLimits, Offer, Sender, Ticket};
-use centripeta_cluster::peer::{
-    Answered, CATCH_UP, NotHere, Outcome as LinkOutcome, Reason, Reply, RequestError,
-};
+use centripeta_cluster::peer::{Mark, NotHere, Reason, RequestError};
 use centripeta_cluster::{IdMap, Member, SlotId};
 use std::collections::{BTreeMap, VecDeque};
-use std::future::poll_fn;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -39,15 +34,17 @@ const LAST_WORD: Duration = Duration::from_millis(50);
 
 /// An event of the hold.
 #[derive(Debug)]
-struct Event {
+pub(super) struct Event {
     /// The flight, unless its shard has it or it is answered.
-    flight: Option<Flight>,
+    pub(super) flight: Option<Flight>,
     route: Arc<Route>,
     key: LaneKey,
     slot: SlotId,
     /// How often it has been sent; an answer to an earlier time does not count.
-    attempt: u32,
-    to: Option<Member>,
+    pub(super) attempt: u32,
+    pub(super) to: Option<Member>,
+    /// Who looks after it, once it has been out for long.
+    pub(super) watch: Option<Watch>,
     /// Whether this node runs it.
     is_here: bool,
     /// Why it would be unavailable.
@@ -55,21 +52,31 @@ struct Event {
 }
 
 #[derive(Debug)]
-struct State {
-    hold: Hold,
-    events: IdMap<Ticket, Event>,
+pub(super) struct State {
+    pub(super) hold: Hold,
+    pub(super) events: IdMap<Ticket, Event>,
     tickets: u64,
     effects: VecDeque<HoldEffect>,
     /// Someone performs effects.
     busy: bool,
     /// Slots to ask about again.
     again: BTreeMap<SlotId, Duration>,
+    /// What is out and not watched yet.
+    pub(super) unwatched: Unwatched,
+}
+
+impl State {
+    /// Whether there is anything to look at from time to time.
+    fn needs_ticks(&self) -> bool {
+        self.hold.held().0 > 0 || !self.again.is_empty() || !self.unwatched.is_empty()
+    }
 }
 
 /// The hold of a core.
 #[derive(Debug)]
 pub(super) struct HoldCore {
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
+    answers: Arc<AnswerBox>,
     ticker: Arc<Notify>,
     ticking: AtomicBool,
 }
@@ -84,7 +91,9 @@ impl Default for HoldCore {
                 effects: VecDeque::new(),
                 busy: false,
                 again: BTreeMap::new(),
+                unwatched: Unwatched::default(),
             }),
+            answers: Arc::default(),
             ticker: Arc::default(),
             ticking: AtomicBool::new(false),
         }
@@ -99,6 +108,11 @@ impl HoldCore {
     pub(super) fn ticker(&self) -> Arc<Notify> {
         Arc::clone(&self.ticker)
     }
+
+    /// Where the links put answers to events of this core.
+    pub(super) fn answers(&self) -> Arc<AnswerBox> {
+        Arc::clone(&self.answers)
+    }
 }
 
 /// What an effect comes to.
@@ -112,8 +126,7 @@ enum Step {
 }
 
 struct Sending {
-    ticket: Ticket,
-    attempt: u32,
+    mark: Mark,
     to: Member,
     payload: Result<Bytes, String>,
     deadline: Instant,
@@ -136,6 +149,13 @@ pub(super) async fn tick_while_needed(forward: Weak<Forward>, core: usize, wake:
     }
 }
 
+const fn mark(ticket: Ticket, attempt: u32) -> Mark {
+    Mark {
+        id: ticket.0,
+        attempt,
+    }
+}
+
 fn failure_of(fate: Fate, why: Unavailable) -> Failure {
     match fate {
         Fate::Overloaded => Failure::Overloaded(Overloaded::Held),
@@ -155,14 +175,14 @@ fn bounce_of(reason: Reason, asked: Member) -> (Bounce, Unavailable) {
 }
 
 impl Forward {
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
     /// Changes the hold of a core, and performs what comes of it. Effects are performed one after
     /// the other, outside of the lock, by whoever came first: what they bring about themselves comes
     /// behind them.
-    fn act(self: &Arc<Self>, core: usize, change: impl FnOnce(&mut State) -> Vec<HoldEffect>) {
+    pub(super) fn act(self: &Arc<Self>, core: usize, change: impl FnOnce(&mut State) -> Vec<HoldEffect>) {
         let Some(hold) = self.holds.get(core) else {
             return;
         };
@@ -180,7 +200,7 @@ impl Forward {
             state = lock(&hold.state);
         }
         state.busy = false;
-        let needs_ticks = state.hold.held().0 > 0 || !state.again.is_empty();
+        let needs_ticks = state.needs_ticks();
         drop(state);
         if needs_ticks && !hold.ticking.swap(true, Ordering::AcqRel) {
             hold.ticker.notify_one();
@@ -218,6 +238,7 @@ impl Forward {
                 flight.come_back();
                 event.attempt += 1;
                 event.to = Some(to);
+                event.watch = None;
                 if event.attempt > 1 {
                     self.counts.resent.add_one();
                 }
@@ -245,9 +266,9 @@ impl Forward {
                 let is_stream = flight.cx().kind().is_stream();
                 flight.send_away();
                 event.flight = Some(flight);
+                let mark = mark(ticket, event.attempt);
                 Step::There(Sending {
-                    ticket,
-                    attempt: event.attempt,
+                    mark,
                     to,
                     payload,
                     deadline,
@@ -286,8 +307,7 @@ impl Forward {
 
     fn send(self: &Arc<Self>, core: usize, sending: Sending) {
         let Sending {
-            ticket,
-            attempt,
+            mark,
             to,
             payload,
             deadline,
@@ -296,135 +316,40 @@ impl Forward {
         let payload = match payload {
             Ok(payload) => payload,
             Err(cause) => {
-                return self.answered(core, ticket, attempt, |_| cannot_cross(cause).into());
+                return self.answered(core, mark, |_| cannot_cross(cause).into());
             }
         };
-        match self.wire_request(to.id, payload, deadline, is_stream) {
-            Ok(answer) => {
+        match self.send_to(core, to.id, payload, deadline, (is_stream, mark)) {
+            Ok(sent) => {
                 self.counts.forwarded.add_one();
-                let this = Arc::clone(self);
-                let task = async move {
-                    this.follow(core, ticket, attempt, to, answer, deadline)
-                        .await;
-                };
-                if let Some(handle) = self.handles.get(core) {
-                    handle.spawn(task);
-                }
+                self.watch_soon(core, mark, sent, deadline);
             }
             Err(RequestError::Overloaded) => {
                 let outcome = |_: &mut Flight| Failure::Overloaded(Overloaded::Peer).into();
-                self.answered(core, ticket, attempt, outcome);
+                self.answered(core, mark, outcome);
             }
             Err(why @ RequestError::TooLarge { .. }) => {
                 let outcome = |_: &mut Flight| cannot_cross(why.to_string()).into();
-                self.answered(core, ticket, attempt, outcome);
+                self.answered(core, mark, outcome);
             }
             Err(RequestError::Gone { may_have_started }) => {
-                self.lost(core, ticket, attempt, may_have_started);
+                self.lost(core, mark, may_have_started);
             }
             // The links do not know the node yet, which the table has just named.
             Err(RequestError::UnknownPeer(_) | RequestError::Deadline | RequestError::Link(_)) => {
                 let why = self.not_here(Reason::Behind);
-                self.bounced(core, ticket, attempt, to, &why);
+                self.bounced(core, mark, to, &why);
             }
         }
     }
 
     /// What this node would say of an event that it does not run.
-    fn not_here(&self, reason: Reason) -> NotHere {
+    pub(super) fn not_here(&self, reason: Reason) -> NotHere {
         NotHere {
             reason,
             owner: None,
             epoch: centripeta_cluster::OwnerEpoch(0),
             version: 0,
-        }
-    }
-
-    /// Waits for the answer of the node that has the event. At the deadline its caller is answered;
-    /// then, and when the caller goes, that node is told. In the hold the event counts as unanswered
-    /// for as long as it may still run.
-    async fn follow(
-        self: Arc<Self>,
-        core: usize,
-        ticket: Ticket,
-        attempt: u32,
-        to: Member,
-        mut answer: Pending,
-        deadline: Instant,
-    ) {
-        let early = tokio::select! {
-            biased;
-            answer = answer.by(deadline) => answer.ok_or(Failure::Deadline),
-            () = poll_fn(|cx| self.poll_gone(core, ticket, attempt, cx)) => Err(Failure::Cancelled),
-        };
-        let answer = match early {
-            Ok(answer) => answer,
-            Err(failure) => {
-                answer.cancel();
-                self.let_go(core, ticket, attempt, failure);
-                answer.wait().await
-            }
-        };
-        match answer {
-            Ok(Answered::Reply(reply)) => self.replied(core, ticket, attempt, to, reply).await,
-            Ok(Answered::Stream(open)) => {
-                self.heard_load(to.id, open.load);
-                if !self.is_heeded(to) {
-                    return self.lost(core, ticket, attempt, true);
-                }
-                let runtime = self.handles[core].clone();
-                self.answered(core, ticket, attempt, |flight| {
-                    stream::accepted(open, flight.cx_mut().inbound.take(), &runtime)
-                });
-            }
-            Err(RequestError::Gone { may_have_started }) => {
-                self.lost(core, ticket, attempt, may_have_started);
-            }
-            Err(_) => self.answered(core, ticket, attempt, |_| Failure::Deadline.into()),
-        }
-    }
-
-    async fn replied(
-        self: &Arc<Self>,
-        core: usize,
-        ticket: Ticket,
-        attempt: u32,
-        to: Member,
-        reply: Reply,
-    ) {
-        let Reply {
-            outcome,
-            load,
-            payload,
-        } = reply;
-        self.heard_load(to.id, load);
-        if !self.is_heeded(to) {
-            let started = matches!(outcome, LinkOutcome::Answered | LinkOutcome::Dropped);
-            return self.lost(core, ticket, attempt, started);
-        }
-        match outcome {
-            LinkOutcome::Answered => {
-                self.answered(core, ticket, attempt, |flight| {
-                    outcome::decode(flight.cx().kind(), payload)
-                });
-            }
-            LinkOutcome::Expired => {
-                self.answered(core, ticket, attempt, |_| Failure::Deadline.into());
-            }
-            LinkOutcome::Dropped => {
-                let lost = |_: &mut Flight| Failure::Unavailable(Unavailable::LostPeer).into();
-                self.answered(core, ticket, attempt, lost);
-            }
-            LinkOutcome::NotStarted => {
-                let unsaid = || self.not_here(Reason::Behind);
-                let why = message::decode_not_here(payload).unwrap_or_else(unsaid);
-                if why.reason == Reason::WrongOwner {
-                    // Late or not, the hold waits for the table from then on.
-                    let caught_up = self.standing().reached(why.version);
-                    drop(tokio::time::timeout(CATCH_UP, caught_up).await);
-                }
-                self.bounced(core, ticket, attempt, to, &why);
-            }
         }
     }
 
@@ -447,6 +372,7 @@ impl Forward {
                 slot,
                 attempt: 0,
                 to: None,
+                watch: None,
                 is_here: false,
                 why: Unavailable::NoOwner,
             };
@@ -463,77 +389,15 @@ impl Forward {
         });
     }
 
-    /// The node that had an event has answered it.
-    fn answered(
-        self: &Arc<Self>,
-        core: usize,
-        ticket: Ticket,
-        attempt: u32,
-        outcome: impl FnOnce(&mut Flight) -> Outcome,
-    ) {
-        let mut answered = None;
-        self.act(core, |state| {
-            match state.events.get(&ticket) {
-                Some(event) if event.attempt == attempt => {}
-                _ => return Vec::new(),
-            }
-            answered = state.events.remove(&ticket).and_then(|event| event.flight);
-            state.hold.answered(ticket)
-        });
-        if let Some(mut flight) = answered {
-            let outcome = outcome(&mut flight);
-            flight.finish(outcome);
-        }
-    }
-
-    /// Ready once the caller of an event that another node has is gone.
-    fn poll_gone(
-        &self,
-        core: usize,
-        ticket: Ticket,
-        attempt: u32,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
-        let Some(hold) = self.holds.get(core) else {
-            return Poll::Pending;
-        };
-        let mut state = lock(&hold.state);
-        let event = state.events.get_mut(&ticket);
-        let event = event.filter(|event| event.attempt == attempt);
-        match event.and_then(|event| event.flight.as_mut()) {
-            Some(flight) => flight.parts().1.poll_gone(cx),
-            None => Poll::Pending,
-        }
-    }
-
-    /// The deadline of an event has passed at its ingress, or its caller is gone.
-    fn let_go(self: &Arc<Self>, core: usize, ticket: Ticket, attempt: u32, failure: Failure) {
-        if matches!(failure, Failure::Cancelled) {
-            self.counts.cancelled.add_one();
-        }
-        let mut late = None;
-        self.act(core, |state| {
-            if let Some(event) = state.events.get_mut(&ticket)
-                && event.attempt == attempt
-            {
-                late = event.flight.take();
-            }
-            Vec::new()
-        });
-        if let Some(flight) = late {
-            flight.finish(failure.into());
-        }
-    }
-
     /// An event came back unstarted from `from`.
-    fn bounced(
+    pub(super) fn bounced(
         self: &Arc<Self>,
         core: usize,
-        ticket: Ticket,
-        attempt: u32,
+        mark: Mark,
         from: Member,
         why: &NotHere,
     ) {
+        let ticket = Ticket(mark.id);
         self.counts.bounced[counts::bounce(why.reason)].add_one();
         let now = self.now();
         let (bounce, unavailable) = bounce_of(why.reason, from);
@@ -541,7 +405,7 @@ impl Forward {
             let Some(event) = state.events.get_mut(&ticket) else {
                 return Vec::new();
             };
-            if event.attempt != attempt {
+            if event.attempt != mark.attempt {
                 return Vec::new();
             }
             event.why = unavailable;
@@ -584,12 +448,14 @@ impl Forward {
     }
 
     /// The life of a node that had an event is over.
-    fn lost(self: &Arc<Self>, core: usize, ticket: Ticket, attempt: u32, started: bool) {
+    pub(super) fn lost(self: &Arc<Self>, core: usize, mark: Mark, started: bool) {
+        let ticket = Ticket(mark.id);
+        let now = self.now();
         self.act(core, |state| {
             let Some(event) = state.events.get_mut(&ticket) else {
                 return Vec::new();
             };
-            if event.attempt != attempt || event.is_here {
+            if event.attempt != mark.attempt || event.is_here {
                 return Vec::new();
             }
             event.why = Unavailable::LostPeer;
@@ -598,6 +464,9 @@ impl Forward {
             }
             // What follows of it on the old way counts no more.
             event.attempt += 1;
+            // The life that is over may be this node's own, as its owner has seen it: then that lives,
+            // and no word of it comes.
+            state.again.entry(event.slot).or_insert(now + ASK_AGAIN);
             state.hold.lost(ticket, started)
         });
     }
@@ -624,7 +493,7 @@ impl Forward {
             Vec::new()
         });
         match back {
-            None => self.bounced(core, ticket, attempt, from, why),
+            None => self.bounced(core, mark(ticket, attempt), from, why),
             // The hold has forgotten it.
             Some(flight) => {
                 flight.finish(Failure::Unavailable(Unavailable::NoOwner).into());
@@ -672,12 +541,12 @@ impl Forward {
                 let mut lost = Vec::new();
                 this.act(core, |state| {
                     let events = &state.events;
-                    let of = |ticket: Ticket| Some((ticket, events.get(&ticket)?.attempt));
+                    let of = |ticket: Ticket| Some(mark(ticket, events.get(&ticket)?.attempt));
                     lost.extend(state.hold.sent_to(member).into_iter().filter_map(of));
                     Vec::new()
                 });
-                for (ticket, attempt) in lost {
-                    this.lost(core, ticket, attempt, true);
+                for mark in lost {
+                    this.lost(core, mark, true);
                 }
             }
         });
@@ -700,8 +569,9 @@ impl Forward {
             }
             effects
         });
+        self.watch_due(core);
         let state = lock(&hold.state);
-        let needed = state.hold.held().0 > 0 || !state.again.is_empty();
+        let needed = state.needs_ticks();
         if !needed {
             // Under the lock, so that nothing comes to be held in between without a word.
             hold.ticking.store(false, Ordering::Release);

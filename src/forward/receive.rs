@@ -17,7 +17,7 @@ use crate::trace::{Trace, TraceContext};
 use bytes::Bytes;
 use centripeta_cluster::hold::{Bars, Sender};
 use centripeta_cluster::peer::{CATCH_UP, NotHere, Reason, Remote, Request};
-use centripeta_cluster::{BootId, SlotId, Standing};
+use centripeta_cluster::{BootId, OwnerEpoch, SlotId, Standing};
 use http::uri::Authority;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use prost::Message;
@@ -295,10 +295,14 @@ impl Forward {
             self.counts.sent_back[counts::bounce(Reason::WrongOwner)].add_one();
             return received.request.bounce(Bytes::new());
         }
-        if received.message.part && !self.owns(&received.message.slots) {
+        let acts = match received.message.part {
+            false => Ok(Vec::new()),
+            true => self.acting(received.message.slots.iter().copied()),
+        };
+        let Ok(acts) = acts else {
             self.counts.sent_back[counts::bounce(Reason::WrongOwner)].add_one();
             return received.request.bounce(Bytes::new());
-        }
+        };
         let permit = match Permit::acquire(shared, received.message.raw.len()) {
             Ok(permit) => permit,
             // Another server may have room.
@@ -308,7 +312,7 @@ impl Forward {
                 return received.request.reply(outcome::encode(&full));
             }
         };
-        self.launch(shared, received, (deadline, leg), permit);
+        self.launch(shared, received, (deadline, leg, acts), permit);
     }
 
     /// Whether this node serves an event without a key, by the table.
@@ -349,7 +353,7 @@ impl Forward {
         self: &Arc<Self>,
         shared: &Arc<Shared>,
         received: Received,
-        (deadline, leg): (Instant, Leg),
+        (deadline, leg, acts): (Instant, Leg, Vec<(SlotId, OwnerEpoch)>),
         permit: Permit,
     ) {
         let Received {
@@ -402,6 +406,7 @@ impl Forward {
         }
         let mut cx = Cx::new(envelope, found);
         cx.set_attributes(types, attributes);
+        cx.acts = acts;
         let mut to_handler = None;
         if kind == EventKind::StreamBidirectional {
             let (to, source) = inbound::channel();

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use centripeta_cluster::NodeId;
 use centripeta_cluster::peer::{
-    Answer, Answered, Class, LinkState, Links, RequestError, StreamAnswer,
+    Answer, Answered, Answers, Class, LinkState, Links, Mark, RequestError, Sent, StreamAnswer,
 };
 use std::fmt;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// The data links of this node to others.
@@ -35,6 +36,20 @@ pub trait Wire: Send + Sync + fmt::Debug + 'static {
         deadline: Instant,
     ) -> Result<StreamAnswer, RequestError>;
 
+    /// Sends a request, in one order with the others, whose answer comes to a place; with `stream` it
+    /// may be one.
+    ///
+    /// # Errors
+    /// As [`Wire::request`]; nothing comes to the place then.
+    fn request_to(
+        &self,
+        node: NodeId,
+        what: (u8, bool),
+        payload: Bytes,
+        deadline: Instant,
+        to: (Arc<dyn Answers>, Mark),
+    ) -> Result<Sent, RequestError>;
+
     /// Whether the link to a node carries something, as far as is known: true before its first use.
     fn is_reachable(&self, node: NodeId) -> bool;
 }
@@ -60,6 +75,17 @@ impl Wire for Links {
         Self::request_stream(self, node, Class::Data, kind, payload, deadline)
     }
 
+    fn request_to(
+        &self,
+        node: NodeId,
+        what: (u8, bool),
+        payload: Bytes,
+        deadline: Instant,
+        to: (Arc<dyn Answers>, Mark),
+    ) -> Result<Sent, RequestError> {
+        Self::request_to(self, (node, Class::Data), what, payload, deadline, to)
+    }
+
     fn is_reachable(&self, node: NodeId) -> bool {
         !matches!(
             self.state(node, Class::Data),
@@ -76,29 +102,11 @@ pub(super) enum Pending {
 }
 
 impl Pending {
-    /// Waits for it up to a time: `None` if it has not come by then. Cancelling loses nothing; not to
-    /// be called again once it has come.
-    pub(super) async fn by(&mut self, time: Instant) -> Option<Result<Answered, RequestError>> {
-        match self {
-            Self::One(answer) => answer.by(time).await,
-            Self::Stream(answer) => answer.by(time).await,
-        }
-    }
-
     /// Waits for it. Cancelling loses nothing; not to be called again once it has come.
     pub(super) async fn wait(&mut self) -> Result<Answered, RequestError> {
         match self {
             Self::One(answer) => answer.ready().await,
             Self::Stream(answer) => answer.ready().await,
-        }
-    }
-
-    /// Nobody wants it: the other node need not start the event, or go on with it. It says how that
-    /// ended all the same.
-    pub(super) fn cancel(&self) {
-        match self {
-            Self::One(answer) => answer.cancel(),
-            Self::Stream(answer) => answer.cancel(),
         }
     }
 }

@@ -12,7 +12,7 @@ use centripeta_cluster::{
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 /// A table of this age is not to be trusted.
@@ -85,7 +85,7 @@ impl Prospect {
         })
     }
 
-    /// Starts the node's part in the cluster, over an engine that runs.
+    /// Starts the node's part in the cluster, over an engine that runs on these cores.
     ///
     /// # Errors
     /// What is kept is damaged, or the system refuses.
@@ -93,6 +93,7 @@ impl Prospect {
         self,
         config: &Config,
         engine: &Engine,
+        cores: &[Handle],
     ) -> Result<Option<Membership>, ClusterError> {
         let (Some(section), Some(entry)) = (&config.cluster, self.entry) else {
             return Ok(None);
@@ -113,17 +114,14 @@ impl Prospect {
         fill(&mut settings, config, section);
         settings.routes_hash = engine.routes_hash();
         settings.workers = engine.cores();
-        let links = LinksThread::start()?;
-        settings.data = Some(links.handle());
+        // Beside the events that come and go on them: a hop to another thread would cost as much as
+        // the rest of the way.
+        settings.data = cores.to_vec();
         let standing = self.standing;
         let started = Cluster::start(settings, standing, engine.store(), engine.region(), ingress);
         let cluster = started.await?;
         engine.connect(Arc::new(cluster.links().clone()));
-        let links = Arc::new(links);
-        Ok(Some(Membership {
-            cluster,
-            _links: links,
-        }))
+        Ok(Some(Membership { cluster }))
     }
 }
 
@@ -144,37 +142,6 @@ fn fill(settings: &mut cluster::ClusterConfig, config: &Config, section: &Cluste
 #[derive(Debug, Clone)]
 pub(crate) struct Membership {
     cluster: Cluster,
-    _links: Arc<LinksThread>,
-}
-
-/// The thread of data links: neither leases nor events wait for it.
-#[derive(Debug)]
-struct LinksThread(Option<Runtime>);
-
-impl LinksThread {
-    fn start() -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("links")
-            .enable_all()
-            .build()?;
-        Ok(Self(Some(runtime)))
-    }
-
-    fn handle(&self) -> Handle {
-        self.0
-            .as_ref()
-            .map_or_else(Handle::current, |runtime| runtime.handle().clone())
-    }
-}
-
-impl Drop for LinksThread {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            // It is dropped where nothing may wait.
-            runtime.shutdown_background();
-        }
-    }
 }
 
 impl Membership {

@@ -181,7 +181,7 @@ impl Limits for Tied<'_> {
 /// something else is said in its place.
 pub(super) async fn leave(mut flight: Flight, outcome: Outcome, tie: Option<Tie>) {
     let Some(mut tie) = tie else {
-        return flight.finish(outcome);
+        return leave_untied(flight, outcome);
     };
     let counts = Arc::clone(&tie.started.shared);
     let counts = &counts.slots.counts;
@@ -212,6 +212,21 @@ pub(super) async fn leave(mut flight: Flight, outcome: Outcome, tie: Option<Tie>
             flight.finish(Failure::Unavailable(Unavailable::Lapsed).into());
         }
         (Ended::Cancelled | Ended::Panicked(_), _) => flight.finish(Failure::Cancelled.into()),
+    }
+}
+
+/// The outcome of an event without a key leaves: of a batch of channels only while this node acts for
+/// all of them.
+pub(super) fn leave_untied(flight: Flight, outcome: Outcome) {
+    let acts = &flight.cx().acts;
+    let standing = &flight.shared().standing;
+    let may = acts
+        .iter()
+        .all(|(slot, epoch)| standing.may_act(*slot, *epoch));
+    if may || matches!(outcome, Outcome::Failure(_)) {
+        go(flight, outcome);
+    } else {
+        stopped(flight, Unavailable::Lost);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::engine::shared::Shared;
 use crate::handler::HandlerFuture;
 use crate::outcome::{Failure, Outcome, Unavailable};
 use crate::region::gate::{
-    LOOK_AGAIN, Leave, Tie, Tied, bounce, go, leave, may_leave, stopped, verdict,
+    LOOK_AGAIN, Leave, Tie, Tied, bounce, go, leave, leave_untied, may_leave, stopped, verdict,
 };
 use crate::region::lane::{LaneState, Running};
 use crate::region::shard::{Shard, ShardMessage, ShardState, Waiting};
@@ -100,9 +100,13 @@ impl ShardState {
             .lane
             .as_ref()
             .map(|lane| (lane.slot, lane.epoch));
-        let may = match (&outcome, place) {
-            (Outcome::Failure(_), _) | (_, None) => Leave::Now,
-            (_, Some((slot, epoch))) => may_leave(&self.shared, slot, epoch),
+        let Some((slot, epoch)) = place else {
+            leave_untied(flight, outcome);
+            return None;
+        };
+        let may = match &outcome {
+            Outcome::Failure(_) => Leave::Now,
+            _ => may_leave(&self.shared, slot, epoch),
         };
         match may {
             Leave::Now => go(flight, outcome),

@@ -302,6 +302,9 @@ pub enum LinkError {
         /// The life whose link is alive.
         known: Incarnation,
     },
+    /// A node that was removed from the cluster; its id is not used again.
+    #[error("node {} was removed from the cluster: with an empty data folder it joins as a new node", .0.0)]
+    Removed(NodeId),
     /// The link's number does not rise (R12).
     #[error(transparent)]
     Stale(#[from] super::StaleLink),

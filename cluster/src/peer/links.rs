@@ -12,7 +12,9 @@ use super::credit::CreditLimits;
 use super::handshake::{Security, SecurityConfig, SecurityError};
 use super::hello::{Class, Hello, Identity, LinkError};
 use super::inbound::Inbound;
-use super::outbound::{Answer, Outbound, Reply, RequestError, StreamAnswer};
+use super::outbound::{
+    Answer, Answers, Mark, Outbound, Reply, RequestError, Sent, StreamAnswer,
+};
 use super::request::Request;
 use super::transport::Transport;
 use super::view::PeerView;
@@ -40,12 +42,10 @@ pub struct LinkConfig {
     /// So many streams may be open with one peer, of each class and direction. One that nobody
     /// reads holds up to 256 KiB at either end, or one message that is larger.
     pub streams: usize,
-    /// Where data links run, and what the [`Handler`] does with what comes on them: another runtime
+    /// Where data links run, and what the [`Handler`] does with what comes on them: other runtimes
     /// than that of [`Links::start`], on which the door, the handshakes and the control links stay.
-    /// So data can never delay a heartbeat. `None`: the same. Connections that peers have opened
-    /// are still watched for readiness by the runtime that accepted them, which costs it a wake-up
-    /// at most.
-    pub data_runtime: Option<Handle>,
+    /// So data can never delay a heartbeat. All links of a peer are on one of them. Empty: the same.
+    pub data_runtimes: Vec<Handle>,
 }
 
 /// What holds for each link.
@@ -73,7 +73,7 @@ impl Default for LinkConfig {
             credit: CreditLimits::default(),
             payload_limit: 4 * 1024 * 1024,
             streams: 16 * 1024,
-            data_runtime: None,
+            data_runtimes: Vec::new(),
         }
     }
 }
@@ -239,7 +239,7 @@ impl Links {
             tasks: Mutex::default(),
             refused: Mutex::default(),
         });
-        shared.spawn(Class::Control, Arc::clone(&shared).accept());
+        shared.spawn((Class::Control, NodeId(0)), Arc::clone(&shared).accept());
         Ok(Self {
             _guard: Arc::new(Guard(Arc::clone(&shared))),
             shared,
@@ -306,12 +306,17 @@ impl Links {
         }
     }
 
-    /// A node is gone for good: its links end, what is unanswered is told so.
+    /// A node is gone for good: its links end, what is unanswered is told so, and nothing of it is
+    /// kept. Its data links are refused from now on, as nobody remembers what it had started here; by
+    /// a control link it may still hear that it was removed.
     pub fn forget_peer(&self, peer: NodeId) {
         self.end_life(Member {
             id: peer,
             incarnation: Incarnation(u64::MAX),
         });
+        let mut peers = lock(&self.shared.peers);
+        peers.removed.insert(peer);
+        peers.end_inbound(peer);
     }
 
     /// A life of a node is over: what is unanswered is told so, and its links end. Those that the node
@@ -375,6 +380,12 @@ impl Links {
         views
     }
 
+    /// Of how many lives and classes something is kept.
+    #[cfg(test)]
+    pub(crate) fn kept_inbound(&self) -> usize {
+        lock(&self.shared.peers).inbound.len()
+    }
+
     /// How many handshakes and links were refused here since the start, by reason.
     pub fn refused(&self) -> BTreeMap<&'static str, u64> {
         lock(&self.shared.refused).clone()
@@ -411,6 +422,24 @@ impl Links {
     ) -> Result<StreamAnswer, RequestError> {
         self.outbound(peer, class)?
             .request_stream(kind, payload, deadline)
+    }
+
+    /// Sends a request, in one order with the others, whose answer comes to a place: once, whatever
+    /// becomes of it, unless it is given up. At its deadline nothing comes by itself. With `stream` the
+    /// answer may be one.
+    ///
+    /// # Errors
+    /// As [`Self::request_stream`]; nothing comes to the place then.
+    pub fn request_to(
+        &self,
+        (peer, class): (NodeId, Class),
+        (kind, stream): (u8, bool),
+        payload: Bytes,
+        deadline: Instant,
+        to: (Arc<dyn Answers>, Mark),
+    ) -> Result<Sent, RequestError> {
+        self.outbound(peer, class)?
+            .request_to((kind, stream), payload, deadline, to)
     }
 
     /// Sends a message that wants no answer, and is lost with its link.
@@ -498,7 +527,7 @@ impl Links {
         peers.outbound.insert((peer, class), Arc::clone(&outbound));
         drop(peers);
         let run = Arc::clone(&outbound).run(Arc::clone(&self.shared));
-        self.shared.spawn(class, run);
+        self.shared.spawn((class, peer), run);
         Ok(outbound)
     }
 }

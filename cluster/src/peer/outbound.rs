@@ -21,7 +21,8 @@ mod answer;
 mod link;
 mod state;
 
-pub use answer::{Answer, Answered, Reply, StreamAnswer};
+use answer::Hears;
+pub use answer::{Answer, Answered, Answers, Mark, Reply, Sent, StreamAnswer};
 pub(crate) use state::CONFIRM_EVERY;
 use state::{State, Waiting};
 
@@ -197,11 +198,15 @@ impl Outbound {
         payload: Bytes,
         deadline: Instant,
     ) -> Result<StreamAnswer, RequestError> {
-        if self.streams.load(Ordering::Relaxed) >= self.limits.streams {
+        if !self.has_room() {
             return Err(RequestError::Overloaded);
         }
-        self.offer(kind, true, payload, deadline)
+        self.ask(kind, true, payload, deadline)
             .map(StreamAnswer::new)
+    }
+
+    fn has_room(&self) -> bool {
+        self.streams.load(Ordering::Relaxed) < self.limits.streams
     }
 
     /// Sends a request, or lets it wait for credit or a link.
@@ -211,7 +216,36 @@ impl Outbound {
         payload: Bytes,
         deadline: Instant,
     ) -> Result<Answer, RequestError> {
-        self.offer(kind, false, payload, deadline)
+        self.ask(kind, false, payload, deadline)
+    }
+
+    fn ask(
+        self: &Arc<Self>,
+        kind: u8,
+        stream: bool,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Answer, RequestError> {
+        let (answer, receive) = oneshot::channel();
+        let ticket = self.offer(kind, stream, payload, deadline, Hears::Once(answer))?;
+        Ok(Answer::new(Arc::clone(self), ticket, deadline, receive))
+    }
+
+    /// Sends a request whose answer comes to a place, once. Nothing comes in place of an answer that
+    /// does not come in time: whoever asked gives it up then.
+    pub(crate) fn request_to(
+        self: &Arc<Self>,
+        (kind, stream): (u8, bool),
+        payload: Bytes,
+        deadline: Instant,
+        (place, mark): (Arc<dyn Answers>, Mark),
+    ) -> Result<Sent, RequestError> {
+        if stream && !self.has_room() {
+            return Err(RequestError::Overloaded);
+        }
+        let hears = Hears::at(place, mark);
+        let ticket = self.offer(kind, stream, payload, deadline, hears)?;
+        Ok(Sent::new(Arc::clone(self), ticket))
     }
 
     fn offer(
@@ -220,22 +254,23 @@ impl Outbound {
         stream: bool,
         payload: Bytes,
         deadline: Instant,
-    ) -> Result<Answer, RequestError> {
-        self.fits(&payload)?;
-        let mut state = self.lock();
-        if state.gone {
-            return Err(RequestError::Gone {
-                may_have_started: false,
-            });
-        }
+        answer: Hears,
+    ) -> Result<u64, RequestError> {
+        let mut state = match self.admit(&payload) {
+            Ok(state) => state,
+            Err(why) => {
+                answer.forget();
+                return Err(why);
+            }
+        };
         state.used = Instant::now();
         state.next += 1;
         let ticket = state.next;
         let credited = state.credit.offer(ticket, payload.len());
         if credited == Credited::Shed {
+            answer.forget();
             return Err(RequestError::Overloaded);
         }
-        let (answer, receive) = oneshot::channel();
         state.waiting.insert(
             ticket,
             Waiting {
@@ -255,7 +290,18 @@ impl Outbound {
         }
         self.wake(state);
         self.work.notify_one();
-        Ok(Answer::new(Arc::clone(self), ticket, deadline, receive))
+        Ok(ticket)
+    }
+
+    fn admit(&self, payload: &Bytes) -> Result<MutexGuard<'_, State>, RequestError> {
+        self.fits(payload)?;
+        let state = self.lock();
+        if state.gone {
+            return Err(RequestError::Gone {
+                may_have_started: false,
+            });
+        }
+        Ok(state)
     }
 
     /// Sends a message that wants no answer. It is lost with its link.
@@ -302,7 +348,7 @@ impl Outbound {
         let mut waiting: Vec<_> = waiting.into_iter().collect();
         waiting.sort_unstable_by_key(|(ticket, _)| *ticket);
         for (_, waiting) in waiting {
-            let _ = waiting.answer.send(Err(RequestError::Gone {
+            waiting.answer.hear(Err(RequestError::Gone {
                 may_have_started: waiting.sent,
             }));
         }
@@ -320,7 +366,9 @@ impl Outbound {
         };
         // One that was sent is answered some time; until then it holds its credit.
         if !waiting.sent || self.class == Class::Data {
-            drop(state.cancel(ticket));
+            if let Some(taken) = state.cancel(ticket) {
+                taken.answer.forget();
+            }
         }
         self.wake_drained(&state);
         self.wake(state);
@@ -332,7 +380,7 @@ impl Outbound {
         let mut state = self.lock();
         if let Some(taken) = state.cancel(ticket) {
             // It did not even leave.
-            let _ = taken.answer.send(Err(RequestError::Deadline));
+            taken.answer.hear(Err(RequestError::Deadline));
         }
         self.wake_drained(&state);
         self.wake(state);

@@ -68,6 +68,7 @@ impl LinkError {
             Self::SecondProcess { .. } => "second_process",
             Self::OldLife { .. } => "old_life",
             Self::StillAlive { .. } => "still_alive",
+            Self::Removed(_) => "removed",
             Self::Stale(_) => "stale_link",
             Self::Plain(_) => "plain",
             Self::Tls(_) => "tls",

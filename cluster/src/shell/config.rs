@@ -64,8 +64,9 @@ pub struct ClusterConfig {
     pub now: Now,
     /// Where leases, Raft and control links run; `None`: on a thread of their own.
     pub control: Option<Handle>,
-    /// Where what comes on data links is handed over; `None`: beside the control links.
-    pub data: Option<Handle>,
+    /// Where data links run and what comes on them is handed over, those of a peer all on one; empty:
+    /// beside the control links.
+    pub data: Vec<Handle>,
 }
 
 impl ClusterConfig {
@@ -106,7 +107,7 @@ impl ClusterConfig {
             layout: None,
             now,
             control: None,
-            data: None,
+            data: Vec::new(),
         }
     }
 }

@@ -165,11 +165,10 @@ impl Core {
                     incarnation: old.incarnation,
                 };
                 died.push(over);
-                if node.state == NodeState::Removed {
-                    self.links.forget_peer(*id);
-                } else {
-                    self.links.end_life(over);
-                }
+                self.links.end_life(over);
+            }
+            if node.state == NodeState::Removed {
+                self.links.forget_peer(*id);
             }
             // One that is dead has to be told so, and may be a member of Raft.
             if node.state != NodeState::Removed {

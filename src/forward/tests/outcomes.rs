@@ -14,7 +14,10 @@ use crate::testing::TestRouter;
 use crate::{AttributeType, Reject, Reply, RpcReply};
 use net::publish;
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 /// Notes what the `after` half sees.
@@ -226,4 +229,59 @@ async fn a_batch_of_channels_is_split_by_owner_and_fails_if_a_part_does() {
         near.channel_state(bad).await.status(),
         tonic::Code::Internal
     );
+}
+
+#[tokio::test]
+async fn a_batch_is_acknowledged_only_by_nodes_that_act_for_all_of_it_from_begin_to_end() {
+    let ran: Arc<AtomicUsize> = Arc::default();
+    let gate = Arc::new(Semaphore::new(100));
+    let router = |_| {
+        let (ran, gate) = (Arc::clone(&ran), Arc::clone(&gate));
+        Router::new().channel_state(move || {
+            ran.fetch_add(1, Ordering::SeqCst);
+            let gate = Arc::clone(&gate);
+            async move {
+                drop(gate.acquire().await);
+                crate::ChannelStateReply::acknowledge()
+            }
+        })
+    };
+    let net = Net::of(2, router).await;
+    let near = &net.nodes[0].router;
+    let of = |owners: &[usize]| NotifyChannelStateRequest {
+        events: owners
+            .iter()
+            .map(|at| ChannelEvent {
+                channel: net.channel(*at),
+                ..Default::default()
+            })
+            .collect(),
+    };
+    for owners in [&[0][..], &[1], &[0, 1]] {
+        let over = Some(Duration::from_millis(500));
+        net.nodes[*owners.last().unwrap()].lapse(over);
+        let before = ran.load(Ordering::SeqCst);
+        let status = near.channel_state(of(owners)).await.status();
+        assert_eq!(status, tonic::Code::Unavailable, "{owners:?}");
+        let others = owners.len() - 1;
+        assert_eq!(ran.load(Ordering::SeqCst) - before, others, "{owners:?}");
+        net.nodes[*owners.last().unwrap()].lapse(None);
+        let status = near.channel_state(of(owners)).await.status();
+        assert_eq!(status, tonic::Code::Ok, "{owners:?}");
+    }
+    // It had begun in time.
+    for owner in 0..2 {
+        let held = gate.acquire_many(100).await.unwrap();
+        let before = ran.load(Ordering::SeqCst);
+        let begun = async {
+            while ran.load(Ordering::SeqCst) == before {
+                tokio::task::yield_now().await;
+            }
+            net.nodes[owner].lapse(Some(Duration::from_millis(500)));
+            drop(held);
+        };
+        let (reply, ()) = tokio::join!(near.channel_state(of(&[owner])), begun);
+        assert_eq!(reply.status(), tonic::Code::Unavailable, "{owner}");
+        net.nodes[owner].lapse(None);
+    }
 }

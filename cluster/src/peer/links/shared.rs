@@ -1,6 +1,6 @@
 //! What all links of a node share: who is known, which links are open, and the door.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(super) struct Peers {
     /// How often a peer was forgotten.
     pub(super) forgotten: u64,
     pub(super) known: BTreeMap<NodeId, (Incarnation, BootId)>,
+    /// Those that are gone for good.
+    pub(super) removed: BTreeSet<NodeId>,
     pub(super) outbound: BTreeMap<(NodeId, Class), Arc<Outbound>>,
     pub(super) inbound: BTreeMap<(NodeId, Class), Arc<Inbound>>,
 }
@@ -80,13 +82,14 @@ impl Shared {
 
     pub(super) fn spawn(
         &self,
-        class: Class,
+        (class, peer): (Class, NodeId),
         task: impl Future<Output = ()> + Send + 'static,
     ) -> tokio::task::AbortHandle {
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
-        let data = self.config.data_runtime.as_ref();
-        let runtime = data.filter(|_| class == Class::Data);
+        let data = &self.config.data_runtimes;
+        let at = (peer.0 as usize).checked_rem(data.len());
+        let runtime = at.filter(|_| class == Class::Data).map(|at| &data[at]);
         tasks.spawn_on(task, runtime.unwrap_or(&self.runtime))
     }
 
@@ -153,6 +156,9 @@ impl Shared {
             return Ok(fresh());
         }
         let mut peers = lock(&self.peers);
+        if hello.class == Class::Data && peers.removed.contains(&hello.node) {
+            return Err(LinkError::Removed(hello.node));
+        }
         Self::admit_to(&mut peers, hello)?;
         let inbound = peers
             .inbound
@@ -180,7 +186,7 @@ impl Shared {
                 self.count("made_room");
             }
             let shared = Arc::clone(&self);
-            unfinished.push_back(self.spawn(Class::Control, shared.shake(connection)));
+            unfinished.push_back(self.spawn((Class::Control, NodeId(0)), shared.shake(connection)));
         }
     }
 
@@ -190,7 +196,8 @@ impl Shared {
         match handshake::listen(connection, &identity, &self.security()).await {
             Ok(shaken) => {
                 let shared = Arc::clone(&self);
-                self.spawn(shaken.hello.class, shared.serve(shaken, from));
+                let of = (shaken.hello.class, shaken.hello.node);
+                self.spawn(of, shared.serve(shaken, from));
             }
             Err(why) => self.refused(from, &why),
         }

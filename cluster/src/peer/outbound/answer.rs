@@ -31,6 +31,95 @@ pub enum Answered {
     Stream(OpenStream),
 }
 
+/// How the user of a request knows it, where answers come to one place for many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Mark {
+    /// The user's own number for what was asked.
+    pub id: u64,
+    /// Which time it was asked.
+    pub attempt: u32,
+}
+
+/// A place that answers come to. It is called where links are read, with locks held: it puts away
+/// what it gets and does nothing more.
+pub trait Answers: Send + Sync + std::fmt::Debug + 'static {
+    /// What became of a request. Each is told of once, save one that was given up.
+    fn come(&self, mark: Mark, answer: Result<Answered, RequestError>);
+}
+
+/// Who hears of an answer.
+#[derive(Debug)]
+pub(super) enum Hears {
+    /// Whoever waits for this one.
+    Once(oneshot::Sender<Outcomes>),
+    /// A place for many.
+    Place(Told),
+}
+
+impl Hears {
+    pub(super) fn at(place: Arc<dyn Answers>, mark: Mark) -> Self {
+        Self::Place(Told(Some((place, mark))))
+    }
+
+    pub(super) fn hear(self, answer: Outcomes) {
+        match self {
+            // Nobody may wait any more.
+            Self::Once(waits) => drop(waits.send(answer)),
+            Self::Place(mut told) => told.tell(answer),
+        }
+    }
+
+    /// Nobody is to hear anything.
+    pub(super) fn forget(self) {
+        if let Self::Place(mut told) = self {
+            told.0 = None;
+        }
+    }
+}
+
+/// A place and the request that it is to hear of. Dropped, it hears that the peer is gone.
+#[derive(Debug)]
+pub(super) struct Told(Option<(Arc<dyn Answers>, Mark)>);
+
+impl Told {
+    fn tell(&mut self, answer: Outcomes) {
+        if let Some((place, mark)) = self.0.take() {
+            place.come(mark, answer);
+        }
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.tell(Err(RequestError::Gone {
+            may_have_started: true,
+        }));
+    }
+}
+
+/// A request whose answer comes to a place for many.
+#[derive(Debug)]
+pub struct Sent {
+    outbound: Arc<Outbound>,
+    ticket: u64,
+}
+
+impl Sent {
+    pub(super) const fn new(outbound: Arc<Outbound>, ticket: u64) -> Self {
+        Self { outbound, ticket }
+    }
+
+    /// As [`Answer::cancel`].
+    pub fn cancel(&self) {
+        self.outbound.cancel(self.ticket);
+    }
+
+    /// Nobody is to hear of it any more: as a dropped [`Answer`].
+    pub fn give_up(&self) {
+        self.outbound.give_up(self.ticket);
+    }
+}
+
 /// The answer to come. Dropped, the request is taken back where it has not been sent; where it has,
 /// one on a data link is cancelled, any other goes on.
 #[derive(Debug)]

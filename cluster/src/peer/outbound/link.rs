@@ -269,8 +269,7 @@ impl Outbound {
         let mut done = Vec::new();
         let taken = self.take_each(streams, batch, &mut done);
         for (answer, outcome) in done {
-            // Nobody may wait any more.
-            let _ = answer.send(Ok(outcome));
+            answer.hear(Ok(outcome));
         }
         taken
     }

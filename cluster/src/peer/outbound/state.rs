@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::answer::Hears;
 use super::{Answered, Reply, RequestError};
 use crate::ids::IdMap;
 use crate::peer::credit::{Credit, CreditLimits};
@@ -21,7 +21,7 @@ pub(crate) const CONFIRM_EVERY: usize = 64;
 
 pub(super) type Outcomes = Result<Answered, RequestError>;
 /// An answer, and who waits for it: told after the lock is given back.
-pub(super) type Done = (oneshot::Sender<Outcomes>, Answered);
+pub(super) type Done = (Hears, Answered);
 
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -30,7 +30,7 @@ pub(super) struct Waiting {
     pub(super) stream: bool,
     pub(super) payload: Bytes,
     pub(super) deadline: Instant,
-    pub(super) answer: oneshot::Sender<Outcomes>,
+    pub(super) answer: Hears,
     /// Whether it was sent on any link.
     pub(super) sent: bool,
     /// The number under which it was sent last.
@@ -165,7 +165,7 @@ impl State {
         let mut freed = Vec::new();
         for waiting in over.iter().filter_map(|ticket| self.waiting.remove(ticket)) {
             freed.extend(waiting.credit.then_some(waiting.payload.len()));
-            let _ = waiting.answer.send(Err(RequestError::Deadline));
+            waiting.answer.hear(Err(RequestError::Deadline));
         }
         let started = self.waiting.values().filter(|it| it.cancelled && it.sent);
         for id in started.map(|it| it.id).collect::<Vec<_>>() {
@@ -233,7 +233,7 @@ impl State {
                 continue;
             };
             let (bytes, credit) = (waiting.payload.len(), waiting.credit);
-            let _ = waiting.answer.send(Err(RequestError::Gone {
+            waiting.answer.hear(Err(RequestError::Gone {
                 may_have_started: true,
             }));
             if credit {

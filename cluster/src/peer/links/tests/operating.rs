@@ -165,7 +165,7 @@ impl Handler for Blocks {
 fn data_that_blocks_its_runtime_does_not_delay_control() {
     let (main, data) = (runtime("main"), runtime("data"));
     let config = || LinkConfig {
-        data_runtime: Some(data.handle().clone()),
+        data_runtimes: vec![data.handle().clone()],
         ..LinkConfig::default()
     };
     let (came, mut threads) = mpsc::unbounded_channel();

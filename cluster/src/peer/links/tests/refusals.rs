@@ -193,6 +193,28 @@ async fn what_was_with_a_process_that_is_gone_is_told_so_and_new_requests_reach_
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_a_removed_node_nothing_is_kept_and_it_may_only_hear_of_it() {
+    let net = Net::new();
+    let (mut one, mut two) = (Node::new(&net, 1), Node::new(&net, 2));
+    let ran = one.send(2, Class::Data, b"x").unwrap();
+    let mut request = two.requests.recv().await.unwrap();
+    assert!(request.start());
+    request.reply(Bytes::new());
+    assert!(ran.wait().await.is_ok());
+    two.links.forget_peer(NodeId(1));
+    assert_eq!(two.links.kept_inbound(), 0);
+    let _waits = one.send(2, Class::Data, b"again").unwrap();
+    let wanted = |event: &LinkEvent| matches!(event, LinkEvent::Down { why, .. } if why.contains("node 1 was removed"));
+    one.until(wanted).await;
+    assert!(two.requests.try_recv().is_err());
+    assert_eq!(two.links.refused().keys().collect::<Vec<_>>(), [&"removed"]);
+    let told = one.send(2, Class::Control, b"am I?").unwrap();
+    let request = two.requests.recv().await.unwrap();
+    request.reply(Bytes::from("no"));
+    assert_eq!(told.wait().await.unwrap().payload, "no");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_has_not_joined_may_ask_any_seed_and_no_more() {
     let net = Net::new();
     let mut two = Node::new(&net, 2);
