@@ -258,3 +258,23 @@ async fn without_a_quorum_nothing_with_a_key_is_served_and_the_rest_as_configure
         Code::Ok
     );
 }
+
+#[tokio::test]
+async fn a_slot_is_served_again_after_a_link_was_given_up_whose_node_lives() {
+    let runs = Runs::default();
+    let net = Net::of(2, |at| runs.router(at)).await;
+    let channel = net.channel(1);
+    let (near, far) = (&net.nodes[0], &net.nodes[1]);
+    let publishing = tokio::spawn(near.router.publish(publish(&channel, "1")).into_future());
+    eventually("it runs", || runs.count(1) == 1).await;
+    // As when this node comes under a new life: the links give up what was sent, and no table says
+    // a word of the owner.
+    near.links.end_life(far.member);
+    near.links.set_peer(far.member.id, vec![far.addr.clone()]);
+    assert_eq!(publishing.await.unwrap().status(), Code::Unavailable);
+    runs.go.notify_one();
+    let again = near.router.publish(publish(&channel, "2")).into_future();
+    runs.go.notify_one();
+    assert_eq!(again.await.status(), Code::Ok);
+    assert_eq!(runs.count(1), 2);
+}
