@@ -50,7 +50,7 @@ pub(super) struct Node {
     pub(super) links: Links,
     pub(super) member: Member,
     boot: BootId,
-    addr: String,
+    pub(super) addr: String,
     clock: Arc<Mutex<Duration>>,
 }
 
