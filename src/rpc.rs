@@ -9,6 +9,7 @@ mod argument;
 mod centrifuge;
 mod fallback;
 mod metrics;
+mod room;
 mod server;
 mod services;
 #[cfg(test)]

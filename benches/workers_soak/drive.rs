@@ -12,19 +12,25 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Connections, and calls in flight on each.
 const LOAD: (usize, usize) = (4, 16);
 /// What the caller gives an event.
-const DEADLINE: &str = "5S";
+pub(crate) const DEADLINE: &str = "5S";
+/// An answer after this time came too late: the deadline, and a second for the way of both messages.
+pub(crate) const LATE: Duration = Duration::from_secs(6);
 /// When an event counts as never answered.
 const NEVER: Duration = Duration::from_secs(12);
+/// How long a caller rests that was refused, or got nothing.
+const REST: Duration = Duration::from_millis(20);
+/// Centrifugo's code for a refusal.
+const TOO_MANY_REQUESTS: u32 = 111;
 /// The data of good answers.
 const GOOD: &[u8] = b"{\"ok\":1}";
 
 /// What goes wrong, and how often of ten thousand events.
-const FAULTS: [(&str, u32); 18] = [
+const FAULTS: [(&str, u32); 20] = [
     ("die", 10),
     ("exit:3", 10),
     ("answer-and-exit", 10),
@@ -43,6 +49,8 @@ const FAULTS: [(&str, u32); 18] = [
     ("replace", 3),
     ("stream:3", 10),
     ("stderr:20000", 20),
+    ("grandchild", 2),
+    ("grandchild-and-exit", 2),
 ];
 
 /// What came of all events.
@@ -52,17 +60,31 @@ pub(crate) struct Tally {
     failed_good: u64,
     wrong_data: u64,
     never: u64,
+    refused: u64,
+    late: u64,
+    longest: Duration,
     /// Answers by fault and gRPC status.
     others: BTreeMap<(&'static str, i32), u64>,
     took: Duration,
 }
 
 impl Tally {
+    fn took_so_long(&mut self, took: Duration) {
+        self.longest = self.longest.max(took);
+        self.late += u64::from(took > LATE);
+    }
+
     /// What may not be.
     pub(crate) fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         if self.never > 0 {
             wrong.push(format!("{} events were never answered", self.never));
+        }
+        if self.late > 0 {
+            let (late, longest) = (self.late, self.longest);
+            wrong.push(format!(
+                "{late} events were answered after their deadline, one after {longest:?}"
+            ));
         }
         if self.wrong_data > 0 {
             wrong.push(format!(
@@ -93,8 +115,9 @@ impl fmt::Display for Tally {
         let rate = self.good as f64 / self.took.as_secs_f64().max(1e-9);
         writeln!(
             f,
-            "events   {} good ({rate:.0}/s), {} failed beside a fault, {} never answered",
-            self.good, self.failed_good, self.never
+            "events   {} good ({rate:.0}/s), {} failed beside a fault, {} refused, {} never answered, {} late; \
+             the longest took {:?}",
+            self.good, self.failed_good, self.refused, self.never, self.late, self.longest
         )?;
         write!(f, "faults  ")?;
         for ((fault, status), count) in &self.others {
@@ -127,6 +150,9 @@ pub(crate) async fn run(address: SocketAddr, end: Instant) -> anyhow::Result<Tal
         sum.failed_good += part.failed_good;
         sum.wrong_data += part.wrong_data;
         sum.never += part.never;
+        sum.refused += part.refused;
+        sum.late += part.late;
+        sum.longest = sum.longest.max(part.longest);
         for (key, count) in part.others {
             *sum.others.entry(key).or_default() += count;
         }
@@ -166,31 +192,84 @@ async fn caller(sender: SendRequest<Bytes>, head: Rc<Head>, end: Instant, seed: 
             method: format!("do:{directive}"),
             ..RpcRequest::default()
         };
-        let answer = timeout(NEVER, ask(sender.clone(), &head, frame(&event))).await;
-        match (fault, answer) {
-            (_, Err(_) | Ok(Err(_))) => tally.never += 1,
-            (Some((name, _)), Ok(Ok((status, _)))) => {
-                *tally.others.entry((name, status)).or_default() += 1;
-            }
-            (None, Ok(Ok((0, data)))) => match RpcResponse::decode(data) {
-                Ok(RpcResponse {
-                    result: Some(result),
-                    ..
-                }) if result.data == own.as_bytes() => {
-                    tally.good += 1;
+        let call = ask(sender.clone(), &head, frame(&event));
+        let Some((name, _)) = fault else {
+            let (outcome, took) = outcome(call, &own).await;
+            tally.took_so_long(took);
+            match outcome {
+                Outcome::Good => tally.good += 1,
+                Outcome::Failed => tally.failed_good += 1,
+                Outcome::Foreign => tally.wrong_data += 1,
+                Outcome::Never => {
+                    tally.never += 1;
+                    // A connection that is gone must not keep everybody busy.
+                    sleep(REST).await;
                 }
-                // The failure's answer in words for the client.
-                Ok(RpcResponse { error: Some(_), .. }) => tally.failed_good += 1,
-                _ => tally.wrong_data += 1,
-            },
-            (None, Ok(Ok(_))) => tally.failed_good += 1,
+                Outcome::Refused => {
+                    tally.refused += 1;
+                    sleep(REST).await;
+                }
+            }
+            continue;
+        };
+        let began = Instant::now();
+        let answer = timeout(NEVER, call).await;
+        tally.took_so_long(began.elapsed());
+        match answer {
+            Ok(Ok((status, _))) => *tally.others.entry((name, status)).or_default() += 1,
+            _ => {
+                tally.never += 1;
+                sleep(REST).await;
+            }
         }
     }
     tally
 }
 
+/// What became of a call whose answer is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was answered with its own data.
+    Good,
+    /// The pool had no room for it.
+    Refused,
+    /// It was answered with another failure.
+    Failed,
+    /// It was answered with something else.
+    Foreign,
+    /// It was not answered.
+    Never,
+}
+
+/// Waits for a call that is to be answered with `own`; what became of it, and after what time.
+pub(crate) async fn outcome(
+    call: impl Future<Output = anyhow::Result<(i32, Bytes)>>,
+    own: &str,
+) -> (Outcome, Duration) {
+    let began = Instant::now();
+    let outcome = match timeout(NEVER, call).await {
+        Err(_) | Ok(Err(_)) => Outcome::Never,
+        Ok(Ok((0, data))) => match RpcResponse::decode(data) {
+            Ok(RpcResponse {
+                result: Some(result),
+                ..
+            }) if result.data == own.as_bytes() => Outcome::Good,
+            // The failure's answer in words for the client.
+            Ok(RpcResponse {
+                error: Some(error), ..
+            }) => match error.code {
+                TOO_MANY_REQUESTS => Outcome::Refused,
+                _ => Outcome::Failed,
+            },
+            _ => Outcome::Foreign,
+        },
+        Ok(Ok(_)) => Outcome::Failed,
+    };
+    (outcome, began.elapsed())
+}
+
 /// The status and message of an answer.
-async fn ask(
+pub(crate) async fn ask(
     mut sender: SendRequest<Bytes>,
     head: &Head,
     message: Bytes,
@@ -217,6 +296,7 @@ async fn ask(
     Ok((status, Bytes::copy_from_slice(message)))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -24,8 +24,8 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// A node with a pool of this many workers, all of them up.
-    pub(crate) async fn start(workers: usize) -> anyhow::Result<Self> {
+    /// A node with a pool of this many workers and room for `room` requests, all workers up.
+    pub(crate) async fn start(workers: usize, room: usize) -> anyhow::Result<Self> {
         let dir = std::env::temp_dir().join(format!("workers-soak-{}", std::process::id()));
         fs::create_dir_all(&dir).context("create a folder")?;
         let [grpc, admin] = [free_address()?, free_address()?];
@@ -35,13 +35,13 @@ impl Node {
         let state = dir.join("state");
         fs::write(&state, "fine").context("write the state")?;
         let text = format!(
-            "[listen]\ngrpc = \"{grpc}\"\nadmin = \"{admin}\"\n[log]\nlevel = \"error\"\n\
+            "[listen]\ngrpc = \"{grpc}\"\nadmin = \"{admin}\"\nmax_connection_age = \"24h\"\n[log]\nlevel = \"error\"\n\
              [rpc]\nlisten = \"off\"\n[[route]]\non = \"rpc\"\nhandler = \"app\"\n\
              [handler.app]\nkind = \"roadrunner\"\n\
              command = [\"python3\", \"-u\", {script:?}, \"{mark}\"]\n\
              env.STANDIN_START = \"file:{}\"\n\
              [handler.app.pool]\nnum_workers = {workers}\nmax_jobs = 5000\n\
-             allocate_timeout = \"10s\"\n[handler.app.pool.supervisor]\nexec_ttl = \"1s\"\n\
+             max_queue_size = {room}\nallocate_timeout = \"5s\"\n[handler.app.pool.supervisor]\nexec_ttl = \"1s\"\n\
              watch_tick = \"1s\"\nmax_worker_memory = 96\n",
             state.display()
         );
@@ -104,6 +104,21 @@ impl Node {
 
     /// Worker processes that live, wherever they hang.
     pub(crate) fn processes(&self) -> anyhow::Result<Vec<u32>> {
+        self.marked(b"python3")
+    }
+
+    /// Processes that a worker has started and that outlive it.
+    pub(crate) fn orphans(&self) -> anyhow::Result<Vec<u32>> {
+        let children = self.marked(b"sh")?;
+        // Looked at later, so that nobody's worker is missed.
+        let workers = self.processes()?;
+        // A worker leads the group of what it starts.
+        let is_orphan = |pid: &u32| group(*pid).is_some_and(|leader| !workers.contains(&leader));
+        Ok(children.into_iter().filter(is_orphan).collect())
+    }
+
+    /// Processes of this program that carry the mark.
+    fn marked(&self, program: &[u8]) -> anyhow::Result<Vec<u32>> {
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc")? {
             let name = entry?.file_name();
@@ -112,15 +127,12 @@ impl Node {
             };
             // One that has just ended has none.
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let is_marked = line
-                .split(|byte| *byte == 0)
-                .any(|word| word == self.mark.as_bytes());
+            let mut words = line.split(|byte| *byte == 0);
             // Before the worker's own program runs, ours does in its place.
-            let program = line.split(|byte| *byte == 0 || *byte == b'/');
-            let is_worker = program
-                .take_while(|part| *part != b"-u")
-                .any(|part| part == b"python3");
-            if is_marked && is_worker {
+            let runs = words
+                .next()
+                .is_some_and(|word| word.rsplit(|byte| *byte == b'/').next() == Some(program));
+            if runs && words.any(|word| word == self.mark.as_bytes()) {
                 found.push(pid);
             }
         }
@@ -130,6 +142,11 @@ impl Node {
     /// From now on whoever starts ends at once.
     pub(crate) fn break_script(&self) -> anyhow::Result<()> {
         fs::write(self.dir.join("state"), "broken").context("break the script")
+    }
+
+    /// From now on whoever starts says nothing and does not end.
+    pub(crate) fn hang_script(&self) -> anyhow::Result<()> {
+        fs::write(self.dir.join("state"), "hang").context("hang the script")
     }
 
     /// From now on workers start again.
@@ -146,17 +163,25 @@ impl Node {
         Ok(())
     }
 
-    /// What is not yet as it is at rest; empty if all is.
-    pub(crate) async fn unrest(&self, workers: usize) -> anyhow::Result<String> {
+    /// Requests in the pool, by its own gauge.
+    pub(crate) async fn requests(&self) -> anyhow::Result<usize> {
         let page = self.get("/metrics").await?;
         let line = "centripeta_worker_requests{handler=\"app\"}";
-        let waiting = page.lines().find_map(|it| it.strip_prefix(line));
-        let waiting = waiting.context("no gauge of requests")?.trim().to_owned();
-        let processes = self.processes()?.len();
-        Ok(match (waiting.as_str(), processes == workers) {
-            ("0", true) => String::new(),
-            _ => format!("{waiting} requests in the pool, {processes} processes"),
-        })
+        let found = page.lines().find_map(|it| it.strip_prefix(line));
+        let found = found.context("no gauge of requests")?.trim();
+        found.parse().context("the gauge of requests")
+    }
+
+    /// What is not yet as it is at rest; empty if all is.
+    pub(crate) async fn unrest(&self, workers: usize) -> anyhow::Result<String> {
+        let waiting = self.requests().await?;
+        let (processes, orphans) = (self.processes()?.len(), self.orphans()?.len());
+        if waiting == 0 && processes == workers && orphans == 0 {
+            return Ok(String::new());
+        }
+        Ok(format!(
+            "{waiting} requests in the pool, {processes} worker processes, {orphans} processes of workers that are gone"
+        ))
     }
 
     /// Asks it to end; what is wrong with how it did.
@@ -177,10 +202,15 @@ impl Node {
             }
             sleep(Duration::from_millis(50)).await;
         }
-        let left = self.processes()?;
-        if !left.is_empty() {
-            wrong.push(format!("worker processes are left: {left:?}"));
-            left.into_iter().try_for_each(kill)?;
+        for (what, program) in [("worker", "python3"), ("workers' own", "sh")] {
+            let left = self.marked(program.as_bytes())?;
+            if !left.is_empty() {
+                wrong.push(format!(
+                    "{} {what} processes are left: {left:?}",
+                    left.len()
+                ));
+                left.into_iter().try_for_each(kill)?;
+            }
         }
         if wrong.is_empty() {
             // Nothing in it is needed any more.
@@ -208,7 +238,15 @@ impl Drop for Node {
     }
 }
 
-/// Ends a worker at once.
+/// The process group of a process; nothing of one that is gone.
+fn group(pid: u32) -> Option<u32> {
+    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Behind the name, which may hold anything: state, parent, group.
+    let (_, rest) = line.rsplit_once(')')?;
+    rest.split_whitespace().nth(2)?.parse().ok()
+}
+
+/// Ends a process, and what it has started in its group, at once.
 pub(crate) fn kill(pid: u32) -> anyhow::Result<()> {
     // It may be gone by itself.
     Command::new("kill")

@@ -614,7 +614,7 @@ pub(super) const KEYS: &[Key] = &[
     key("handler.NAME.retry.on", Kind::Words(STATUSES), "Statuses after which a call is sent again, to another address if there is one; a call that was lost with its connection counts as UNAVAILABLE. An application may see such an event twice. What was provably not sent is always sent again.").default("[]").of(UPSTREAM),
     key("handler.NAME.retry.attempts", Kind::Count(1, 10), "How often a call is sent at most, the first time included.").default("3").unit("attempts").of(UPSTREAM),
     key("handler.NAME.retry.budget", Kind::Share, "How many calls are sent again for each that succeeds, so that retries do not add to a breakdown; ten more to begin with.").default("0.1").of(UPSTREAM),
-    key("handler.NAME.eject.failures", Kind::Count(0, 1000), "After so many failures in a row (not sent, lost, too late, or a status such as UNAVAILABLE, INTERNAL or UNKNOWN) an address gets no calls for a while, unless there is no other; 0 for never.").default("5").unit("failures").of(UPSTREAM),
+    key("handler.NAME.eject.failures", Kind::Count(0, 1000), "After so many failures in a row (not sent, lost, UNAVAILABLE) an address gets no calls for a while, unless too few others are left; ten times as many where some were errors that may be the event's (UNKNOWN, INTERNAL, too late); 0 for never.").default("5").unit("failures").of(UPSTREAM),
     key("handler.NAME.eject.time", Kind::Duration(1, HOUR), "For how long the first time; it doubles with each time that follows soon.").default("\"1s\"").of(UPSTREAM),
     key("handler.NAME.eject.longest", Kind::Duration(1, HOUR), "For how long at most.").default("\"1m\"").of(UPSTREAM),
 ];

@@ -7,13 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use prost::Message;
-use serde::de::{DeserializeOwned, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::RawValue;
-use std::fmt;
-
-/// Fields of requests and results that hold a payload: Go writes them as base64.
-const PAYLOADS: [&str; 5] = ["data", "info", "conn_info", "chan_info", "params"];
+use serde::de::DeserializeOwned;
 
 /// Names of gRPC statuses by their number.
 const STATUSES: [&str; 17] = [
@@ -109,17 +103,21 @@ fn text(method: &str, why: &Error) -> String {
     }
 }
 
-/// The methods that PHP's SDK has, as JSON; payloads are base64, as Go writes bytes.
+/// The methods that PHP's SDK has, as JSON; payloads, in brackets, are base64, as Go writes bytes.
 async fn json(publisher: &Publisher, method: &str, body: &[u8]) -> Result<Bytes, String> {
     macro_rules! by_name {
-        ($($name:literal: $request:ident -> $response:ident;)*) => {
+        ($($name:literal: $request:ident [$($payload:ident),*] -> $response:ident $(, $show:ident)?;)*) => {
             match method {
                 $($name => {
-                    let request: api::$request = read(body)?;
+                    #[allow(unused_mut, reason = "some have no payloads")]
+                    let mut request: api::$request = read(body)?;
+                    $(request.$payload = plain(stringify!($payload), &request.$payload)?;)*
                     let bytes = request.encode_to_vec().into();
                     let response = forward(publisher, method, bytes).await?;
                     let response = api::$response::decode(response).map_err(|why| why.to_string())?;
-                    write(&response)
+                    $(let response = $show(response);)?
+                    let text = serde_json::to_vec(&response).map_err(|why| why.to_string())?;
+                    Ok(text.into())
                 })*
                 _ => Err(format!(
                     "centrifuge.{method} is not spoken as JSON; call it by the protobuf codec"
@@ -128,99 +126,57 @@ async fn json(publisher: &Publisher, method: &str, body: &[u8]) -> Result<Bytes,
         };
     }
     by_name! {
-        "Publish": PublishRequest -> PublishResponse;
-        "Broadcast": BroadcastRequest -> BroadcastResponse;
-        "Subscribe": SubscribeRequest -> SubscribeResponse;
-        "Unsubscribe": UnsubscribeRequest -> UnsubscribeResponse;
-        "Disconnect": DisconnectRequest -> DisconnectResponse;
-        "Refresh": RefreshRequest -> RefreshResponse;
-        "Presence": PresenceRequest -> PresenceResponse;
-        "PresenceStats": PresenceStatsRequest -> PresenceStatsResponse;
-        "Channels": ChannelsRequest -> ChannelsResponse;
-        "BlockUser": BlockUserRequest -> BlockUserResponse;
-        "UnblockUser": UnblockUserRequest -> UnblockUserResponse;
+        "Publish": PublishRequest [data] -> PublishResponse;
+        "Broadcast": BroadcastRequest [data] -> BroadcastResponse;
+        "Subscribe": SubscribeRequest [info, data] -> SubscribeResponse;
+        "Unsubscribe": UnsubscribeRequest [] -> UnsubscribeResponse;
+        "Disconnect": DisconnectRequest [] -> DisconnectResponse;
+        "Refresh": RefreshRequest [info] -> RefreshResponse;
+        "Presence": PresenceRequest [] -> PresenceResponse, shown;
+        "PresenceStats": PresenceStatsRequest [] -> PresenceStatsResponse;
+        "Channels": ChannelsRequest [] -> ChannelsResponse;
+        "BlockUser": BlockUserRequest [] -> BlockUserResponse;
+        "UnblockUser": UnblockUserRequest [] -> UnblockUserResponse;
     }
 }
 
-/// An object whose fields keep their order, since Go writes them in the order of the contract.
-struct Fields(Vec<(String, Box<RawValue>)>);
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Fields(fields))
-            }
-        }
-        from.deserialize_map(Object)
-    }
-}
-
-impl Serialize for Fields {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
-}
-
-/// A request: its payloads become what they hold.
+/// A request; its payloads are the JSON values that stand there.
 fn read<R: DeserializeOwned>(body: &[u8]) -> Result<R, String> {
-    let wrong = |why: serde_json::Error| format!("goridge_read_request_body: json: {why}");
-    let mut fields: Fields = serde_json::from_slice(body).map_err(wrong)?;
-    for (name, value) in &mut fields.0 {
-        if !PAYLOADS.contains(&name.as_str()) {
-            continue;
-        }
-        let encoded: String = serde_json::from_str(value.get()).map_err(wrong)?;
-        let illegal = |why: &str| {
-            format!("goridge_read_request_body: json: {name}: {why}; it must be JSON in base64")
-        };
-        let bytes = STANDARD
-            .decode(encoded)
-            .map_err(|why| illegal(&why.to_string()))?;
-        let text = String::from_utf8(bytes).map_err(|why| illegal(&why.to_string()))?;
-        *value = RawValue::from_string(text).map_err(|why| illegal(&why.to_string()))?;
+    serde_json::from_slice(body).map_err(|why| wrong(&why))
+}
+
+fn wrong(why: &dyn std::fmt::Display) -> String {
+    format!("goridge_read_request_body: json: {why}")
+}
+
+/// The bytes that a payload's value stands for: a text in base64, or `null` for none. They may be
+/// anything: Centrifugo's API has bytes there, and clients of its binary protocol take them.
+fn plain(name: &str, value: &Bytes) -> Result<Bytes, String> {
+    if value.is_empty() {
+        return Ok(Bytes::new());
     }
-    let whole = serde_json::to_vec(&fields).map_err(wrong)?;
-    serde_json::from_slice(&whole).map_err(wrong)
-}
-
-/// A response: what its payloads hold becomes base64.
-fn write<R: Serialize>(response: &R) -> Result<Bytes, String> {
-    let text = serde_json::to_string(response).map_err(|why| why.to_string())?;
-    let value = RawValue::from_string(text).map_err(|why| why.to_string())?;
-    Ok(Bytes::from(encoded(&value).get().to_owned()))
-}
-
-/// The same value with the payloads in it, however deep, as base64.
-fn encoded(value: &RawValue) -> Box<RawValue> {
-    let again = |text: Result<String, serde_json::Error>| {
-        let raw = text.and_then(RawValue::from_string);
-        // What was JSON stays JSON.
-        raw.unwrap_or_else(|_| value.to_owned())
+    let illegal = |why: &dyn std::fmt::Display| {
+        wrong(&format_args!(
+            "{name}: {why}; it must be its bytes in base64"
+        ))
     };
-    if let Ok(mut fields) = serde_json::from_str::<Fields>(value.get()) {
-        for (name, inner) in &mut fields.0 {
-            *inner = match PAYLOADS.contains(&name.as_str()) {
-                true => again(serde_json::to_string(&STANDARD.encode(inner.get()))),
-                false => encoded(inner),
-            };
+    let text: Option<String> = serde_json::from_slice(value).map_err(|why| illegal(&why))?;
+    let bytes = STANDARD.decode(text.unwrap_or_default());
+    bytes.map(Bytes::from).map_err(|why| illegal(&why))
+}
+
+/// A response whose payloads have become texts in base64, whatever they hold.
+fn shown(mut response: api::PresenceResponse) -> api::PresenceResponse {
+    let text = |bytes: &mut Bytes| {
+        if !bytes.is_empty() {
+            // Nothing of base64 has to be escaped.
+            *bytes = format!("\"{}\"", STANDARD.encode(&*bytes)).into();
         }
-        return again(serde_json::to_string(&fields));
+    };
+    let clients = response.result.iter_mut();
+    for client in clients.flat_map(|it| it.presence.values_mut()) {
+        text(&mut client.conn_info);
+        text(&mut client.chan_info);
     }
-    if let Ok(items) = serde_json::from_str::<Vec<Box<RawValue>>>(value.get()) {
-        let items: Vec<Box<RawValue>> = items.iter().map(|item| encoded(item)).collect();
-        return again(serde_json::to_string(&items));
-    }
-    value.to_owned()
+    response
 }

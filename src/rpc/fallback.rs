@@ -5,7 +5,8 @@
 //! answered with an error and each of them tries to reach it again.
 
 use super::Codec;
-use super::server::{Answer, CHUNK, LONGEST, Place, error};
+use super::room::Place;
+use super::server::{Answer, CHUNK, LONGEST, error};
 use crate::config::RpcAddress;
 use crate::goridge::{Decoder, Frame};
 use bytes::{Bytes, BytesMut};
@@ -90,7 +91,7 @@ async fn run(
             } in waiting
             {
                 let bytes = error(codec, seq, &method, &text);
-                if answers.send(Answer { bytes, place }).await.is_err() {
+                if answers.send(Answer::new(bytes, place)).await.is_err() {
                     return;
                 }
             }
@@ -199,10 +200,7 @@ async fn take(
         let mut bytes = BytesMut::new();
         // What was read as a frame can be written as one.
         frame.encode(&mut bytes).ok();
-        let answer = Answer {
-            bytes: Bytes::from(bytes),
-            place: waiting.place,
-        };
+        let answer = Answer::new(Bytes::from(bytes), waiting.place);
         answers.send(answer).await.map_err(|_| End::Done)?;
     }
     Ok(())

@@ -1,10 +1,11 @@
 //! The listener and its connections: frames in, calls beside each other, answers out.
 //!
-//! A connection costs two tasks and no thread. What it may hold is bounded: so many calls, so many
-//! bytes of them, and each keeps its place until its answer is written, so that a client which does
-//! not read stops being read from and hurts nobody else.
+//! A connection costs two tasks and no thread. What it may hold is bounded ([`super::room`]): so many
+//! calls, so many bytes of them and their answers, and each keeps its place until its answer is
+//! written, so that a client which does not read stops being read from and hurts nobody else.
 
 use super::fallback::{self, Passed};
+use super::room::{Place, Room};
 use super::{Codec, Services};
 use crate::config::RpcAddress;
 use crate::goridge::{Call, Decoder, Flags, Frame};
@@ -17,16 +18,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 /// The longest payload of a call, in bytes.
 pub(super) const LONGEST: usize = 16 << 20;
-/// Calls of one connection at a time; more wait in its socket.
-const AT_ONCE: usize = 1024;
-/// Bytes of those calls together; a call of the longest payload fits twice.
-const BYTES_AT_ONCE: usize = 2 * LONGEST;
+/// Answers that wait to be written.
+const ANSWERS: usize = 1024;
 /// Bytes read at once.
 pub(super) const CHUNK: usize = 4 * 1024;
 /// Answers are gathered up to so many bytes for one write.
@@ -185,20 +184,21 @@ async fn accept(door: &Door) -> io::Result<Socket> {
     }
 }
 
-/// What a call holds of its connection's room until its answer is written.
-#[derive(Debug)]
-pub(super) struct Place {
-    _one: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
-}
-
 /// An answer on its way out.
 #[derive(Debug)]
 pub(super) struct Answer {
     /// The frame.
-    pub(super) bytes: Bytes,
+    bytes: Bytes,
     /// Given back when it is written.
-    pub(super) place: Place,
+    place: Place,
+}
+
+impl Answer {
+    /// An answer in the place of its call.
+    pub(super) fn new(bytes: Bytes, mut place: Place) -> Self {
+        place.answered(bytes.len());
+        Self { bytes, place }
+    }
 }
 
 /// One connection, to its end.
@@ -207,7 +207,7 @@ where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (read, write) = tokio::io::split(stream);
-    let (answers, outgoing) = mpsc::channel(AT_ONCE);
+    let (answers, outgoing) = mpsc::channel(ANSWERS);
     let mut tasks = JoinSet::new();
     tasks.spawn(answer(write, outgoing));
     let read = tokio::select! {
@@ -234,23 +234,14 @@ async fn calls<R: AsyncRead + Unpin>(
 ) -> Result<(), String> {
     let mut decoder = Decoder::new(LONGEST);
     let mut input = BytesMut::new();
-    let places = Arc::new(Semaphore::new(AT_ONCE));
-    let room = Arc::new(Semaphore::new(BYTES_AT_ONCE));
+    let room = Room::new();
     let mut other: Option<mpsc::Sender<Passed>> = None;
     loop {
         while let Some(frame) = decoder.next(&mut input).map_err(|why| why.to_string())? {
             let call = frame.as_call().map_err(|why| why.to_string())?;
             let codec = Codec::of(frame.flags);
-            let bytes = u32::try_from(frame.payload.len()).unwrap_or(u32::MAX);
-            let one = Arc::clone(&places).acquire_owned().await;
-            let held = Arc::clone(&room).acquire_many_owned(bytes).await;
-            // The semaphores are never closed.
-            let (Ok(one), Ok(held)) = (one, held) else {
+            let Some(place) = room.place(frame.payload.len()).await else {
                 return Ok(());
-            };
-            let place = Place {
-                _one: one,
-                _bytes: held,
             };
             if let Some(address) = services.passes_on(&call.method) {
                 let passed = Passed {
@@ -270,7 +261,7 @@ async fn calls<R: AsyncRead + Unpin>(
             tokio::spawn(async move {
                 let bytes = respond(&services, codec, call).await;
                 // A connection that is gone reads no answer.
-                drop(answers.send(Answer { bytes, place }).await);
+                drop(answers.send(Answer::new(bytes, place)).await);
             });
         }
         input.reserve(CHUNK);

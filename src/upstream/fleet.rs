@@ -69,24 +69,22 @@ impl Fleet {
     }
 
     /// Who takes the next call: of two that were taken at random the one with less under way, among
-    /// those that are not ejected and were not tried before. Where there is none such, one that was
-    /// tried; where all are ejected, the one that comes back first. `None` without any address.
+    /// those that are not ejected and were not tried before; where all were, one that was.
+    ///
+    /// Where fewer than half are left, what they fail of is more likely an event or something behind
+    /// them all than each of them, and the few would have to bear it: then the ejected ones take part
+    /// too, save those that can't be reached at all, if any can. `None` without any address.
     pub(super) fn pick(&self, kind: Kind, tried: &[Arc<Member>]) -> Option<Arc<Member>> {
         let members = self.members.load();
         let now = Instant::now();
         let is_well = |member: &Arc<Member>| member.ejected_until(now).is_none();
-        let is_fresh = |member: &Arc<Member>| !tried.iter().any(|it| Arc::ptr_eq(it, member));
+        let is_there = |member: &Arc<Member>| is_well(member) || !member.is_unreachable();
         let well = members.iter().filter(|it| is_well(it));
-        let fresh = well.clone().filter(|it| is_fresh(it));
-        let well = two(&fresh, kind).or_else(|| two(&well, kind));
-        let first_back = || {
-            let fresh = members.iter().filter(|it| is_fresh(it));
-            let until = |member: &&Arc<Member>| member.ejected_until(now);
-            fresh
-                .min_by_key(until)
-                .or_else(|| members.iter().min_by_key(until))
-        };
-        well.or_else(first_back).cloned()
+        if well.clone().count() * 2 >= members.len() {
+            return among(&well, kind, tried);
+        }
+        let there = members.iter().filter(|it| is_there(it));
+        among(&there, kind, tried).or_else(|| among(&members.iter(), kind, tried))
     }
 
     /// How many addresses there are.
@@ -133,6 +131,17 @@ pub(super) fn literal(target: &Target) -> Option<SocketAddr> {
     let endpoint = &target.address;
     let ip = endpoint.bare_host().parse::<IpAddr>().ok()?;
     Some(SocketAddr::new(ip, endpoint.port))
+}
+
+/// One of these, rather one that was not tried before.
+fn among<'m>(
+    members: &(impl Iterator<Item = &'m Arc<Member>> + Clone),
+    kind: Kind,
+    tried: &[Arc<Member>],
+) -> Option<Arc<Member>> {
+    let is_fresh = |member: &&Arc<Member>| !tried.iter().any(|it| Arc::ptr_eq(it, member));
+    let fresh = members.clone().filter(is_fresh);
+    two(&fresh, kind).or_else(|| two(members, kind)).cloned()
 }
 
 /// The power of two choices.

@@ -1,6 +1,7 @@
 //! One attempt at one address: counted while it lasts, and judged by how it ends.
 
 use super::fleet::Fleet;
+use super::health::Verdict;
 use super::member::{InUse, Kind, Member};
 use super::stats::End;
 use std::sync::Arc;
@@ -81,10 +82,10 @@ impl Lease {
             _ => {}
         }
         match end.verdict() {
-            Some(true) => self.member.succeeded(self.was_ejected),
-            Some(false) => {
+            Verdict::Well => self.member.succeeded(self.was_ejected),
+            verdict @ (Verdict::Suspect | Verdict::Down | Verdict::Unreachable) => {
                 self.fleet.doubt.notify_one();
-                if let Some(out) = self.member.failed(&self.fleet.rule) {
+                if let Some(out) = self.member.failed(&self.fleet.rule, verdict) {
                     tracing::warn!(
                         handler = &*self.handler,
                         endpoint = target.label,
@@ -92,11 +93,11 @@ impl Lease {
                         ?out,
                         why,
                         "an upstream failed several times in a row, and gets no calls for a while \
-                         if another is there"
+                         if others are there"
                     );
                 }
             }
-            None => {}
+            Verdict::Nothing => {}
         }
     }
 }

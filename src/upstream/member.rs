@@ -4,7 +4,7 @@
 //! either to calls or to streams: a stream whose client does not read holds up no call. As many are
 //! opened as the server's limit of streams asks for.
 
-use super::health::{Record, Rule};
+use super::health::{Record, Rule, Verdict};
 use super::stats::Target;
 use super::tls::Tls;
 use crate::client::{self, Connection, Windows};
@@ -168,18 +168,23 @@ impl Member {
         self.record().ejected_until(now)
     }
 
+    /// Whether it could not even be reached the last time.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.record().is_unreachable()
+    }
+
     /// Something was answered.
     pub(super) fn succeeded(&self, was_ejected: bool) {
         let mut record = self.record();
-        if was_ejected || record.failures() > 0 {
+        if was_ejected || record.is_blemished() {
             record.succeeded(Instant::now(), was_ejected);
         }
     }
 
     /// Something has failed; how long it is ejected from now on, if it is. It is dialled anew then: a
     /// connection may be dead without a word.
-    pub(super) fn failed(&self, rule: &Rule) -> Option<Duration> {
-        let out = self.record().failed(Instant::now(), rule)?;
+    pub(super) fn failed(&self, rule: &Rule, verdict: Verdict) -> Option<Duration> {
+        let out = self.record().failed(Instant::now(), rule, verdict)?;
         self.generation.fetch_add(1, Ordering::Relaxed);
         self.target.ejections.add_one();
         Some(out)

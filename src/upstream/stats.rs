@@ -1,5 +1,6 @@
 //! What is counted of an endpoint, whatever addresses its name has.
 
+use super::health::Verdict;
 use crate::answer::code_name;
 use crate::client::CallError;
 use crate::config::Endpoint;
@@ -70,13 +71,18 @@ impl End {
         }
     }
 
-    /// What it says of the server: that it is well, that it is not, or nothing. A status that an
-    /// application answers on purpose is an answer.
-    pub(super) const fn verdict(self) -> Option<bool> {
+    /// What it says of the server. A status that an application answers on purpose is an answer;
+    /// UNKNOWN and INTERNAL are what many answer to any error of their own, and what came too late may
+    /// have had little time.
+    pub(super) const fn verdict(self) -> Verdict {
         match self {
-            Self::Status(code) => Some(!matches!(code, 2 | 4 | 8 | 13 | 14 | 15)),
-            Self::NotSent | Self::Lost | Self::Unreadable | Self::Timeout => Some(false),
-            Self::Cancelled => None,
+            Self::Status(14) | Self::Lost => Verdict::Down,
+            Self::Status(2 | 4 | 8 | 13 | 15) | Self::Unreadable | Self::Timeout => {
+                Verdict::Suspect
+            }
+            Self::Status(_) => Verdict::Well,
+            Self::NotSent => Verdict::Unreachable,
+            Self::Cancelled => Verdict::Nothing,
         }
     }
 
@@ -198,13 +204,22 @@ mod tests {
     }
 
     #[test]
-    fn an_application_that_refuses_is_well_and_one_that_breaks_is_not() {
+    fn an_application_that_refuses_is_well_one_that_errs_is_suspect_and_one_that_is_gone_is_down() {
         for code in [0, 3, 5, 7, 12, 16] {
-            assert_eq!(End::Status(code).verdict(), Some(true), "{code}");
+            assert_eq!(End::Status(code).verdict(), Verdict::Well, "{code}");
         }
-        for end in [End::Status(14), End::Status(2), End::Lost, End::Timeout] {
-            assert_eq!(end.verdict(), Some(false), "{end:?}");
+        for code in [2, 4, 8, 13, 15] {
+            assert_eq!(End::Status(code).verdict(), Verdict::Suspect, "{code}");
         }
-        assert_eq!(End::Cancelled.verdict(), None);
+        for (end, verdict) in [
+            (End::Timeout, Verdict::Suspect),
+            (End::Unreadable, Verdict::Suspect),
+            (End::Status(14), Verdict::Down),
+            (End::Lost, Verdict::Down),
+            (End::NotSent, Verdict::Unreachable),
+            (End::Cancelled, Verdict::Nothing),
+        ] {
+            assert_eq!(end.verdict(), verdict, "{end:?}");
+        }
     }
 }

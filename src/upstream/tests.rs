@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::handler::Upstream;
+use super::health::Verdict;
 use super::member::{Kind, Member};
 use super::resolve::Resolver;
 use crate::config::{Config, HandlerConfig, LoadOptions, UpstreamConfig, load};
@@ -87,25 +88,55 @@ async fn among_many_addresses_every_one_is_taken_but_the_busiest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ejected_address_is_left_out_until_its_time_is_over_and_never_all_of_them() {
+async fn an_ejected_address_is_left_out_until_its_time_is_over_and_where_all_are_all_take_part() {
     let upstream = upstream(2, &["eject.failures=1", "eject.time=1s"]);
     let members = members(&upstream);
     let rule = &upstream.fleet().rule;
-    assert_eq!(members[0].failed(rule), Some(Duration::from_secs(1)));
+    let down = Verdict::Down;
+    assert_eq!(members[0].failed(rule, down), Some(Duration::from_secs(1)));
     assert_eq!(picks(&upstream, 100).len(), 1);
     tokio::time::advance(Duration::from_millis(600)).await;
-    assert_eq!(members[1].failed(rule), Some(Duration::from_secs(1)));
-    // All are out: the one that comes back first is tried.
-    let taken = picks(&upstream, 100);
-    assert_eq!(taken.get(&members[0].address), Some(&100), "{taken:?}");
+    assert_eq!(members[1].failed(rule, down), Some(Duration::from_secs(1)));
+    // All are out: nobody has to bear all of it.
+    let taken = picks(&upstream, 200);
+    assert!(taken.values().all(|count| *count > 50), "{taken:?}");
     // A second attempt goes to the other one all the same.
     let tried = [Arc::clone(&members[0])];
     let next = upstream.fleet().pick(Kind::Call, &tried).unwrap();
     assert_eq!(next.address, members[1].address);
+    // One that answers takes calls again at once.
     members[0].succeeded(true);
+    let taken = picks(&upstream, 100);
+    assert_eq!(taken.get(&members[0].address), Some(&100), "{taken:?}");
     tokio::time::advance(Duration::from_millis(1100)).await;
     assert_eq!(picks(&upstream, 100).len(), 2);
     assert_eq!(upstream.standings()[0].ejections, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_fewer_than_half_are_left_calls_go_to_all_that_can_be_reached() {
+    let upstream = upstream(5, &["eject.failures=1", "eject.time=1m"]);
+    let members = members(&upstream);
+    let rule = &upstream.fleet().rule;
+    let eject = |at: usize, verdict| assert!(members[at].failed(rule, verdict).is_some());
+    let taken = || {
+        let taken = picks(&upstream, 500);
+        let ports = taken.keys().map(SocketAddr::port);
+        ports.collect::<Vec<u16>>()
+    };
+    eject(0, Verdict::Down);
+    eject(1, Verdict::Unreachable);
+    assert_eq!(taken(), [3, 4, 5], "three of five are enough");
+    eject(2, Verdict::Down);
+    assert_eq!(taken(), [1, 3, 4, 5], "nobody is there on the second");
+    eject(3, Verdict::Unreachable);
+    eject(4, Verdict::Unreachable);
+    assert_eq!(taken(), [1, 3]);
+    // The last failure counts: that it is refused says more than what came before.
+    for at in [0, 2] {
+        assert_eq!(members[at].failed(rule, Verdict::Unreachable), None);
+    }
+    assert_eq!(taken(), [1, 2, 3, 4, 5], "somebody has to be asked");
 }
 
 /// Addresses that a name has, to be changed; and how often it was asked for.

@@ -3,7 +3,7 @@
 use crate::outside::{Program, free_ports, or_skip};
 use crate::process::{self, Running, stock};
 use crate::support::{self, Client, client::Reply, path, request};
-use crate::{outside, php, php_sdk, world};
+use crate::{outside, php, php_sdk, php_sdks, world};
 use centripeta::event::EventKind;
 use centripeta::proto::proxy;
 use futures_util::{SinkExt, StreamExt};
@@ -28,7 +28,12 @@ struct Scene {
 impl Scene {
     async fn start(relay: &str) -> Option<Self> {
         let what = "workers on the real SDK";
-        let sdk = or_skip(what, php_sdk())?;
+        Self::start_on(relay, &or_skip(what, php_sdk())?).await
+    }
+
+    /// The same on this SDK.
+    async fn start_on(relay: &str, sdk: &Path) -> Option<Self> {
+        let what = "workers on the real SDK";
         or_skip(what, php())?;
         let centrifugo = or_skip(what, outside::centrifugo())?;
         let dir = tempfile::tempdir().unwrap();
@@ -103,10 +108,17 @@ fn parse(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap()
 }
 
+/// On each SDK that is named.
 async fn every_event_is_answered(relay: &str) {
-    let Some(scene) = Scene::start(relay).await else {
-        return;
-    };
+    let what = "workers on the real SDK";
+    for sdk in or_skip(what, php_sdks()).unwrap_or_default() {
+        if let Some(scene) = Scene::start_on(relay, &sdk).await {
+            every_event_is_answered_in(&scene).await;
+        }
+    }
+}
+
+async fn every_event_is_answered_in(scene: &Scene) {
     let event = json!({ "data": { "t": 1 }, "name": "web" });
     let connect: proxy::ConnectResponse = scene.answer(EventKind::Connect, &event).await;
     let connect = connect.result.unwrap();
@@ -175,12 +187,12 @@ async fn every_event_is_answered(relay: &str) {
 }
 
 #[tokio::test]
-async fn every_event_is_answered_by_the_real_sdk_over_pipes() {
+async fn w81_every_event_is_answered_by_the_real_sdk_over_pipes() {
     every_event_is_answered("pipes").await;
 }
 
 #[tokio::test]
-async fn every_event_is_answered_by_the_real_sdk_over_a_unix_socket() {
+async fn w81_every_event_is_answered_by_the_real_sdk_over_a_unix_socket() {
     every_event_is_answered("unix://DIR/relay.sock").await;
 }
 

@@ -283,6 +283,59 @@ async fn json_calls_carry_payloads_as_base64_both_ways() {
 }
 
 #[tokio::test]
+async fn json_calls_carry_bytes_that_are_no_json_as_roadrunner_does() {
+    const BINARY: &[u8] = b"\x00\xff not JSON \xfe";
+    let double = Double::start(|method, _| {
+        let info = api::ClientInfo {
+            conn_info: Bytes::from_static(BINARY),
+            chan_info: Bytes::from_static(b"{\"a\": 1}"),
+            ..Default::default()
+        };
+        let presence = std::iter::once(("c1".to_owned(), info)).collect();
+        let response = api::PresenceResponse {
+            result: Some(api::PresenceResult { presence }),
+            ..Default::default()
+        };
+        Ok(match method {
+            "Presence" => response.encode_to_vec().into(),
+            _ => Bytes::from_static(&[0x12, 0]),
+        })
+    })
+    .await;
+    let served = Served::start(&double).await;
+    let mut client = served.client().await;
+    let sent = STANDARD.encode(BINARY);
+    let argument = format!(r#"{{"channel":"raw","data":"{sent}"}}"#);
+    client.json("centrifuge.Publish", &argument).await;
+    let request = double.requests("Publish").pop().unwrap();
+    let request = api::PublishRequest::decode(request).unwrap();
+    assert_eq!(
+        (request.channel.as_str(), request.data.as_ref()),
+        ("raw", BINARY)
+    );
+    let argument = format!(r#"{{"channel":"raw","user":"u","info":"{sent}","data":null}}"#);
+    client.json("centrifuge.Subscribe", &argument).await;
+    let request = double.requests("Subscribe").pop().unwrap();
+    let request = api::SubscribeRequest::decode(request).unwrap();
+    assert_eq!(
+        (request.info.as_ref(), request.data.as_ref()),
+        (BINARY, &b""[..])
+    );
+    let text = client
+        .json("centrifuge.Presence", r#"{"channel":"raw"}"#)
+        .await;
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    let client_info = &answer["result"]["presence"]["c1"];
+    assert_eq!(client_info["conn_info"], sent);
+    assert_eq!(client_info["chan_info"], STANDARD.encode("{\"a\": 1}"));
+    for wrong in [r#""n#t base64""#, "7", "{}"] {
+        let argument = format!(r#"{{"channel":"raw","data":{wrong}}}"#);
+        let text = client.refused("centrifuge.Publish", &argument).await;
+        assert!(text.contains("data: ") && text.contains("base64"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn w107_a_plugin_that_is_not_there_can_not_be_reset_and_has_no_workers_to_add() {
     let served = Served::start(&Double::plain().await).await;
     let mut client = served.client().await;

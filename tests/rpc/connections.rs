@@ -162,6 +162,43 @@ async fn a_client_that_does_not_read_holds_up_nobody_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn large_answers_that_nobody_takes_stop_further_calls_of_their_connection_alone() {
+    const CALLS: u32 = 200;
+    const SIZE: usize = 2 << 20;
+    let large = Bytes::from(vec![7; SIZE]);
+    let double = Double::start(move |_, _| Ok(large.clone())).await;
+    let served = Served::start(&double).await;
+    let mut slow = served.client().await;
+    // How large answers are is known from those before.
+    let (_, body) = slow.call(Flags::PROTO, "centrifuge.Large", b"").await;
+    assert_eq!(body.len(), SIZE);
+    let calls = (0..CALLS).map(|seq| encoded(Flags::PROTO, seq, "centrifuge.Large", b""));
+    slow.send(&calls.collect::<Vec<_>>().concat()).await;
+    eventually("some calls have been made", || {
+        double.requests("Large").len() > 10
+    })
+    .await;
+    // Others go on, and it does not.
+    let mut quick = served.client().await;
+    for _ in 0..20 {
+        let (flags, _) = quick.call(Flags::PROTO, "centrifuge.Small", b"").await;
+        assert_eq!(flags, Flags::PROTO);
+    }
+    let made = double.requests("Large").len();
+    assert!(
+        made < 60,
+        "{made} answers of 2 MiB, of which nobody takes any"
+    );
+    let mut seen = BTreeSet::new();
+    for _ in 0..CALLS {
+        let answer = slow.next().await.unwrap().as_call().unwrap();
+        assert_eq!(answer.body.len(), SIZE);
+        seen.insert(answer.seq);
+    }
+    assert_eq!(seen, (0..CALLS).collect());
+}
+
+#[tokio::test]
 async fn w110_a_listener_on_localhost_is_reached_over_ipv4_and_one_on_every_address_too() {
     for (host, open) in [("localhost", false), ("0.0.0.0", true)] {
         let mut config = free();

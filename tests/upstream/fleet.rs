@@ -156,6 +156,38 @@ async fn without_retry_only_calls_that_were_on_their_way_to_a_killed_backend_fai
     assert!(failed <= 8, "{failed}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_breaks_the_application_and_a_caller_in_a_hurry_eject_nobody() {
+    // As servers in Go answer any error: UNKNOWN.
+    let script = |seen: &crate::backend::Seen| match seen.header("x-is") {
+        Some("poison") => Answer::Status(2),
+        Some("slow") => Answer::Hang,
+        _ => Answer::Reply(response()),
+    };
+    let backends = [Backend::start(script).await, Backend::start(script).await];
+    let keys = "eject = { failures = 3, time = \"1m\", longest = \"1m\" }";
+    let front = Front::start(&[&backends[0], &backends[1]], keys).await;
+    let (rpc, request) = (path(EventKind::Rpc), small_request(EventKind::Rpc, "a"));
+    for _ in 0..12 {
+        let reply = front.client.call(&rpc, &[("x-is", "poison")], &request);
+        assert_eq!(reply.await.status, Some(13));
+        let hurry = [("x-is", "slow"), ("grpc-timeout", "30m")];
+        let reply = front.client.call(&rpc, &hurry, &request).await;
+        assert_eq!(reply.status, Some(4));
+    }
+    for backend in &backends {
+        let ejected = addresses(&front, backend, "ejected").await;
+        assert_eq!(ejected, Some(0.0));
+    }
+    let before = backends.each_ref().map(Backend::count);
+    let load = Load::start(&front);
+    load.more(400).await;
+    assert_eq!(load.end().await, 0);
+    for (backend, before) in backends.iter().zip(before) {
+        assert!(backend.count() > before + 100, "both take part");
+    }
+}
+
 #[tokio::test]
 async fn nobody_there_is_unavailable_at_once_and_the_node_stays_ready() {
     let gone = Backend::start(|_| Answer::Reply(response())).await;
@@ -169,7 +201,7 @@ async fn nobody_there_is_unavailable_at_once_and_the_node_stays_ready() {
         assert!(started.elapsed() < Duration::from_secs(2));
     }
     assert_eq!(front.node.0.engine().ready(), Ok(()));
-    // Though it is ejected, it is tried: there is no other.
+    // Though it is ejected, it is asked: there is no other.
     let address = gone.address;
     let back = Backend::start_at(address, None, |_| Answer::Reply(response())).await;
     eventually("it answers again", async || {

@@ -7,7 +7,7 @@ use centripeta::goridge::{Decoder, Flags, Frame};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::block_in_place;
 
 /// Calls by JSON; the error is the text that came back as one.
@@ -144,4 +144,59 @@ async fn lines_of_an_application_are_in_the_log_of_the_node() {
     assert_eq!(done, Ok(json!(false)));
     let line = block_in_place(|| node.process.says("stock is low"));
     assert!(line.contains("WARN"), "{line}");
+}
+
+/// A server that answers its first call with this frame, under the number of the call.
+async fn answering(mut frame: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = [0; 20];
+        stream.read_exact(&mut asked).await.unwrap();
+        frame[12..16].copy_from_slice(&asked[12..16]);
+        stream.write_all(&frame).await.unwrap();
+        // Open until the other side has gone.
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+    });
+    format!("tcp://{address}")
+}
+
+/// A call of a method with an empty argument, by protobuf, in hexadecimal digits.
+fn asked(method: &str) -> String {
+    let mut bytes = BytesMut::new();
+    let frame = Frame::call(Flags::PROTO, 9, method, b"").unwrap();
+    frame.encode(&mut bytes).unwrap();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w94_an_error_answer_is_an_exception_of_the_worker_with_its_text_and_where_it_came_from() {
+    let vectors = include_str!("../golden/goridge-vectors.txt").lines();
+    let mut named = vectors.filter_map(|line| line.split_once(' '));
+    let digits = named.find(|(name, _)| *name == "TV26").unwrap().1;
+    let pairs = digits.as_bytes().chunks_exact(2);
+    let recorded = pairs.map(|it| u8::from_str_radix(str::from_utf8(it).unwrap(), 16).unwrap());
+    let recorded = answering(recorded.collect()).await;
+    // The worker calls a server that answers as it was recorded, then ours: both are taken alike.
+    let env = format!("env.RR_RPC = \"{recorded}\"");
+    let node = Node::start(&(handler(Script::Python, &env, "num_workers = 1") + &routes())).await;
+    let client = node.client().await;
+    let directive = format!("rpc-throw:{}", asked("centrifuge.Channels"));
+    let thrown = ask_data(&client, &directive).await;
+    let text = "Error 'RoadRunner is not ready yet, try in a few seconds' on ";
+    assert_eq!(thrown, format!("{text}{recorded}"));
+
+    let gone = "[centrifugo]\napi = [\"grpc://127.0.0.1:1\"]\ntimeout = \"300ms\"\n";
+    let app = handler(Script::Python, "", "num_workers = 1");
+    let node = Node::start(&format!("{gone}{app}{}", routes())).await;
+    let ours = block_in_place(|| node.process.logs("workers can call back", "rpc"));
+    let thrown = ask_data(&node.client().await, &directive).await;
+    let thrown = String::from_utf8(thrown.to_vec()).unwrap();
+    assert!(
+        thrown.starts_with("Error 'rpc error: code = ")
+            && thrown.ends_with(&format!("' on {ours}")),
+        "{thrown}"
+    );
 }

@@ -78,6 +78,20 @@ def length(head):
     return 12 + 4 * ((head[0] & 15) - 3) + struct.unpack("<I", head[2:6])[0]
 
 
+def call_back(call):
+    """What comes back of a frame, in hexadecimal digits, to the server that RR_RPC names."""
+    host, port = os.environ["RR_RPC"][6:].rsplit(":", 1)
+    with socket.create_connection((host, int(port))) as other:
+        other.sendall(bytes.fromhex(call))
+        back = b""
+        while len(back) < 12 or len(back) < length(back):
+            more = other.recv(65536)
+            if not more:
+                break
+            back += more
+        return back
+
+
 def rpc(data):
     """The response of an rpc with this data."""
     return field(1, field(1, data))
@@ -105,8 +119,11 @@ def main():
     if start.startswith(("file:", "state:")):
         # Broken as long as the file says so.
         with open(start.split(":", 1)[1]) as file:
-            if file.read().strip() == "broken":
-                sys.exit(4)
+            state = file.read().strip()
+        if state == "broken":
+            sys.exit(4)
+        if state == "hang":
+            time.sleep(3600)
     line = Line()
     log = os.environ.get("STANDIN_LOG")
 
@@ -169,17 +186,14 @@ def main():
             owner = {"uid": os.getuid(), "gid": os.getgid(), "groups": os.getgroups()}
             line.put(answer(rpc(json.dumps(owner).encode())))
         elif name == "rpc-call":
-            # A frame to the server that RR_RPC names, and what comes back of it.
-            host, port = os.environ["RR_RPC"][6:].rsplit(":", 1)
-            with socket.create_connection((host, int(port))) as other:
-                other.sendall(bytes.fromhex(argument))
-                back = b""
-                while len(back) < 12 or len(back) < length(back):
-                    more = other.recv(65536)
-                    if not more:
-                        break
-                    back += more
-                line.put(answer(rpc(back)))
+            line.put(answer(rpc(call_back(argument))))
+        elif name == "rpc-throw":
+            # An error answer as an exception, with the SDK's words.
+            back = call_back(argument)
+            options = struct.unpack("<II", back[12:20])
+            text = back[20 + options[1]:].decode()
+            thrown = f"Error '{text}' on {os.environ['RR_RPC']}"
+            line.put(answer(rpc(thrown.encode() if back[1] & ERROR else b"no error")))
         elif name == "rpc-orphan":
             # Its parent is gone at once; it ends by itself.
             subprocess.run(["sh", "-c", f"sleep {argument} >&2 &"], check=True)
@@ -279,6 +293,13 @@ def main():
             child = subprocess.Popen(["sleep", "3600"])
             hold.append(child)
             line.put(answer(str(child.pid).encode()))
+        elif name in ("grandchild", "grandchild-and-exit"):
+            # It is told by this program's last argument and has all that its parent has open.
+            loop = "while :; do sleep 3600; done"
+            hold.append(subprocess.Popen(["sh", "-c", loop, sys.argv[-1]]))
+            line.put(answer(body))
+            if name == "grandchild-and-exit":
+                sys.exit(0)
         elif name == "slowly":
             for byte in answer(body):
                 line.put(bytes([byte]))
