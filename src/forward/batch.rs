@@ -177,11 +177,7 @@ impl Forward {
     }
 
     /// A part for this node: an event of its own, without stages.
-    fn part_here(
-        &self,
-        flight: &Flight,
-        part: Part,
-    ) -> Result<oneshot::Receiver<Landed>, Failure> {
+    fn part_here(&self, flight: &Flight, part: Part) -> Result<oneshot::Receiver<Landed>, Failure> {
         let acts = self.acting(part.slots).map_err(Failure::Unavailable)?;
         let shared = flight.shared();
         let cx = flight.cx();
@@ -201,12 +197,7 @@ impl Forward {
         Ok(landed)
     }
 
-    fn part_there(
-        &self,
-        flight: &Flight,
-        owner: Member,
-        part: Part,
-    ) -> Result<Pending, Failure> {
+    fn part_there(&self, flight: &Flight, owner: Member, part: Part) -> Result<Pending, Failure> {
         let mut message = self.message(flight, None).map_err(cannot_cross)?;
         (message.raw, message.slots, message.part) = (part.request.freeze(), part.slots, true);
         let payload = message.encode_with(flight.cx().metadata());

@@ -182,7 +182,11 @@ impl Forward {
     /// Changes the hold of a core, and performs what comes of it. Effects are performed one after
     /// the other, outside of the lock, by whoever came first: what they bring about themselves comes
     /// behind them.
-    pub(super) fn act(self: &Arc<Self>, core: usize, change: impl FnOnce(&mut State) -> Vec<HoldEffect>) {
+    pub(super) fn act(
+        self: &Arc<Self>,
+        core: usize,
+        change: impl FnOnce(&mut State) -> Vec<HoldEffect>,
+    ) {
         let Some(hold) = self.holds.get(core) else {
             return;
         };
@@ -390,13 +394,7 @@ impl Forward {
     }
 
     /// An event came back unstarted from `from`.
-    pub(super) fn bounced(
-        self: &Arc<Self>,
-        core: usize,
-        mark: Mark,
-        from: Member,
-        why: &NotHere,
-    ) {
+    pub(super) fn bounced(self: &Arc<Self>, core: usize, mark: Mark, from: Member, why: &NotHere) {
         let ticket = Ticket(mark.id);
         self.counts.bounced[counts::bounce(why.reason)].add_one();
         let now = self.now();

@@ -149,13 +149,7 @@ impl Forward {
 
     /// At the deadline of an event its caller is answered; then, and when the caller goes, the other
     /// node is told. In the hold the event counts as unanswered for as long as it may still run.
-    async fn look_after(
-        self: &Arc<Self>,
-        core: usize,
-        mark: Mark,
-        sent: &Sent,
-        deadline: Instant,
-    ) {
+    async fn look_after(self: &Arc<Self>, core: usize, mark: Mark, sent: &Sent, deadline: Instant) {
         let failure = tokio::select! {
             biased;
             () = poll_fn(|cx| self.poll_gone(core, mark, cx)) => Failure::Cancelled,

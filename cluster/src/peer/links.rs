@@ -12,9 +12,7 @@ use super::credit::CreditLimits;
 use super::handshake::{Security, SecurityConfig, SecurityError};
 use super::hello::{Class, Hello, Identity, LinkError};
 use super::inbound::Inbound;
-use super::outbound::{
-    Answer, Answers, Mark, Outbound, Reply, RequestError, Sent, StreamAnswer,
-};
+use super::outbound::{Answer, Answers, Mark, Outbound, Reply, RequestError, Sent, StreamAnswer};
 use super::request::Request;
 use super::transport::Transport;
 use super::view::PeerView;
