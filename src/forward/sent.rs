@@ -73,7 +73,8 @@ impl Unwatched {
 
     /// The next of those that are due.
     fn next(&mut self, now: Duration) -> Option<(Mark, Sent, Instant)> {
-        let (.., mark, sent, deadline) = self.0.pop_front_if(|(due, ..)| *due <= now)?;
+        self.0.front().filter(|(due, ..)| *due <= now)?;
+        let (_, mark, sent, deadline) = self.0.pop_front()?;
         Some((mark, sent, deadline))
     }
 }

@@ -365,10 +365,9 @@ impl Outbound {
             return;
         };
         // One that was sent is answered some time; until then it holds its credit.
-        if !waiting.sent || self.class == Class::Data {
-            if let Some(taken) = state.cancel(ticket) {
-                taken.answer.forget();
-            }
+        let is_over = !waiting.sent || self.class == Class::Data;
+        if let Some(taken) = is_over.then(|| state.cancel(ticket)).flatten() {
+            taken.answer.forget();
         }
         self.wake_drained(&state);
         self.wake(state);
