@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::net::Net;
 use super::parts::Around;
 use crate::lease::Clock;
-use crate::member::{DataDir, Founding};
+use crate::member::{DataDir, Founding, RecoverOutcome};
 use crate::raft::genesis;
 use crate::shell::{Cluster, ClusterConfig, Door, Home, MemoryHome};
 use crate::testing::registration;
@@ -121,6 +121,14 @@ impl Node {
 
     /// It is reached elsewhere from its next start on.
     pub(super) fn move_house(&mut self) {
+    /// The same on a disk, as an operator does it.
+    pub(super) fn recover_dir(&self) -> RecoverOutcome {
+        let Kept::Dir(dir) = &self.home else {
+            panic!("{} is not on a disk", self.name)
+        };
+        crate::member::recover(dir.path()).unwrap()
+    }
+
         self.addr = free();
     }
 
