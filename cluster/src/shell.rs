@@ -18,7 +18,7 @@
 //! | values of slots that move | `shell/values.rs` |
 //! | shards that are parked | `shell/parked.rs` |
 //! | what operators see and ask | `shell/operate.rs`; the handle's side: `shell/operations.rs` |
-//! | lines of the log that repeat | `shell/quiet.rs` |
+//! | lines of the log that repeat; who a process speaks as | `shell/quiet.rs`; `shell/spoke.rs` |
 //! | what is told of how things stand | `shell/status.rs`; times: `shell/counts.rs` |
 
 mod config;
@@ -41,6 +41,7 @@ mod parked;
 mod quiet;
 mod status;
 mod succession;
+mod spoke;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -364,7 +365,7 @@ async fn begin(
         members_seen: Vec::new(),
         asked: BTreeMap::new(),
         registering: BTreeMap::new(),
-        spoke: BTreeMap::new(),
+        spoke: spoke::Spoke::default(),
         leader: None,
         acked: None,
         current: None,

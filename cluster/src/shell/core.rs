@@ -18,6 +18,7 @@ use super::life::Life;
 use super::operate::Watched;
 use super::quiet::Quiet;
 use super::status::Status;
+use super::spoke::Spoke;
 use super::values::Arriving;
 use super::voter::{Raft, Turn};
 use super::wire::{CONTROL, RaftSlot};
@@ -98,7 +99,7 @@ pub(super) struct Core {
     /// Who waits to be registered, by process.
     pub(super) registering: BTreeMap<BootId, Vec<Request>>,
     /// The node that a process last spoke as.
-    pub(super) spoke: BTreeMap<BootId, NodeId>,
+    pub(super) spoke: Spoke,
 
     /// The leadership that last made itself known.
     pub(super) leader: Option<LeaderId>,

@@ -20,7 +20,7 @@ impl Core {
             Control::Heartbeat(heartbeat, via) => {
                 let control = Control::Heartbeat(heartbeat, via);
                 if self.lead.is_some() {
-                    self.spoke.insert(heartbeat.boot, from);
+                    self.spoke.heard(&heartbeat, via, from);
                     self.acked_version(heartbeat.member.id, heartbeat.version);
                     self.lead_message(from, control);
                 } else if via.is_none() && heartbeat.member.id == from {
@@ -175,6 +175,9 @@ impl Core {
         let Ok(Control::Register(wanted)) = Control::decode(request.payload()) else {
             request.bounce("no registration".into());
             return;
+                if request.from().class == Class::Ask {
+                    self.spoke.asked(wanted.boot, from);
+                }
         };
         if self.lead.is_some() {
             if request.start() {

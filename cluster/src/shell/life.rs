@@ -131,7 +131,7 @@ impl Core {
         self.ingress.table_changed(slots);
         for member in died {
             if let Some(node) = before.node(member.id) {
-                self.spoke.remove(&node.boot);
+                self.spoke.forget(node.boot);
             }
             self.ingress.died(member);
         }
