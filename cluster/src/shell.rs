@@ -12,6 +12,7 @@
 //! | control messages, questions, links | `shell/deliver.rs`; kinds and bytes: `shell/wire.rs` |
 //! | who gets the table from whom | `shell/feed.rs` |
 //! | a recovery that was missed | `shell/estranged.rs` |
+//! | names of seeds | `shell/names.rs` |
 //! | joining; Raft here; leaving | `shell/join.rs`; `shell/voter.rs`; `shell/leave.rs` |
 //! | a leader that leaves hands over | `shell/succession.rs` |
 //! | a drain whose time is half over | `shell/hurry.rs` |
@@ -35,6 +36,7 @@ mod join;
 mod leading;
 mod leave;
 mod life;
+mod names;
 mod operate;
 mod operations;
 mod parked;
@@ -62,6 +64,7 @@ use tokio::time::Instant;
 pub use self::config::{ClusterConfig, Door, StartError};
 pub use self::counts::Counts;
 pub use self::home::{Home, HomeError, MemoryHome};
+pub use self::names::{LookingUp, Names, SystemNames};
 pub use self::status::Status;
 
 use self::core::{Core, Setup};
@@ -290,11 +293,11 @@ async fn begin(
     region.reports(reports);
     let me = home::member(config.home.as_ref());
     let boot = config.home.boot();
-    let (transport, resolve): (Arc<dyn Transport>, bool) = match config.door {
+    let (transport, names): (Arc<dyn Transport>, _) = match config.door {
         Door::Tcp(listener) => {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            (Arc::new(Tcp::new(listener)), true)
+            (Arc::new(Tcp::new(listener)), Some(config.names))
         }
         Door::Over(transport) => (transport, false),
     };
@@ -326,7 +329,7 @@ async fn begin(
             name: config.name,
             advertise: config.advertise,
             seeds: config.seeds,
-            resolve,
+            names,
             roles: config.roles,
             heartbeat: config.heartbeat,
             timing: config.timing,

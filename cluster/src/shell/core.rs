@@ -15,6 +15,7 @@ use super::feed::{Feed, Follow};
 use super::home::Home;
 use super::leave::Leaving;
 use super::life::Life;
+use super::names::Names;
 use super::operate::Watched;
 use super::quiet::Quiet;
 use super::status::Status;
@@ -46,8 +47,8 @@ pub(super) struct Setup {
     pub(super) name: String,
     pub(super) advertise: Vec<String>,
     pub(super) seeds: Vec<String>,
-    /// Whether seeds may be DNS names.
-    pub(super) resolve: bool,
+    /// Looks up seeds; `None` where they are dialled as they stand.
+    pub(super) names: Option<Arc<dyn Names>>,
     pub(super) roles: Roles,
     pub(super) heartbeat: Duration,
     pub(super) timing: Timing,
