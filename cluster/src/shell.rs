@@ -41,9 +41,9 @@ mod operate;
 mod operations;
 mod parked;
 mod quiet;
+mod spoke;
 mod status;
 mod succession;
-mod spoke;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -299,7 +299,7 @@ async fn begin(
             let listener = tokio::net::TcpListener::from_std(listener)?;
             (Arc::new(Tcp::new(listener)), Some(config.names))
         }
-        Door::Over(transport) => (transport, false),
+        Door::Over(transport) => (transport, None),
     };
     let raft_slot = Arc::new(ArcSwapOption::empty());
     let door = wire::Door {
@@ -386,6 +386,7 @@ async fn begin(
         ready: false,
         asked_leader: Duration::ZERO,
         leaving: Leaving::default(),
+        prepared: BTreeMap::new(),
         arriving: BTreeMap::new(),
         arrived: BTreeMap::new(),
         sending: BTreeMap::new(),

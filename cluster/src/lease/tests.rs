@@ -503,7 +503,12 @@ fn a_slot_opens_when_the_table_the_lease_and_the_store_agree() {
     let (_, view) = view_of_one_slot();
     let (spot, epoch) = (slot(5), OwnerEpoch(1));
     let mut tenure = Tenure::new(member(1, 1));
-    assert_eq!(tenure.table(&view, [spot]), []);
+    let named = TenureEffect::Named { slot: spot, epoch };
+    assert_eq!(
+        tenure.table(&view, [spot]),
+        [named],
+        "its events wait, though there is no lease yet"
+    );
     let fence = TenureEffect::Fence { slot: spot, epoch };
     assert_eq!(tenure.lease(true), [TenureEffect::Resume, fence]);
     assert_eq!(tenure.acts_for(spot, true), None);
@@ -612,12 +617,22 @@ fn a_slot_let_go_before_it_was_open_stays_shut_until_the_move_is_aborted() {
     assert_eq!(tenure.lease(false), [TenureEffect::Suspend]);
     assert_eq!(tenure.lease(true), [TenureEffect::Resume]);
     assert_eq!(tenure.acts_for(spot, true), None);
+    let mut lapsed = tenure.clone();
+    lapsed.lease(false);
+    assert_eq!(
+        lapsed.take_back(spot, epoch),
+        [TenureEffect::Named { slot: spot, epoch }]
+    );
     assert_eq!(
         tenure.take_back(spot, epoch),
         [TenureEffect::Fence { slot: spot, epoch }]
     );
     tenure.fenced(spot, epoch, Ok(()));
     assert_eq!(tenure.acts_for(spot, true), Some(epoch));
+    let mut lapsed = tenure.clone();
+    lapsed.lease(false);
+    lapsed.release(spot, epoch);
+    assert_eq!(lapsed.take_back(spot, epoch), [], "it was open");
     tenure.release(spot, epoch);
     assert_eq!(tenure.take_back(spot, epoch), []);
     assert_eq!(tenure.acts_for(spot, true), Some(epoch));

@@ -18,12 +18,12 @@ use super::life::Life;
 use super::names::Names;
 use super::operate::Watched;
 use super::quiet::Quiet;
-use super::status::Status;
 use super::spoke::Spoke;
+use super::status::Status;
 use super::values::Arriving;
 use super::voter::{Raft, Turn};
 use super::wire::{CONTROL, RaftSlot};
-use crate::handoff::HandoffConfig;
+use crate::handoff::{HandoffConfig, Prepared};
 use crate::lead::{Lead, ProposalId};
 use crate::lease::Reading;
 use crate::peer::{Class, Control, Links, Request};
@@ -130,6 +130,8 @@ pub(super) struct Core {
     pub(super) asked_leader: Duration,
     pub(super) leaving: Leaving,
 
+    /// What targets of moves have said that they are ready for, before this node reaches them.
+    pub(super) prepared: BTreeMap<SlotId, (Member, Prepared)>,
     /// Values that are coming, and those that are there.
     pub(super) arriving: BTreeMap<SlotId, Arriving>,
     pub(super) arrived: BTreeMap<SlotId, (MoveId, Vec<bytes::Bytes>)>,
@@ -205,7 +207,8 @@ impl Core {
             Event::Control(from, control) => self.deliver(from, control),
             Event::Request(request) => self.requested(request),
             Event::WantedAsMember(from) => self.learn(from),
-            Event::Part(from, part) => self.part(from, &part),
+            Event::Part(from, part, request) => self.part(from, &part, request),
+            Event::Staged(staged) => self.staged(*staged),
             Event::Link(event) => self.link(event),
             Event::Fenced(me, slot, epoch, answer) => {
                 if let Some(life) = self.life.as_mut().filter(|life| life.me == me) {
@@ -214,11 +217,7 @@ impl Core {
                 }
             }
             Event::Ready(me, slot, epoch) => self.open(me, slot, epoch),
-            Event::Sent(slot, id) => {
-                if self.sending.get(&slot).is_some_and(|(of, _)| *of == id) {
-                    self.sending.remove(&slot);
-                }
-            }
+            Event::Sent(slot, id, refused) => self.sent(slot, id, refused),
             Event::Round(leader, id, led) => {
                 let now = self.reading();
                 if let (Some(lead), Some(view)) = (&mut self.lead, &self.view)
@@ -312,14 +311,12 @@ impl Core {
         if let Some(life) = &mut self.life {
             let (region, store, standing) = (&self.region, &self.store, &self.standing);
             let source = life.source.tick(clock, |slot| {
+                if matches!(standing.gate(slot), Gate::Opening(_)) {
+                    return None;
+                }
                 let mut load = region.load(slot);
                 load.empty &= store.is_empty(slot);
-                if matches!(standing.gate(slot), Gate::Opening(_)) {
-                    // Not before its own values are in place.
-                    load.empty = false;
-                    load.longest = Duration::MAX;
-                }
-                load
+                Some(load)
             });
             let target = life.target.tick(clock, |_, _| true);
             self.sourced(source);
@@ -343,6 +340,7 @@ impl Core {
             let held = life.holder.tick(now);
             self.held(held);
         }
+        self.take_prepared();
         self.step();
         if let (Some(lead), Some(view)) = (&mut self.lead, &self.view) {
             let effects = lead.tick(view.table(), now);
