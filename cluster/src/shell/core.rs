@@ -155,11 +155,21 @@ impl Core {
         let mut step = tokio::time::interval(STEP);
         step.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stopped = None;
+        // After a timer whatever waits has its turn: on a machine with little time the next one is
+        // due already, and would be for ever.
+        let mut timed = false;
         while stopped.is_none() {
+            let after_timer = std::mem::take(&mut timed);
             tokio::select! {
                 biased;
-                _ = tick.tick() => self.tick(),
-                _ = step.tick(), if self.is_moving() => self.step(),
+                _ = tick.tick(), if !after_timer => {
+                    self.tick();
+                    timed = true;
+                }
+                _ = step.tick(), if !after_timer && self.is_moving() => {
+                    self.step();
+                    timed = true;
+                }
                 turn = Raft::turn(&mut self.raft) => match turn {
                     Turn::Table => self.own_table(),
                     Turn::Status => self.raft_status(),
@@ -177,8 +187,13 @@ impl Core {
                         // What is taken out is handled: nothing is left in hand.
                         next = if room > 0 { events.try_recv().ok() } else { None };
                     }
+                    for _ in 0..BATCH {
+                        let Ok(report) = reports.try_recv() else { break };
+                        self.reported(report);
+                    }
                 }
                 Some(report) = reports.recv() => self.reported(report),
+                () = std::future::ready(()), if after_timer => {}
             }
         }
         self.stop().await;

@@ -14,14 +14,20 @@ use crate::peer::{Class, LinkState};
 use crate::shell::ClusterConfig;
 use crate::{Command, Gate, MoveReason, MoveStart, Outcome, SlotId};
 
-const PREPARE: Duration = Duration::from_millis(200);
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(300);
 
-/// Nothing but what is looked at ends a move; sources tire soon of slots that do not close.
+/// Nothing but what is looked at ends a move.
 fn patient(config: &mut ClusterConfig) {
-    config.handoff.closed_timeout = Duration::from_secs(20);
-    config.handoff.silence_timeout = Duration::from_secs(20);
-    config.handoff.prepare_timeout = PREPARE;
-    config.handoff.closed_limit = 100;
+    config.handoff.closed_timeout = LONG;
+    config.handoff.silence_timeout = LONG;
+    config.handoff.prepare_timeout = LONG;
+}
+
+/// The same, but for a source that soon tires of a slot that does not close.
+fn tired_soon(config: &mut ClusterConfig) {
+    patient(config);
+    config.handoff.prepare_timeout = SHORT;
 }
 
 /// A slot of the first node, in which there is something.
@@ -85,7 +91,9 @@ async fn values_that_find_no_room_stay_at_the_source_which_goes_on_with_them() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_whose_values_are_not_in_place_yet_moves_on_with_them_later_even_in_a_drain() {
-    let nodes = Nodes::of(2, 1, patient).await;
+    let mut nodes = Nodes::found(1, None, patient).await;
+    nodes.join(tired_soon).await;
+    nodes.even().await;
     let values = [Bytes::from_static(b"one")];
     let moved = valued(&nodes, &values);
     let via = &nodes.all[1];
@@ -97,7 +105,7 @@ async fn a_slot_whose_values_are_not_in_place_yet_moves_on_with_them_later_even_
         })
         .await;
     begin(&nodes, moved, 0, MoveReason::Drain).await;
-    let tired = Instant::now() + PREPARE * 3;
+    let tired = Instant::now() + SHORT * 3;
     nodes
         .until("the drain is tired of waiting, and waits", || {
             let told = via.around.lanes.told(moved);
@@ -119,7 +127,11 @@ async fn a_slot_whose_values_are_not_in_place_yet_moves_on_with_them_later_even_
 async fn a_slot_stays_open_while_its_values_could_not_follow_to_a_target_that_is_ready() {
     let net = Arc::new(Net::default());
     let mut nodes = Nodes::found(1, Some(Arc::clone(&net)), patient).await;
-    nodes.join(patient).await;
+    let second = |config: &mut ClusterConfig| {
+        patient(config);
+        config.handoff.prepare_timeout = Duration::from_secs(2);
+    };
+    nodes.join(second).await;
     // The second one never reaches the third, which reaches it.
     net.refuse("net-1", "net-2");
     nodes.join(patient).await;
