@@ -76,8 +76,8 @@ fn the_crate_knows_nothing_of_centrifugo() {
         "shared_poll",
         "sharedpoll",
         "b64data",
-        "tonic",
-        "prost",
+        "tonic::",
+        "prost::",
     ];
     none(&places(&words, &[]));
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
