@@ -99,6 +99,10 @@ pub enum GiveUp {
     ClosedTooLong,
     /// The source has closed slots and released none for too long.
     SourceSilent,
+    /// The slot was not open yet at its source.
+    NotOpen,
+    /// The target has no room for the values of the slot, or cannot read them.
+    Refused,
 }
 
 impl GiveUp {
@@ -109,6 +113,8 @@ impl GiveUp {
             Self::LongEvents => "events ran too long for the slot to close",
             Self::ClosedTooLong => "the slot was closed for too long",
             Self::SourceSilent => "the source released nothing for too long",
+            Self::NotOpen => "the slot was not open yet at its source",
+            Self::Refused => "the target has no room for the values of the slot",
         }
     }
 }

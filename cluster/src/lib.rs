@@ -89,7 +89,8 @@ pub use owner::{NodeId, Owner, OwnerEpoch, Ownership};
 pub use plane::{Ended, FIRST_KIND, Ingress, Region, Report, Reports};
 pub use rules::{Rule, Rules};
 pub use shell::{
-    Cluster, ClusterConfig, Counts, Door, Home, HomeError, MemoryHome, StartError, Status,
+    Cluster, ClusterConfig, Counts, Door, Home, HomeError, LookingUp, MemoryHome, Names,
+    StartError, Status, SystemNames,
 };
 pub use slot::{HASH_ID, LayoutError, SLOT_COUNT, ShardId, ShardLayout, SlotId, slot_of, tag_of};
 pub use standing::{Gate, Now, Shown, Standing};

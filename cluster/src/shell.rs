@@ -12,13 +12,14 @@
 //! | control messages, questions, links | `shell/deliver.rs`; kinds and bytes: `shell/wire.rs` |
 //! | who gets the table from whom | `shell/feed.rs` |
 //! | a recovery that was missed | `shell/estranged.rs` |
+//! | names of seeds | `shell/names.rs` |
 //! | joining; Raft here; leaving | `shell/join.rs`; `shell/voter.rs`; `shell/leave.rs` |
 //! | a leader that leaves hands over | `shell/succession.rs` |
 //! | a drain whose time is half over | `shell/hurry.rs` |
 //! | values of slots that move | `shell/values.rs` |
 //! | shards that are parked | `shell/parked.rs` |
 //! | what operators see and ask | `shell/operate.rs`; the handle's side: `shell/operations.rs` |
-//! | lines of the log that repeat | `shell/quiet.rs` |
+//! | lines of the log that repeat; who a process speaks as | `shell/quiet.rs`; `shell/spoke.rs` |
 //! | what is told of how things stand | `shell/status.rs`; times: `shell/counts.rs` |
 
 mod config;
@@ -35,10 +36,12 @@ mod join;
 mod leading;
 mod leave;
 mod life;
+mod names;
 mod operate;
 mod operations;
 mod parked;
 mod quiet;
+mod spoke;
 mod status;
 mod succession;
 #[cfg(test)]
@@ -61,6 +64,7 @@ use tokio::time::Instant;
 pub use self::config::{ClusterConfig, Door, StartError};
 pub use self::counts::Counts;
 pub use self::home::{Home, HomeError, MemoryHome};
+pub use self::names::{LookingUp, Names, SystemNames};
 pub use self::status::Status;
 
 use self::core::{Core, Setup};
@@ -289,13 +293,13 @@ async fn begin(
     region.reports(reports);
     let me = home::member(config.home.as_ref());
     let boot = config.home.boot();
-    let (transport, resolve): (Arc<dyn Transport>, bool) = match config.door {
+    let (transport, names): (Arc<dyn Transport>, _) = match config.door {
         Door::Tcp(listener) => {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            (Arc::new(Tcp::new(listener)), true)
+            (Arc::new(Tcp::new(listener)), Some(config.names))
         }
-        Door::Over(transport) => (transport, false),
+        Door::Over(transport) => (transport, None),
     };
     let raft_slot = Arc::new(ArcSwapOption::empty());
     let door = wire::Door {
@@ -325,7 +329,7 @@ async fn begin(
             name: config.name,
             advertise: config.advertise,
             seeds: config.seeds,
-            resolve,
+            names,
             roles: config.roles,
             heartbeat: config.heartbeat,
             timing: config.timing,
@@ -364,7 +368,7 @@ async fn begin(
         members_seen: Vec::new(),
         asked: BTreeMap::new(),
         registering: BTreeMap::new(),
-        spoke: BTreeMap::new(),
+        spoke: spoke::Spoke::default(),
         leader: None,
         acked: None,
         current: None,
@@ -382,6 +386,7 @@ async fn begin(
         ready: false,
         asked_leader: Duration::ZERO,
         leaving: Leaving::default(),
+        prepared: BTreeMap::new(),
         arriving: BTreeMap::new(),
         arrived: BTreeMap::new(),
         sending: BTreeMap::new(),

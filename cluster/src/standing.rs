@@ -258,8 +258,12 @@ impl Standing {
     }
 
     /// From now on the node knows this. Gates are set apart, before or after as is safe: shut before
-    /// others hear of the change, opened after.
+    /// others hear of the change, opened after. A table that says that the life shown with it is over
+    /// ends its lease before anyone hears of it.
     pub fn show(&self, shown: Shown) {
+        if shown.table.is_over(shown.me) {
+            self.end_lease();
+        }
         let version = shown.table.version();
         self.shown.store(Arc::new(shown));
         self.version.send_replace(version);
@@ -378,6 +382,39 @@ mod tests {
         assert_eq!(standing.acts_for(slot(4095)), None);
         assert!(standing.may_act(slot(4095), OwnerEpoch(9)));
         assert!(!standing.may_act(slot(4095), OwnerEpoch(8)));
+    }
+
+    #[test]
+    fn a_table_that_says_that_this_life_is_over_ends_its_lease_before_it_is_seen() {
+        use crate::testing::{Log, registration};
+        let (standing, _) = clocked();
+        let standing = Arc::new(standing);
+        let mut log = Log::with_nodes(2);
+        let me = log.table.member(NodeId(1)).unwrap();
+        let show = |log: &Log, me: Member| {
+            standing.show(Shown {
+                table: Arc::new(log.table.clone()),
+                me,
+                boot: BootId(1),
+            });
+        };
+        let held = || {
+            standing.renew(Reading::of_one(ms(1000)), ms(1200));
+            standing.has_lease()
+        };
+        assert!(held());
+        show(&log, me);
+        assert!(standing.has_lease(), "it lives");
+        log.kill(3, vec![]);
+        show(&log, me);
+        assert!(standing.has_lease(), "another has died");
+        log.kill(1, vec![]);
+        show(&log, me);
+        assert!(!standing.has_lease());
+        assert!(held(), "as a straggler might do");
+        log.register(registration("n1", 1, 2));
+        show(&log, me);
+        assert!(!standing.has_lease(), "it has another life");
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 
-use crate::{OwnerEpoch, SlotId};
+use crate::{MoveId, OwnerEpoch, SlotId};
 
 /// An answer that may take its time.
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -119,6 +119,18 @@ pub trait StateStore: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// `Fenced` if a higher epoch than this is known.
     fn export(&self, slot: SlotId, epoch: OwnerEpoch) -> Answering<'_, Vec<Bytes>>;
+
+    /// Makes sure that what a planned move has brought can be imported: that it is whole, and that
+    /// there is room, which is kept until it is imported or [`unstage`](Self::unstage)d. It replaces
+    /// what was staged for the slot before. The source drops its values only after this.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Full`, `Unavailable`; then nothing is changed.
+    fn stage(&self, slot: SlotId, id: MoveId, pieces: Vec<Bytes>) -> Answering<'_, ()>;
+
+    /// What this move has brought will not be imported: its room is free again. One that is not
+    /// staged any more is none.
+    fn unstage(&self, slot: SlotId, id: MoveId);
 
     /// Replaces what there is of a slot by what a planned move has brought.
     ///

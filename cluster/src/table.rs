@@ -324,6 +324,15 @@ impl Table {
             .is_some_and(|node| node.incarnation == member.incarnation && node.state.is_living())
     }
 
+    /// Whether this life of the node is over: it is dead, or there is a later one.
+    pub fn is_over(&self, member: Member) -> bool {
+        self.node(member.id).is_some_and(|node| {
+            node.incarnation > member.incarnation
+                || node.incarnation == member.incarnation
+                    && matches!(node.state, NodeState::Dead | NodeState::Removed)
+        })
+    }
+
     /// Whether this life of the node is its latest and it is up.
     pub fn is_up(&self, member: Member) -> bool {
         self.node(member.id).is_some_and(|node| {

@@ -328,8 +328,26 @@ impl Source {
         }
     }
 
-    /// Time has passed. `load` says what is going on in a slot that is still open.
-    pub fn tick(&mut self, now: Duration, load: impl Fn(SlotId) -> Load) -> Vec<SourceEffect> {
+    /// The target cannot take the values. Until the table speaks the slot stays shut, and they are
+    /// sent again from time to time.
+    pub fn refused(&mut self, slot: SlotId, id: MoveId, now: Duration) -> Vec<SourceEffect> {
+        let mut effects = Vec::new();
+        if let Some(going) = self.moves.get_mut(&slot)
+            && going.to.id == id
+            && matches!(going.stage, Stage::Sending { .. })
+        {
+            want_abort(slot, going, GiveUp::Refused, now, &mut effects);
+        }
+        effects
+    }
+
+    /// Time has passed. `load` says what is going on in a slot that is still open; `None`: it is not
+    /// open yet, and its own values may not be in place. Such a slot is never closed.
+    pub fn tick(
+        &mut self,
+        now: Duration,
+        load: impl Fn(SlotId) -> Option<Load>,
+    ) -> Vec<SourceEffect> {
         let mut effects = Vec::new();
         let counted = |going: &&Outgoing| going.counted && going.closed.is_some();
         let mut busy = self.moves.values().filter(counted).count();
@@ -338,9 +356,14 @@ impl Source {
         for (slot, going) in &mut self.moves {
             let slot = *slot;
             if let Stage::Waiting { prepared } = going.stage {
-                let load = load(slot);
                 let drains = going.to.reason == MoveReason::Drain;
                 let tired = now.saturating_sub(going.since) >= config.prepare_timeout;
+                let Some(load) = load(slot) else {
+                    if tired && !drains {
+                        want_abort(slot, going, GiveUp::NotOpen, now, &mut effects);
+                    }
+                    continue;
+                };
                 let ready = load.empty || prepared;
                 let calm = load.longest <= config.long_event || (tired && drains);
                 if ready && calm && (load.empty || busy < limit) {

@@ -8,15 +8,15 @@ fn at(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn idle(_: SlotId) -> Load {
-    Load::default()
+fn idle(_: SlotId) -> Option<Load> {
+    Some(Load::default())
 }
 
-fn empty(_: SlotId) -> Load {
-    Load {
+fn empty(_: SlotId) -> Option<Load> {
+    Some(Load {
         empty: true,
         longest: Duration::ZERO,
-    }
+    })
 }
 
 /// Slot 5 of node 1, on its way to node 3 since 0.
@@ -220,9 +220,11 @@ fn an_empty_slot_is_released_at_once_unprepared_and_uncounted() {
 
 #[test]
 fn a_slot_stays_open_while_an_event_of_it_runs_long() {
-    let long = |_| Load {
-        empty: false,
-        longest: at(51),
+    let long = |_| {
+        Some(Load {
+            empty: false,
+            longest: at(51),
+        })
     };
     for (reason, at_last) in [
         (MoveReason::Rebalance, false),
@@ -248,6 +250,65 @@ fn a_slot_stays_open_while_an_event_of_it_runs_long() {
             assert_eq!(world.source.closed_count(), 0);
         }
     }
+}
+
+#[test]
+fn a_slot_that_is_not_open_yet_is_never_closed_however_long_it_takes_and_whoever_waits() {
+    for (reason, asks) in [
+        (MoveReason::Rebalance, Some(GiveUp::NotOpen)),
+        (MoveReason::Admin, Some(GiveUp::NotOpen)),
+        (MoveReason::Drain, None),
+    ] {
+        let mut world = World::new(reason, Rules::ALL);
+        world.prepare(0);
+        assert_eq!(world.source.tick(at(1999), |_| None), []);
+        for ms in [2000, 2300, 60_000] {
+            let effects = world.source.tick(at(ms), |_| None);
+            assert_eq!(abort_wanted(&effects), asks, "{reason:?} at {ms}");
+        }
+        assert_eq!(world.source.closed_count(), 0);
+        let to = world.to();
+        let close = SourceEffect::Close { slot: slot(5), to };
+        assert_eq!(world.source.tick(at(60_001), empty), [close]);
+    }
+}
+
+#[test]
+fn values_that_the_target_refuses_stay_at_the_source_and_end_the_move_even_in_a_drain() {
+    let mut world = World::new(MoveReason::Drain, Rules::ALL);
+    let id = world.id();
+    world.prepare(0);
+    world.source.tick(at(0), idle);
+    assert_eq!(
+        world.source.refused(slot(5), id, at(0)),
+        [],
+        "nothing was sent"
+    );
+    world.source.closed(slot(5), 0, true, at(1));
+    assert_eq!(world.source.refused(slot(5), MoveId(1), at(2)), []);
+    let refused = world.source.refused(slot(5), id, at(2));
+    let [SourceEffect::WantAbort(wanted)] = refused[..] else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(wanted.why, GiveUp::Refused);
+    assert_eq!(
+        world.source.refused(slot(5), id, at(3)),
+        [],
+        "said just now"
+    );
+    let proposed = world
+        .leader
+        .abort_wanted(S, &[wanted], &world.log.table, at(10));
+    world.commit(&proposed);
+    let (source, ..) = world.table(20);
+    let epoch = OwnerEpoch(1);
+    assert_eq!(
+        source,
+        [SourceEffect::Reopen {
+            slot: slot(5),
+            epoch
+        }]
+    );
 }
 
 #[test]

@@ -157,6 +157,8 @@ impl Grantor {
             nodes.insert(*id, known.copied().unwrap_or(fresh));
         }
         self.nodes = nodes;
+        self.waiting
+            .retain(|waiting| table.is_living(waiting.heartbeat.member));
         self.condemned.retain(|member, _| table.is_living(*member));
         self.left.retain(|member| table.is_living(*member));
     }
@@ -202,7 +204,7 @@ impl Grantor {
             round: None,
         };
         if self.rules.hold(Rule::AckAfterRound) {
-            self.waiting.push(waiting);
+            self.wait(waiting);
             self.begin_round(now, &mut effects);
         } else {
             self.acknowledge(waiting, &mut effects);
@@ -229,10 +231,12 @@ impl Grantor {
             self.begin_round(now, &mut effects);
         } else {
             // At once again, for those as well that came meanwhile.
-            self.waiting.extend(mine.into_iter().map(|waiting| Waiting {
-                round: None,
-                ..waiting
-            }));
+            for waiting in mine {
+                self.wait(Waiting {
+                    round: None,
+                    ..waiting
+                });
+            }
             self.round_began = None;
             self.begin_round(now, &mut effects);
         }
@@ -325,6 +329,12 @@ impl Grantor {
         cut.map(|(id, _)| *id).collect()
     }
 
+    /// How many heartbeats wait for a round.
+    #[cfg(test)]
+    pub(super) fn waiting_count(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// How many slots each node says it has closed for moves.
     pub fn closed(&self) -> impl Iterator<Item = (NodeId, u16)> {
         self.nodes.iter().map(|(id, heard)| (*id, heard.closed))
@@ -344,12 +354,12 @@ impl Grantor {
         } else {
             self.config.length
         };
-        let waits = self
-            .waiting
-            .iter()
-            .any(|waiting| waiting.heartbeat.member == heard.member);
+        let waits = || {
+            let mut waiting = self.waiting.iter();
+            waiting.any(|waiting| waiting.heartbeat.member == heard.member)
+        };
         let passed = !heard.known || now.shortest_since(heard.last) > grace;
-        (passed && !waits).then_some("its lease is over")
+        (passed && !waits()).then_some("its lease is over")
     }
 
     fn acknowledge(&mut self, waiting: Waiting, effects: &mut Vec<GrantorEffect>) {
@@ -380,6 +390,22 @@ impl Grantor {
             via: waiting.via,
             ack,
         });
+    }
+
+    /// A heartbeat waits for the next round. Of each life, and each way that its heartbeats come by,
+    /// only the newest does: a leader that cannot make sure that it leads hears them for hours.
+    fn wait(&mut self, new: Waiting) {
+        let same = |old: &&mut Waiting| {
+            old.round.is_none()
+                && old.via == new.via
+                && old.heartbeat.member == new.heartbeat.member
+                && old.heartbeat.boot == new.heartbeat.boot
+        };
+        match self.waiting.iter_mut().find(same) {
+            Some(old) if old.heartbeat.seq < new.heartbeat.seq => *old = new,
+            Some(_) => {}
+            None => self.waiting.push(new),
+        }
     }
 
     /// Begins a round for the heartbeats that have arrived by now, if it is time for one.

@@ -25,6 +25,13 @@ pub enum DropReason {
 /// What is to be done with slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TenureEffect {
+    /// The slot is this node's, but its lease is over: events of it wait, as for one that opens.
+    Named {
+        /// Which slot.
+        slot: SlotId,
+        /// At which epoch.
+        epoch: OwnerEpoch,
+    },
     /// Raise the slot's epoch in the store, then say how that went.
     Fence {
         /// Which slot.
@@ -270,10 +277,16 @@ impl Tenure {
 
     /// Takes the next step towards an open slot, if the lease allows it.
     fn go_on(&mut self, slot: SlotId, effects: &mut Vec<TenureEffect>) {
-        let Some(held) = self.slots.get_mut(&slot).filter(|_| self.valid) else {
+        let Some(held) = self.slots.get_mut(&slot) else {
             return;
         };
         let epoch = held.epoch;
+        if !self.valid {
+            if held.stage == Stage::Named {
+                effects.push(TenureEffect::Named { slot, epoch });
+            }
+            return;
+        }
         let unfenced = !self.rules.hold(Rule::FenceBeforeOpen);
         match held.stage {
             Stage::Named if !unfenced => {

@@ -432,6 +432,65 @@ fn an_old_life_is_told_that_it_is_over() {
     assert_eq!(lead.heartbeat(old, None, at(15)), told);
 }
 
+#[test]
+fn a_leader_without_a_majority_keeps_one_heartbeat_of_each_life_and_way() {
+    let log = Log::with_nodes(3);
+    let table = log.table.clone();
+    let mut lead = grantor(&table, Rules::ALL);
+    let mut round = None;
+    for seq in 1..=500 {
+        let ms = seq * 200;
+        for (id, via) in [(1, None), (3, None), (3, Some(NodeId(1)))] {
+            let effects = lead.heartbeat(beat(&table, id, seq), via, at(ms));
+            round = new_round(&effects).or(round);
+        }
+        // The round fails, and the next one begins at once.
+        let failed = lead.round_over(round.unwrap(), false, at(ms + 100));
+        round = new_round(&failed);
+        assert!(lead.waiting_count() <= 6, "{}", lead.waiting_count());
+    }
+    // It has its majority again: the newest are acknowledged, by the way that they came.
+    let effects = lead.round_over(round.unwrap(), true, at(100_200));
+    let mut acks: Vec<_> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            GrantorEffect::Ack { via, ack } => Some((ack.member.id.0, *via, ack.seq)),
+            _ => None,
+        })
+        .collect();
+    acks.sort_unstable();
+    let newest = [(1, None, 500), (3, None, 500), (3, Some(NodeId(1)), 500)];
+    assert_eq!(acks, newest);
+}
+
+fn new_round(effects: &[GrantorEffect]) -> Option<u64> {
+    effects.iter().find_map(|effect| match effect {
+        GrantorEffect::Round { id } => Some(*id),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_heartbeat_that_comes_during_a_round_takes_no_acknowledgement_from_the_one_before() {
+    let log = Log::with_nodes(1);
+    let table = log.table.clone();
+    let mut lead = grantor(&table, Rules::ALL);
+    let round = new_round(&lead.heartbeat(beat(&table, 1, 1), None, at(100)));
+    lead.heartbeat(beat(&table, 1, 2), None, at(110));
+    lead.heartbeat(beat(&table, 1, 3), None, at(120));
+    let first = lead.round_over(round.unwrap(), true, at(160));
+    assert_eq!(acked(&first), 1);
+    let next = lead.round_over(new_round(&first).unwrap(), true, at(170));
+    let seqs: Vec<_> = next
+        .iter()
+        .filter_map(|effect| match effect {
+            GrantorEffect::Ack { ack, .. } => Some(ack.seq),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(seqs, [3]);
+}
+
 fn view_of_one_slot() -> (Log, View) {
     let mut log = Log::with_nodes(2);
     log.give(5, 1);
@@ -444,7 +503,12 @@ fn a_slot_opens_when_the_table_the_lease_and_the_store_agree() {
     let (_, view) = view_of_one_slot();
     let (spot, epoch) = (slot(5), OwnerEpoch(1));
     let mut tenure = Tenure::new(member(1, 1));
-    assert_eq!(tenure.table(&view, [spot]), []);
+    let named = TenureEffect::Named { slot: spot, epoch };
+    assert_eq!(
+        tenure.table(&view, [spot]),
+        [named],
+        "its events wait, though there is no lease yet"
+    );
     let fence = TenureEffect::Fence { slot: spot, epoch };
     assert_eq!(tenure.lease(true), [TenureEffect::Resume, fence]);
     assert_eq!(tenure.acts_for(spot, true), None);
@@ -553,12 +617,22 @@ fn a_slot_let_go_before_it_was_open_stays_shut_until_the_move_is_aborted() {
     assert_eq!(tenure.lease(false), [TenureEffect::Suspend]);
     assert_eq!(tenure.lease(true), [TenureEffect::Resume]);
     assert_eq!(tenure.acts_for(spot, true), None);
+    let mut lapsed = tenure.clone();
+    lapsed.lease(false);
+    assert_eq!(
+        lapsed.take_back(spot, epoch),
+        [TenureEffect::Named { slot: spot, epoch }]
+    );
     assert_eq!(
         tenure.take_back(spot, epoch),
         [TenureEffect::Fence { slot: spot, epoch }]
     );
     tenure.fenced(spot, epoch, Ok(()));
     assert_eq!(tenure.acts_for(spot, true), Some(epoch));
+    let mut lapsed = tenure.clone();
+    lapsed.lease(false);
+    lapsed.release(spot, epoch);
+    assert_eq!(lapsed.take_back(spot, epoch), [], "it was open");
     tenure.release(spot, epoch);
     assert_eq!(tenure.take_back(spot, epoch), []);
     assert_eq!(tenure.acts_for(spot, true), Some(epoch));

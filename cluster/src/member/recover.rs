@@ -2,12 +2,14 @@
 //! left, [`survey`] says whose log is longest, and [`recover`] makes that one the only voter.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::Error;
 use super::agree::Verdict;
 use super::files::{Files, readable};
 use super::identity::{Identity, Joined};
 use super::lock::Lock;
+use crate::lease::Clock;
 use crate::raft::{Extent, Store};
 use crate::{Incarnation, LogId};
 
@@ -69,6 +71,9 @@ pub fn survey(dir: &Path) -> Result<Survey, Error> {
 /// Run on more than one survivor this would make two clusters: run it on the one whose
 /// [`Survey::reach`] is greatest, and never start the others with their old directories.
 ///
+/// It takes as long as a lease and its margin, by both clocks: a node that lives on elsewhere may
+/// act for its slots that long (R3), and the recovered cluster grants them at once.
+///
 /// # Errors
 /// If the directory is not there, is in use, is of no voter, its log is empty, or what is in it does
 /// not belong together.
@@ -84,6 +89,8 @@ pub fn recover(dir: &Path) -> Result<RecoverOutcome, Error> {
     if survey.is_alone() {
         return Ok(RecoverOutcome::Alone(survey));
     }
+    // The majority is lost, so that no lease begins any more; every one that had begun is over then.
+    wait_out(survey.extent.table.cluster().grace());
     let recover = || {
         let table = store.recover()?;
         Ok((table.cluster().recovery, store.extent()?))
@@ -102,6 +109,18 @@ pub fn recover(dir: &Path) -> Result<RecoverOutcome, Error> {
         extent,
         ..survey
     }))
+}
+
+/// Waits until so much has passed by the slower of both clocks.
+fn wait_out(span: Duration) {
+    let began = Clock::read();
+    loop {
+        let left = span.saturating_sub(Clock::read().shortest_since(began));
+        if left.is_zero() {
+            return;
+        }
+        std::thread::park_timeout(left);
+    }
 }
 
 fn look(files: &Files, dir: &Path) -> Result<(Survey, Identity, Store), Error> {

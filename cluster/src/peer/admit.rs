@@ -351,10 +351,11 @@ mod tests {
         node.log.begin(5, 3, MoveReason::Admin);
         node.catch_up();
         assert_eq!(node.ask(5, 0, 0, 0, 10), RUN, "it is still open");
-        node.source.tick(ms(0), |_| Load {
+        let load = Load {
             empty: true,
             longest: ms(0),
-        });
+        };
+        node.source.tick(ms(0), |_| Some(load));
         let moving = node.log.table.slot(slot(5)).moving.unwrap();
         assert_eq!(node.reason(5, 0, 10), Some(Reason::Moving(moving)));
         node.log.complete(5);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::home::{Home, HomeError};
+use super::names::{Names, SystemNames};
 use crate::handoff::HandoffConfig;
 use crate::peer::{SecurityConfig, SecurityError, Transport};
 use crate::raft::{self, Timing};
@@ -34,6 +35,8 @@ pub struct ClusterConfig {
     pub advertise: Vec<String>,
     /// Whom to ask at a join: addresses or DNS names, with a port.
     pub seeds: Vec<String>,
+    /// Looks up the names of seeds, where the door is TCP.
+    pub names: Arc<dyn Names>,
     /// What it is there for.
     pub roles: Roles,
     /// Which events it runs.
@@ -84,6 +87,7 @@ impl ClusterConfig {
             door,
             advertise,
             seeds: Vec::new(),
+            names: Arc::new(SystemNames),
             roles: Roles {
                 voter: true,
                 ingress: true,

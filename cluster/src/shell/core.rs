@@ -15,13 +15,15 @@ use super::feed::{Feed, Follow};
 use super::home::Home;
 use super::leave::Leaving;
 use super::life::Life;
+use super::names::Names;
 use super::operate::Watched;
 use super::quiet::Quiet;
+use super::spoke::Spoke;
 use super::status::Status;
 use super::values::Arriving;
 use super::voter::{Raft, Turn};
 use super::wire::{CONTROL, RaftSlot};
-use crate::handoff::HandoffConfig;
+use crate::handoff::{HandoffConfig, Prepared};
 use crate::lead::{Lead, ProposalId};
 use crate::lease::Reading;
 use crate::peer::{Class, Control, Links, Request};
@@ -45,8 +47,8 @@ pub(super) struct Setup {
     pub(super) name: String,
     pub(super) advertise: Vec<String>,
     pub(super) seeds: Vec<String>,
-    /// Whether seeds may be DNS names.
-    pub(super) resolve: bool,
+    /// Looks up seeds; `None` where they are dialled as they stand.
+    pub(super) names: Option<Arc<dyn Names>>,
     pub(super) roles: Roles,
     pub(super) heartbeat: Duration,
     pub(super) timing: Timing,
@@ -98,7 +100,7 @@ pub(super) struct Core {
     /// Who waits to be registered, by process.
     pub(super) registering: BTreeMap<BootId, Vec<Request>>,
     /// The node that a process last spoke as.
-    pub(super) spoke: BTreeMap<BootId, NodeId>,
+    pub(super) spoke: Spoke,
 
     /// The leadership that last made itself known.
     pub(super) leader: Option<LeaderId>,
@@ -128,6 +130,8 @@ pub(super) struct Core {
     pub(super) asked_leader: Duration,
     pub(super) leaving: Leaving,
 
+    /// What targets of moves have said that they are ready for, before this node reaches them.
+    pub(super) prepared: BTreeMap<SlotId, (Member, Prepared)>,
     /// Values that are coming, and those that are there.
     pub(super) arriving: BTreeMap<SlotId, Arriving>,
     pub(super) arrived: BTreeMap<SlotId, (MoveId, Vec<bytes::Bytes>)>,
@@ -151,11 +155,21 @@ impl Core {
         let mut step = tokio::time::interval(STEP);
         step.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stopped = None;
+        // After a timer whatever waits has its turn: on a machine with little time the next one is
+        // due already, and would be for ever.
+        let mut timed = false;
         while stopped.is_none() {
+            let after_timer = std::mem::take(&mut timed);
             tokio::select! {
                 biased;
-                _ = tick.tick() => self.tick(),
-                _ = step.tick(), if self.is_moving() => self.step(),
+                _ = tick.tick(), if !after_timer => {
+                    self.tick();
+                    timed = true;
+                }
+                _ = step.tick(), if !after_timer && self.is_moving() => {
+                    self.step();
+                    timed = true;
+                }
                 turn = Raft::turn(&mut self.raft) => match turn {
                     Turn::Table => self.own_table(),
                     Turn::Status => self.raft_status(),
@@ -173,8 +187,13 @@ impl Core {
                         // What is taken out is handled: nothing is left in hand.
                         next = if room > 0 { events.try_recv().ok() } else { None };
                     }
+                    for _ in 0..BATCH {
+                        let Ok(report) = reports.try_recv() else { break };
+                        self.reported(report);
+                    }
                 }
                 Some(report) = reports.recv() => self.reported(report),
+                () = std::future::ready(()), if after_timer => {}
             }
         }
         self.stop().await;
@@ -203,7 +222,8 @@ impl Core {
             Event::Control(from, control) => self.deliver(from, control),
             Event::Request(request) => self.requested(request),
             Event::WantedAsMember(from) => self.learn(from),
-            Event::Part(from, part) => self.part(from, &part),
+            Event::Part(from, part, request) => self.part(from, &part, request),
+            Event::Staged(staged) => self.staged(*staged),
             Event::Link(event) => self.link(event),
             Event::Fenced(me, slot, epoch, answer) => {
                 if let Some(life) = self.life.as_mut().filter(|life| life.me == me) {
@@ -212,11 +232,7 @@ impl Core {
                 }
             }
             Event::Ready(me, slot, epoch) => self.open(me, slot, epoch),
-            Event::Sent(slot, id) => {
-                if self.sending.get(&slot).is_some_and(|(of, _)| *of == id) {
-                    self.sending.remove(&slot);
-                }
-            }
+            Event::Sent(slot, id, refused) => self.sent(slot, id, refused),
             Event::Round(leader, id, led) => {
                 let now = self.reading();
                 if let (Some(lead), Some(view)) = (&mut self.lead, &self.view)
@@ -310,14 +326,12 @@ impl Core {
         if let Some(life) = &mut self.life {
             let (region, store, standing) = (&self.region, &self.store, &self.standing);
             let source = life.source.tick(clock, |slot| {
+                if matches!(standing.gate(slot), Gate::Opening(_)) {
+                    return None;
+                }
                 let mut load = region.load(slot);
                 load.empty &= store.is_empty(slot);
-                if matches!(standing.gate(slot), Gate::Opening(_)) {
-                    // Not before its own values are in place.
-                    load.empty = false;
-                    load.longest = Duration::MAX;
-                }
-                load
+                Some(load)
             });
             let target = life.target.tick(clock, |_, _| true);
             self.sourced(source);
@@ -341,6 +355,7 @@ impl Core {
             let held = life.holder.tick(now);
             self.held(held);
         }
+        self.take_prepared();
         self.step();
         if let (Some(lead), Some(view)) = (&mut self.lead, &self.view) {
             let effects = lead.tick(view.table(), now);

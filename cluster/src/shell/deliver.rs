@@ -20,7 +20,7 @@ impl Core {
             Control::Heartbeat(heartbeat, via) => {
                 let control = Control::Heartbeat(heartbeat, via);
                 if self.lead.is_some() {
-                    self.spoke.insert(heartbeat.boot, from);
+                    self.spoke.heard(&heartbeat, via, from);
                     self.acked_version(heartbeat.member.id, heartbeat.version);
                     self.lead_message(from, control);
                 } else if via.is_none() && heartbeat.member.id == from {
@@ -81,11 +81,7 @@ impl Core {
             Control::AbortWanted(member, ref _wanted) => {
                 self.lead_or_pass_on(from, member.id, control);
             }
-            Control::Prepared(member, step) => {
-                if let Some(life) = &mut self.life {
-                    life.source.prepared(member, step);
-                }
-            }
+            Control::Prepared(member, step) => self.prepared(member, step),
             Control::Received(member, step) => {
                 if let Some(life) = &mut self.life {
                     let effects = life.source.received(member, step, clock);
@@ -179,6 +175,9 @@ impl Core {
         if self.lead.is_some() {
             if request.start() {
                 let from = request.from().member.id;
+                if request.from().class == Class::Ask {
+                    self.spoke.asked(wanted.boot, from);
+                }
                 let waiting = self.registering.entry(wanted.boot).or_default();
                 // An older question of the same process has been given up.
                 waiting.clear();
@@ -237,6 +236,8 @@ impl Core {
             LinkEvent::Up { peer, class, .. } => {
                 if class == Class::Control {
                     self.tell_that_it_leads(peer);
+                } else {
+                    self.take_prepared();
                 }
             }
             LinkEvent::Silent { peer, class } | LinkEvent::Down { peer, class, .. } => {

@@ -9,7 +9,7 @@ use crate::handoff::{SourceEffect, TargetEffect};
 use crate::lease::{HolderEffect, TenureEffect};
 use crate::peer::Control;
 use crate::store::StoreError;
-use crate::{Gate, Member, OwnerEpoch, SlotId};
+use crate::{Gate, Member, MoveId, OwnerEpoch, SlotId};
 
 /// A store that cannot be reached is asked again after so long.
 const STORE_AGAIN: Duration = Duration::from_millis(100);
@@ -58,6 +58,9 @@ impl Core {
     pub(super) fn tenured(&mut self, effects: Vec<TenureEffect>) {
         for effect in effects {
             match effect {
+                TenureEffect::Named { slot, epoch } => {
+                    self.standing.set_gate(slot, Gate::Opening(epoch));
+                }
                 TenureEffect::Fence { slot, epoch } => {
                     self.standing.set_gate(slot, Gate::Opening(epoch));
                     self.fence(slot, epoch);
@@ -67,10 +70,11 @@ impl Core {
                         .life
                         .as_mut()
                         .is_some_and(|life| life.target.take(slot, via));
-                    let values = self.arrived.remove(&slot).filter(|_| kept);
-                    let values = values
-                        .filter(|(id, _)| Some(*id) == via)
-                        .map(|(_, values)| values);
+                    let ours = |(id, _): &(MoveId, _)| kept && Some(*id) == via;
+                    if self.arrived.get(&slot).is_some_and(|it| !ours(it)) {
+                        self.discard(slot);
+                    }
+                    let values = self.arrived.remove(&slot);
                     self.install(slot, epoch, values);
                 }
                 TenureEffect::Suspend => self.region.suspend(),
@@ -118,26 +122,44 @@ impl Core {
     }
 
     /// Brings what a move has brought into the store, or begins with nothing; then the slot opens.
-    fn install(&mut self, slot: SlotId, epoch: OwnerEpoch, values: Option<Vec<bytes::Bytes>>) {
-        let Some(values) = values else {
+    fn install(
+        &mut self,
+        slot: SlotId,
+        epoch: OwnerEpoch,
+        values: Option<(MoveId, Vec<bytes::Bytes>)>,
+    ) {
+        let Some((id, values)) = values else {
             self.store.clear(slot);
             self.open(self.me, slot, epoch);
             return;
         };
         let (store, events, me) = (Arc::clone(&self.store), self.events.clone(), self.me);
+        let standing = Arc::clone(&self.standing);
         tokio::spawn(async move {
+            let mut told = false;
             loop {
                 match store.import(slot, epoch, values.clone()).await {
                     Ok(()) => break,
-                    Err(StoreError::Unavailable(_) | StoreError::Unknown) => {
+                    // It was staged: there was room, and there will be.
+                    Err(
+                        why @ (StoreError::Unavailable(_)
+                        | StoreError::Unknown
+                        | StoreError::Full { .. }),
+                    ) => {
+                        if !std::mem::replace(&mut told, true) {
+                            tracing::warn!(%slot, %why, "a slot that moved here has to wait");
+                        }
                         tokio::time::sleep(STORE_AGAIN).await;
                     }
                     Err(why) => {
                         tracing::error!(%slot, %why, "values of a slot that moved here are lost");
+                        store.unstage(slot, id);
                         break;
                     }
                 }
-                if events.is_closed() {
+                // It may have been lost meanwhile: then nothing of it belongs here.
+                if events.is_closed() || standing.gate(slot) != Gate::Opening(epoch) {
+                    store.unstage(slot, id);
                     return;
                 }
             }
@@ -219,10 +241,11 @@ impl Core {
                 TargetEffect::Received { to, step } => {
                     self.send(to.id, Control::Received(self.me, step));
                 }
-                TargetEffect::Keep { slot, id } => self.keep(slot, id),
+                // Whoever heard from the store has put them aside.
+                TargetEffect::Keep { .. } => {}
                 TargetEffect::Discard { slot, id } => {
                     if self.arrived.get(&slot).is_some_and(|(of, _)| *of == id) {
-                        self.arrived.remove(&slot);
+                        self.discard(slot);
                     }
                 }
             }

@@ -30,7 +30,7 @@ impl Core {
         }
         self.in_touch = now;
         let mut addrs = self.known_addrs();
-        if !self.setup.resolve || addrs.is_empty() {
+        if self.setup.names.is_none() || addrs.is_empty() {
             addrs.extend(self.setup.seeds.iter().cloned());
         }
         let own = self.setup.advertise.clone();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::operate::ToldTo;
+use super::values::Staged;
 use super::voter::Raft;
 use super::wire::Part;
 use crate::admin::{Ask, Step};
@@ -25,15 +26,17 @@ pub(super) enum Event {
     /// A node takes this one for a member of Raft, which it is not yet.
     WantedAsMember(NodeId),
     /// A part of the values of a slot has come from a life of a node.
-    Part(Member, Part),
+    Part(Member, Part, Request),
+    /// All values of a slot have come, and the store was asked to make room for them.
+    Staged(Box<Staged>),
     /// A link has changed.
     Link(LinkEvent),
     /// The store has answered to a fence, for this life.
     Fenced(Member, SlotId, OwnerEpoch, Result<(), OwnerEpoch>),
     /// The values of a slot are in the store, for this life.
     Ready(Member, SlotId, OwnerEpoch),
-    /// Values were sent, or not: there is no such sending any more.
-    Sent(SlotId, MoveId),
+    /// Values were sent, or not: there is no such sending any more. Whether the target refused them.
+    Sent(SlotId, MoveId, bool),
     /// A round of leadership is over.
     Round(LeaderId, u64, bool),
     /// A proposal is decided.

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::core::Core;
 use super::event::Event;
+use super::names::resolved;
 use super::wire::{REGISTER, TABLE};
 use crate::peer::{Control, Links, Outcome, PROTOCOLS};
 use crate::{Command, Member, NodeChange, NodeId, NodeState, Registration, View};
@@ -18,8 +19,6 @@ const REGISTERED: Duration = Duration::from_millis(2500);
 const STAGGER: Duration = Duration::from_millis(300);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How long a name may take to be resolved.
-const RESOLVE: Duration = Duration::from_secs(1);
 /// So many rounds without an answer are nothing to speak of: others may be about to start.
 const QUIET: u32 = 8;
 /// So many reasons for it are told.
@@ -51,17 +50,20 @@ impl Core {
             return;
         }
         self.join_again = now + PAUSE;
-        let (known, seeds, resolve) = (
+        let (known, seeds, names) = (
             self.known_addrs(),
             self.setup.seeds.clone(),
-            self.setup.resolve,
+            self.setup.names.clone(),
         );
         let own = self.setup.advertise.clone();
         let (links, events) = (self.links.clone(), self.events.clone());
         let task = tokio::spawn(async move {
             let mut addrs = known;
             for seed in seeds {
-                addrs.extend(resolved(seed, resolve).await);
+                match &names {
+                    Some(names) => addrs.extend(resolved(names.as_ref(), &seed).await),
+                    None => addrs.push(seed),
+                }
             }
             let mut seen = std::collections::BTreeSet::new();
             addrs.retain(|addr| !own.contains(addr) && seen.insert(addr.clone()));
@@ -173,24 +175,6 @@ impl Core {
             change,
         };
         self.tell_leader(Control::Propose(command));
-    }
-}
-
-/// All addresses of a seed.
-async fn resolved(seed: String, resolve: bool) -> Vec<String> {
-    if !resolve {
-        return vec![seed];
-    }
-    match timeout(RESOLVE, tokio::net::lookup_host(&seed)).await {
-        Ok(Ok(addrs)) => addrs.map(|addr| addr.to_string()).collect(),
-        Ok(Err(why)) => {
-            tracing::warn!(%seed, %why, "a seed cannot be resolved");
-            Vec::new()
-        }
-        Err(_) => {
-            tracing::warn!(%seed, "a seed is not resolved in time");
-            Vec::new()
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::core::Core;
 use super::event::Event;
+use super::spoke::Spoke;
 use crate::lead::{Lead, LeadConfig, LeadEffect, ProposalId};
 use crate::lease::LeaseConfig;
 use crate::peer::Control;
@@ -35,7 +36,7 @@ impl Core {
             self.lead = None;
             self.asked.clear();
             self.registering.clear();
-            self.spoke.clear();
+            self.spoke = Spoke::default();
         }
         let (Some(leader), Some(view)) = (leads, &self.view) else {
             return;
@@ -57,11 +58,6 @@ impl Core {
     /// A message for the leader's part.
     pub(super) fn lead_message(&mut self, from: NodeId, control: Control) {
         let now = self.reading();
-        if let Control::Register(wanted) = &control
-            && from != NodeId(0)
-        {
-            self.spoke.insert(wanted.boot, from);
-        }
         if let (Some(lead), Some(view)) = (&mut self.lead, &self.view) {
             let effects = lead.message(view.table(), from, control, now);
             self.led(effects);
@@ -85,8 +81,8 @@ impl Core {
                         for request in waiting {
                             request.reply(bytes.clone());
                         }
-                    } else if let Some(node) = self.spoke.get(&boot) {
-                        self.send(*node, control);
+                    } else if let Some(node) = self.spoke.node(boot) {
+                        self.send(node, control);
                     }
                 }
                 LeadEffect::TendVoters => self.tend_voters(),

@@ -104,10 +104,14 @@ impl Core {
             tenure = life.tenure.table(view, slots.iter().copied());
             source = life.source.table(&table, slots.iter().copied(), clock);
         }
-        // What is lost is shut before anyone hears of it.
+        // What is lost is shut before anyone hears of it, and what has come lets events wait.
         for effect in &tenure {
-            if let TenureEffect::Drop { slot, .. } = effect {
-                self.standing.set_gate(*slot, Gate::Foreign);
+            match effect {
+                TenureEffect::Drop { slot, .. } => self.standing.set_gate(*slot, Gate::Foreign),
+                TenureEffect::Named { slot, epoch } | TenureEffect::Fence { slot, epoch } => {
+                    self.standing.set_gate(*slot, Gate::Opening(*epoch));
+                }
+                _ => {}
             }
         }
         self.watched.ages.table(&table, clock);
@@ -131,7 +135,7 @@ impl Core {
         self.ingress.table_changed(slots);
         for member in died {
             if let Some(node) = before.node(member.id) {
-                self.spoke.remove(&node.boot);
+                self.spoke.forget(node.boot);
             }
             self.ingress.died(member);
         }
@@ -211,8 +215,11 @@ impl Core {
 
     /// Another life begins, unless the node leaves.
     fn next_life(&mut self) {
+        self.prepared.clear();
         self.arriving.clear();
-        self.arrived.clear();
+        for slot in self.arrived.keys().copied().collect::<Vec<_>>() {
+            self.discard(slot);
+        }
         for (_, (_, task)) in std::mem::take(&mut self.sending) {
             task.abort();
         }

@@ -5,6 +5,7 @@
 mod faults;
 mod forming;
 mod leaving;
+mod moves;
 mod net;
 mod nodes;
 mod operating;

@@ -9,8 +9,10 @@ use tokio::time::Instant;
 
 use super::core::Core;
 use super::event::Event;
-use super::wire::{Part, VALUES};
-use crate::peer::{Class, Links, Outcome};
+use super::wire::{CONTROL, Part, VALUES};
+use crate::handoff::Prepared;
+use crate::peer::{Class, LinkState, Links, Outcome, Request};
+use crate::store::StoreError;
 use crate::{Gate, Member, Move, MoveId, SlotId};
 
 /// How long a part may wait for its answer.
@@ -27,6 +29,19 @@ pub(super) struct Arriving {
     pieces: Vec<Bytes>,
     piece: BytesMut,
     complete: bool,
+}
+
+/// All values of a slot that have come, and whether the store has kept room for them.
+#[derive(Debug)]
+pub(super) struct Staged {
+    /// The life that they came for.
+    me: Member,
+    from: Member,
+    slot: SlotId,
+    id: MoveId,
+    pieces: Result<Vec<Bytes>, StoreError>,
+    /// The last part, which is answered now.
+    request: Request,
 }
 
 impl Arriving {
@@ -57,6 +72,33 @@ impl Arriving {
 }
 
 impl Core {
+    /// The target of a move is ready. That counts once this node reaches it where values go: a slot
+    /// must not close for as long as they could not follow.
+    pub(super) fn prepared(&mut self, from: Member, step: Prepared) {
+        if !matches!(
+            self.links.state(from.id, Class::Data),
+            LinkState::Up | LinkState::Dialling
+        ) {
+            // Whatever is sent opens the link; this says nothing.
+            drop(self.links.cast(from.id, Class::Data, CONTROL, Bytes::new()));
+        }
+        self.prepared.insert(step.slot, (from, step));
+        self.take_prepared();
+    }
+
+    /// Takes the word of those targets that are reached now.
+    pub(super) fn take_prepared(&mut self) {
+        let Some(life) = &mut self.life else { return };
+        let links = &self.links;
+        self.prepared.retain(|_, (from, step)| {
+            let up = links.state(from.id, Class::Data) == LinkState::Up;
+            if up {
+                life.source.prepared(*from, *step);
+            }
+            !up
+        });
+    }
+
     /// Sends the values of a slot that is closed, unless they are on their way.
     pub(super) fn send_values(&mut self, slot: SlotId, to: Move) {
         let under_way = self
@@ -79,30 +121,71 @@ impl Core {
             self.events.clone(),
         );
         let task = tokio::spawn(async move {
-            match store.export(slot, epoch).await {
+            let refused = match store.export(slot, epoch).await {
                 Ok(pieces) => {
                     let parts = parts(slot, to.id, attempt, &pieces, part_max);
-                    send(&links, to.to, parts).await;
+                    send(&links, to.to, parts).await
                 }
-                Err(why) => tracing::warn!(%slot, %why, "values of a moving slot cannot be read"),
+                Err(why) => {
+                    tracing::warn!(%slot, %why, "values of a moving slot cannot be read");
+                    None
+                }
+            };
+            if let Some(why) = &refused {
+                tracing::warn!(%slot, node = %to.to, %why, "values of a moving slot are refused");
             }
-            drop(events.send(Event::Sent(slot, to.id)));
+            drop(events.send(Event::Sent(slot, to.id, refused.is_some())));
         });
         if let Some((_, old)) = self.sending.insert(slot, (to.id, task)) {
             old.abort();
         }
     }
 
-    /// A part of the values of a slot has come.
-    pub(super) fn part(&mut self, from: Member, part: &Part) {
-        let Some(view) = &self.view else { return };
-        let rec = view.table().slot(part.slot);
+    /// Values are not being sent any more. If they were refused, the move is to be aborted.
+    pub(super) fn sent(&mut self, slot: SlotId, id: MoveId, refused: bool) {
+        if self.sending.get(&slot).is_none_or(|(of, _)| *of != id) {
+            return;
+        }
+        self.sending.remove(&slot);
+        let now = self.clock();
+        if let Some(life) = self.life.as_mut().filter(|_| refused) {
+            let effects = life.source.refused(slot, id, now);
+            self.sourced(effects);
+        }
+    }
+
+    /// A part of the values of a slot has come. The last one is answered when the store has said
+    /// whether it can take them all.
+    pub(super) fn part(&mut self, from: Member, part: &Part, request: Request) {
+        let Some(pieces) = self.take_part(from, part) else {
+            request.reply(Bytes::new());
+            return;
+        };
+        let (slot, id, me) = (part.slot, part.id, self.me);
+        let (store, events) = (Arc::clone(&self.store), self.events.clone());
+        tokio::spawn(async move {
+            let staged = store.stage(slot, id, pieces.clone()).await;
+            let staged = Staged {
+                me,
+                from,
+                slot,
+                id,
+                pieces: staged.map(|()| pieces),
+                request,
+            };
+            drop(events.send(Event::Staged(Box::new(staged))));
+        });
+    }
+
+    /// All values, if this was the last part of them.
+    fn take_part(&mut self, from: Member, part: &Part) -> Option<Vec<Bytes>> {
+        let rec = self.view.as_ref()?.table().slot(part.slot);
         let wanted = rec.owner == Some(from)
             && rec
                 .moving
                 .is_some_and(|moving| moving.id == part.id && moving.to == self.me);
         if !wanted {
-            return;
+            return None;
         }
         let arriving = self
             .arriving
@@ -111,19 +194,46 @@ impl Core {
         if (arriving.id, arriving.attempt) != (part.id, part.attempt) {
             *arriving = Arriving::new(part.id, part.attempt);
         }
-        if arriving.take(part)
-            && let Some(life) = &mut self.life
-        {
-            let effects = life.target.values(from, part.slot, part.id);
-            self.targeted(effects);
-            self.arriving.remove(&part.slot);
-        }
+        let whole = arriving.take(part);
+        let arrived = whole.then(|| self.arriving.remove(&part.slot)).flatten();
+        arrived.map(|arriving| arriving.pieces)
     }
 
-    /// The values that have come are those of this move.
-    pub(super) fn keep(&mut self, slot: SlotId, id: MoveId) {
-        if let Some(arriving) = self.arriving.remove(&slot).filter(|coming| coming.id == id) {
-            self.arrived.insert(slot, (id, arriving.pieces));
+    /// The store has kept room for the values of a slot: the source hears that they are here. Or it
+    /// could not: the source, which has them still, hears why.
+    pub(super) fn staged(&mut self, staged: Staged) {
+        let Staged {
+            me,
+            from,
+            slot,
+            id,
+            pieces,
+            request,
+        } = staged;
+        let pieces = match pieces {
+            Ok(pieces) => pieces,
+            Err(why) => {
+                tracing::warn!(%slot, %from, %why, "values of a slot that moves here are refused");
+                request.reply(why.to_string().into());
+                return;
+            }
+        };
+        let life = self.life.as_mut().filter(|life| life.me == me);
+        let effects = life.map_or_else(Vec::new, |life| life.target.values(from, slot, id));
+        if !effects.is_empty() {
+            self.arrived.insert(slot, (id, pieces));
+            self.targeted(effects);
+        } else if self.arrived.get(&slot).is_none_or(|(of, _)| *of != id) {
+            // The move came to nothing meanwhile, or is over.
+            self.store.unstage(slot, id);
+        }
+        request.reply(Bytes::new());
+    }
+
+    /// Values that have come are not wanted any more.
+    pub(super) fn discard(&mut self, slot: SlotId) {
+        if let Some((id, _)) = self.arrived.remove(&slot) {
+            self.store.unstage(slot, id);
         }
     }
 }
@@ -158,8 +268,9 @@ fn parts(slot: SlotId, id: MoveId, attempt: u64, pieces: &[Bytes], limit: usize)
     parts
 }
 
-/// Sends parts one after the other. What fails is sent anew when the source asks again.
-async fn send(links: &Links, to: Member, parts: Vec<Part>) {
+/// Sends parts one after the other. What fails is sent anew when the source asks again. Says why, in
+/// words, if the target cannot take them.
+async fn send(links: &Links, to: Member, parts: Vec<Part>) -> Option<String> {
     for part in parts {
         let deadline = Instant::now() + PART;
         let sent = links.request(to.id, Class::Data, VALUES, part.encode(), deadline);
@@ -168,14 +279,16 @@ async fn send(links: &Links, to: Member, parts: Vec<Part>) {
             Err(why) => Err(why),
         };
         match reply {
-            Ok(reply) if reply.outcome == Outcome::Answered => {}
-            Ok(_) => return,
+            Ok(reply) if reply.outcome != Outcome::Answered => return None,
+            Ok(reply) if reply.payload.is_empty() => {}
+            Ok(reply) => return Some(String::from_utf8_lossy(&reply.payload).into_owned()),
             Err(why) => {
                 tracing::debug!(node = %to, %why, "values of a moving slot are not sent");
-                return;
+                return None;
             }
         }
     }
+    None
 }
 
 #[cfg(test)]

@@ -37,7 +37,8 @@ pub(super) const HURRY: u8 = 8;
 /// The leader leaves, and asks a voter to stand for election at once; the answer says that it leads.
 pub(super) const SUCCEED: u8 = 9;
 
-/// On data links: a part of the values of a slot that moves.
+/// On data links: a part of the values of a slot that moves. An answer that is not empty says why
+/// the target cannot take them.
 pub(super) const VALUES: u8 = 1;
 
 /// How long the answer to a call of Raft is waited for at most: Raft itself gives up earlier.
@@ -61,8 +62,7 @@ impl Handler for Door {
                 if let Some(part) = Part::decode(request.payload())
                     && request.start()
                 {
-                    drop(self.events.send(Event::Part(from.member, part)));
-                    request.reply(Bytes::new());
+                    drop(self.events.send(Event::Part(from.member, part, request)));
                 }
             }
             (Class::Control, RAFT) => match self.raft.load_full() {

@@ -108,7 +108,7 @@ impl World {
                         .map(slot)
                         .for_each(|slot| self.resumed(index, slot));
                 }
-                TenureEffect::Suspend | TenureEffect::Drop { .. } => {}
+                TenureEffect::Named { .. } | TenureEffect::Suspend | TenureEffect::Drop { .. } => {}
             }
         }
     }

@@ -24,7 +24,7 @@ impl World {
             life.holder
                 .report(node.view.table().version(), life.source.closed_count());
             let held = life.holder.tick(reading);
-            let source = life.source.tick(clock, |_| load);
+            let source = life.source.tick(clock, |_| Some(load));
             let target = life.target.tick(clock, |_, _| true);
             self.held(index, held);
             self.sourced(index, source);

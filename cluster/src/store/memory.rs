@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::pieces::{pack, unpack};
 use super::{Answering, Commit, Durability, StateStore, StoreError, Stored};
-use crate::{OwnerEpoch, SLOT_COUNT, SlotId};
+use crate::{MoveId, OwnerEpoch, SLOT_COUNT, SlotId};
 
 /// What all values may take, in bytes, with an estimate of what keeps them: keys are chosen by
 /// clients.
@@ -33,6 +33,8 @@ struct Value {
 struct Slot {
     epoch: OwnerEpoch,
     values: Values,
+    /// Bytes that are kept for what this move has brought.
+    staged: Option<(MoveId, usize)>,
 }
 
 impl Slot {
@@ -68,6 +70,7 @@ impl MemoryStore {
             Mutex::new(Slot {
                 epoch: OwnerEpoch(0),
                 values: Values::new(),
+                staged: None,
             })
         };
         Self {
@@ -77,7 +80,7 @@ impl MemoryStore {
         }
     }
 
-    /// How many bytes are taken, with what keeps them.
+    /// How many bytes are taken, with what keeps them, and with what is kept for values that come.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
@@ -190,9 +193,14 @@ impl MemoryStore {
         slot.check(epoch)?;
         slot.epoch = epoch;
         self.empty(&mut slot.values);
-        let entries = unpack(pieces)?;
-        let sizes = entries.iter().map(|entry| size(&entry.key, &entry.value));
-        self.take(sizes.sum(), 0)?;
+        let kept = slot.staged.take().map_or(0, |(_, bytes)| bytes);
+        let room = unpack(pieces).and_then(|entries| {
+            self.take(room_of(&entries), kept)?;
+            Ok(entries)
+        });
+        let entries = room.inspect_err(|_| {
+            self.used.fetch_sub(kept, Ordering::Relaxed);
+        })?;
         for entry in &entries {
             let value = Value {
                 version: entry.version,
@@ -200,6 +208,14 @@ impl MemoryStore {
             };
             slot.values.insert(entry.key.to_vec().into(), value);
         }
+        Ok(())
+    }
+
+    fn keep_room(&self, slot: SlotId, id: MoveId, pieces: &[Bytes]) -> Result<(), StoreError> {
+        let room = room_of(&unpack(pieces)?);
+        let mut slot = self.slot(slot);
+        self.take(room, slot.staged.map_or(0, |(_, bytes)| bytes))?;
+        slot.staged = Some((id, room));
         Ok(())
     }
 
@@ -215,6 +231,11 @@ fn pack_one(key: &[u8], value: &Value) -> super::pieces::Entry {
         version: value.version,
         value: Bytes::copy_from_slice(&value.bytes),
     }
+}
+
+fn room_of(entries: &[super::pieces::Entry]) -> usize {
+    let sizes = entries.iter().map(|entry| size(&entry.key, &entry.value));
+    sizes.sum()
 }
 
 fn size(key: &[u8], value: &[u8]) -> usize {
@@ -264,6 +285,17 @@ impl StateStore for MemoryStore {
 
     fn export(&self, slot: SlotId, epoch: OwnerEpoch) -> Answering<'_, Vec<Bytes>> {
         Box::pin(ready(self.pieces(slot, epoch)))
+    }
+
+    fn stage(&self, slot: SlotId, id: MoveId, pieces: Vec<Bytes>) -> Answering<'_, ()> {
+        Box::pin(ready(self.keep_room(slot, id, &pieces)))
+    }
+
+    fn unstage(&self, slot: SlotId, id: MoveId) {
+        let mut slot = self.slot(slot);
+        if let Some((_, bytes)) = slot.staged.take_if(|(of, _)| *of == id) {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 
     fn import(&self, slot: SlotId, epoch: OwnerEpoch, pieces: Vec<Bytes>) -> Answering<'_, ()> {
@@ -326,6 +358,56 @@ mod tests {
         assert_eq!(store.get(slot(1), FIRST, b"a").unwrap().unwrap(), kept);
         store.clear(slot(2));
         store.put(slot(3), FIRST, b"c", &[3; 8]).unwrap();
+    }
+
+    /// Pieces of ten values of 100 bytes, and what they take.
+    async fn ten() -> (Vec<Bytes>, usize) {
+        let from = MemoryStore::default();
+        for key in 0..10_u8 {
+            from.put(slot(1), FIRST, &[key], &[key; 100]).unwrap();
+        }
+        (from.export(slot(1), FIRST).await.unwrap(), from.used())
+    }
+
+    #[tokio::test]
+    async fn what_is_staged_is_imported_however_full_the_store_has_become_since() {
+        let (pieces, room) = ten().await;
+        let rest = ENTRY + 9;
+        let small = MemoryStore::with_limit(room + rest);
+        let (first, second) = (MoveId(5), MoveId(6));
+        small.stage(slot(1), first, pieces.clone()).await.unwrap();
+        // Once more, by another move: the room is kept once.
+        small.stage(slot(1), second, pieces.clone()).await.unwrap();
+        assert_eq!(small.used(), room);
+        small.put(slot(2), FIRST, b"a", &[1; 8]).unwrap();
+        let full = Err(StoreError::Full { limit: room + rest });
+        assert_eq!(small.put(slot(2), FIRST, b"b", b""), full);
+        let other = small.stage(slot(3), second, pieces.clone()).await;
+        assert!(matches!(other, Err(StoreError::Full { .. })), "{other:?}");
+        small.unstage(slot(1), first);
+        small.fence(slot(1), OwnerEpoch(2)).await.unwrap();
+        let imported = small.import(slot(1), OwnerEpoch(2), pieces.clone());
+        imported.await.unwrap();
+        assert_eq!(small.export(slot(1), OwnerEpoch(2)).await, Ok(pieces));
+        assert_eq!(small.used(), room + rest);
+    }
+
+    #[tokio::test]
+    async fn room_that_was_kept_for_values_is_free_once_they_do_not_come() {
+        let (pieces, room) = ten().await;
+        let small = MemoryStore::with_limit(room);
+        small
+            .stage(slot(1), MoveId(5), pieces.clone())
+            .await
+            .unwrap();
+        small.unstage(slot(1), MoveId(5));
+        small.unstage(slot(1), MoveId(5));
+        assert_eq!(small.used(), 0);
+        small.stage(slot(1), MoveId(6), pieces).await.unwrap();
+        let garbage = vec![Bytes::from_static(b"?")];
+        let corrupt = small.import(slot(1), FIRST, garbage).await;
+        assert!(matches!(corrupt, Err(StoreError::Corrupt(_))));
+        assert_eq!(small.used(), 0, "a failed import keeps no room either");
     }
 
     #[tokio::test]

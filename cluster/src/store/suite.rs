@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Commit, Durability, StateStore, StoreError};
-use crate::{OwnerEpoch, SlotId};
+use crate::{MoveId, OwnerEpoch, SlotId};
 
 /// A promise that was not kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -175,7 +175,17 @@ async fn moves(store: &dyn StateStore) -> Result<(), Broken> {
     expect("an export takes nothing away", &kept, &text(2, "2"))?;
     let stale = store.commit(to, old, vec![commit("stale", 0, "1")]).await;
     expect("values are written", &stale, &Ok(vec![1]))?;
-    let mut arrived = store.fence(to, new).await;
+    let cut = vec![Bytes::from_static(b"\x01garbage of no use")];
+    let staged = store.stage(to, MoveId(6), cut).await;
+    let is_corrupt = matches!(staged, Err(StoreError::Corrupt(_)));
+    expect("garbage is not staged", &is_corrupt, &true)?;
+    let mut arrived = store.stage(to, MoveId(7), pieces.clone()).await;
+    store.unstage(to, MoveId(6));
+    let kept = held(store, to, 1, "stale").await;
+    expect("what is staged changes no value", &kept, &text(1, "1"))?;
+    if arrived.is_ok() {
+        arrived = store.fence(to, new).await;
+    }
     if arrived.is_ok() {
         arrived = store.import(to, new, pieces.clone()).await;
     }

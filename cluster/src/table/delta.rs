@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Incarnation, NodeRec, NodeState, Settings, SlotRec, Table};
+use super::{NodeRec, Settings, SlotRec, Table};
 use crate::{Member, NodeId, Owner, OwnerEpoch, Rule, Rules, SLOT_COUNT, SlotId};
 
 /// What changed between two versions of a table.
@@ -220,11 +220,6 @@ impl View {
 
     /// Whether this life of a node is over, as far as is known here: its replies are to be dropped.
     pub fn is_over(&self, member: Member) -> bool {
-        self.table.node(member.id).is_some_and(|node| {
-            let later: Incarnation = node.incarnation;
-            later > member.incarnation
-                || later == member.incarnation
-                    && matches!(node.state, NodeState::Dead | NodeState::Removed)
-        })
+        self.table.is_over(member)
     }
 }

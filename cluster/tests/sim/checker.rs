@@ -20,6 +20,8 @@ pub(crate) enum What {
     Table(u64, u64),
     /// An event was written to the shared store, under this epoch.
     Wrote(SlotId, OwnerEpoch, u64),
+    /// The values of a slot say that so much was counted, under this epoch.
+    Counted(SlotId, OwnerEpoch, u64),
     Fenced(SlotId, OwnerEpoch, u64),
     Answered(u64),
     Failed(u64),
@@ -75,6 +77,11 @@ struct Book {
     /// Who acted last.
     acted: BTreeMap<SlotId, (OwnerEpoch, Member)>,
     versions: BTreeMap<u64, u64>,
+    /// Whether an epoch of a slot came by a planned move, with the values of the one before.
+    moved: BTreeMap<(SlotId, OwnerEpoch), bool>,
+    /// What was counted last under an epoch of a slot.
+    counts: BTreeMap<(SlotId, OwnerEpoch), u64>,
+    carried: u64,
     written: BTreeSet<u64>,
     /// What is known of each event.
     histories: BTreeMap<u64, History>,
@@ -95,6 +102,8 @@ pub(crate) struct Sums {
     pub(crate) failed: u64,
     /// Writes that came after a newer owner's fence.
     pub(crate) fenced: u64,
+    /// How often a count went on where a planned move had left it.
+    pub(crate) carried: u64,
 }
 
 /// The record of a run; whoever holds it adds to it.
@@ -173,6 +182,29 @@ impl Checker {
         });
     }
 
+    /// An event has counted in its slot, at a node with this table: counts have no gap and no
+    /// repeat, go on through planned moves, and begin again with every other change of owner (I4).
+    pub(crate) fn counted(
+        &self,
+        node: usize,
+        table: &Table,
+        slot: SlotId,
+        epoch: OwnerEpoch,
+        count: u64,
+    ) {
+        self.with(|book| {
+            book.arrivals(table, slot);
+            let before = book.count_before(slot, epoch);
+            if before.is_some_and(|before| count != before + 1) {
+                let why = format!("slot {slot}: {count} at {epoch}, after {before:?}");
+                book.breaks(why);
+            }
+            let first = book.counts.insert((slot, epoch), count).is_none();
+            book.carried += u64::from(first && count > 1);
+            book.line(node, What::Counted(slot, epoch, count));
+        });
+    }
+
     /// An event goes on.
     pub(crate) fn step(&self, node: usize, me: Member, event: u64, step: Step) {
         self.with(|book| {
@@ -225,6 +257,7 @@ impl Checker {
                 answered: book.answered,
                 failed: book.failed,
                 fenced: book.fenced,
+                carried: book.carried,
             };
             (std::mem::take(&mut book.lines), sums)
         })
@@ -255,6 +288,26 @@ impl Book {
     fn line(&mut self, node: usize, what: What) {
         let at = self.at;
         self.lines.push(Line { at, node, what });
+    }
+
+    /// How a slot has come to the owner that this table names.
+    fn arrivals(&mut self, table: &Table, slot: SlotId) {
+        let rec = table.slot(slot);
+        self.moved.insert((slot, rec.epoch), rec.via.is_some());
+    }
+
+    /// What was counted before the next under this epoch; `None` if a change of owner was not seen.
+    fn count_before(&self, slot: SlotId, epoch: OwnerEpoch) -> Option<u64> {
+        let mut epoch = epoch;
+        loop {
+            if let Some(count) = self.counts.get(&(slot, epoch)) {
+                return Some(*count);
+            }
+            if !*self.moved.get(&(slot, epoch))? {
+                return Some(0);
+            }
+            epoch = OwnerEpoch(epoch.0.checked_sub(1)?);
+        }
     }
 
     fn breaks(&mut self, why: String) {
@@ -361,6 +414,12 @@ impl Book {
                 continue;
             }
             let version = table.version();
+            for slot in SlotId::all() {
+                let before = old.as_ref().map(|old| old.slot(slot).epoch);
+                if before != Some(table.slot(slot).epoch) {
+                    self.arrivals(&table, slot);
+                }
+            }
             if let Some(old) = old.filter(|old| old.cluster().id == table.cluster().id) {
                 let falls = old
                     .slots()

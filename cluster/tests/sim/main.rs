@@ -7,7 +7,7 @@
 //! | `world.rs` | hosts, faults, and the order of a run |
 //! | `seat.rs` | one node: its lives, its clock, the events that it runs and sends |
 //! | `sockets.rs` | the network of turmoil, and the sockets of a process when it is killed |
-//! | `store.rs` | the store that all nodes share, with the fence of R7 |
+//! | `store.rs` | the fence that all nodes share (R7), and the values that moves carry |
 //! | `checker.rs` | the trace, and what must never happen |
 //! | `seeds.rs` | which seeds are run |
 //!

@@ -19,7 +19,7 @@ use turmoil::net::TcpListener;
 
 use crate::checker::{Checker, Step, What};
 use crate::sockets::{Ends, Net, Sockets};
-use crate::store::Shared;
+use crate::store::{Shared, Store};
 
 /// Where every node listens.
 pub(crate) const PORT: u16 = 7946;
@@ -110,12 +110,13 @@ impl Seat {
         config.seeds.clone_from(&self.commons.seeds);
         config.control = Some(Handle::current());
         let standing = Arc::new(Standing::new(now));
+        let store = Arc::new(Store::new(&self.commons.store));
         let lanes = Arc::new(Lanes {
             seat: Arc::clone(&self),
             standing: Arc::clone(&standing),
+            store: Arc::clone(&store),
             state: Mutex::default(),
         });
-        let store = Arc::new(self.commons.store.clone());
         let (region, ingress) = (Arc::clone(&lanes), Arc::new(Front(Arc::clone(&lanes))));
         let cluster = Cluster::start(config, Arc::clone(&standing), store, region, ingress).await?;
         cluster.ready(true);
@@ -183,11 +184,13 @@ struct Lane {
     closing: BTreeMap<SlotId, MoveId>,
 }
 
-/// Runs events: each writes once to the shared store, and is answered if that was in time.
+/// Runs events: each takes effect once at the shared fence, counts in its slot, and is answered if
+/// that was in time.
 #[derive(Debug)]
 struct Lanes {
     seat: Arc<Seat>,
     standing: Arc<Standing>,
+    store: Arc<Store>,
     state: Mutex<Lane>,
 }
 
@@ -208,7 +211,7 @@ impl Lanes {
         // The write is asked for while the node may act, and is on its way for so long.
         sleep(Duration::from_millis(way)).await;
         let commons = &self.seat.commons;
-        let wrote = commons.store.now(slot, epoch, |_| {
+        let wrote = commons.store.now(slot, epoch, || {
             commons
                 .checker
                 .wrote(self.seat.index, me, slot, epoch, event);
@@ -217,6 +220,15 @@ impl Lanes {
             self.seat.note(What::Fenced(slot, epoch, event));
         }
         let may = self.standing.may_act(slot, epoch);
+        // A lane that may not act is gone, or will not go on before it may again.
+        if wrote.is_ok()
+            && may
+            && let Some(count) = self.store.count(slot, epoch)
+        {
+            let index = self.seat.index;
+            let table = Arc::clone(&self.standing.shown().table);
+            commons.checker.counted(index, &table, slot, epoch, count);
+        }
         self.ended(slot);
         wrote.is_ok() && may
     }

@@ -52,7 +52,7 @@ fn whatever_breaks_no_slot_has_two_owners_no_event_runs_twice_and_all_is_served_
     let end = first.saturating_add(setting("SIM_SEEDS", SEEDS));
     let next = AtomicU64::new(first);
     let wrong = Mutex::new(Vec::new());
-    let sums = [const { AtomicU64::new(0) }; 6];
+    let sums = [const { AtomicU64::new(0) }; 7];
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -73,6 +73,7 @@ fn whatever_breaks_no_slot_has_two_owners_no_event_runs_twice_and_all_is_served_
                                 of.answered,
                                 of.failed,
                                 of.fenced,
+                                of.carried,
                                 lasted.as_secs(),
                             ];
                             for (sum, count) in sums.iter().zip(counts) {
@@ -87,12 +88,18 @@ fn whatever_breaks_no_slot_has_two_owners_no_event_runs_twice_and_all_is_served_
     });
     let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    let [lines, events, answered, failed, fenced, lasted] = sums.map(AtomicU64::into_inner);
+    let [lines, events, answered, failed, fenced, carried, lasted] =
+        sums.map(AtomicU64::into_inner);
     println!(
         "seeds {first}..{end}: {lines} lines, {events} events, {answered} answered, {failed} failed, \
-         {fenced} late writes fenced off, {lasted} simulated seconds"
+         {fenced} late writes fenced off, {carried} counts carried by moves, {lasted} simulated \
+         seconds"
     );
     assert!(answered > 0, "no event was answered");
     // So that R7 is tested: late writes there must be, in so many runs.
     assert!(end - first < SEEDS || fenced > 0, "no write was late");
+    assert!(
+        end - first < SEEDS || carried > 0,
+        "no move carried a count"
+    );
 }

@@ -53,7 +53,9 @@ mirror_names!(
         NotPrepared,
         LongEvents,
         ClosedTooLong,
-        SourceSilent
+        SourceSilent,
+        NotOpen,
+        Refused
     }
 );
 mirror!(

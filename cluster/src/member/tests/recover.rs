@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::super::{DataDir, Error, Identity, Joined, RecoverOutcome, Survey, recover, survey};
 use super::{copy, found, genesis, lies, seven, voter};
 use crate::peer::{Class, LinkError};
@@ -177,7 +179,13 @@ async fn the_survivor_with_the_longest_log_goes_on_alone_and_the_others_are_refu
 
     let (survivor, dir) = &places[1];
     let before = &surveys[1];
+    let began = Instant::now();
     let after = recovered(recover(dir).unwrap());
+    let grace = before.extent.table.cluster().grace();
+    assert!(
+        began.elapsed() >= grace,
+        "leases that had begun are waited out"
+    );
     assert_eq!(
         after.joined,
         Joined {
@@ -195,10 +203,12 @@ async fn the_survivor_with_the_longest_log_goes_on_alone_and_the_others_are_refu
     for (id, node) in new.nodes() {
         assert_eq!(node.state == NodeState::Dead, id != survivor, "node {id}");
     }
-    // Once more changes nothing.
+    // Once more changes nothing, and waits for nothing.
+    let began = Instant::now();
     let RecoverOutcome::Alone(again) = recover(dir).unwrap() else {
         panic!("recovered twice")
     };
+    assert!(began.elapsed() < grace);
     assert_eq!(again, after);
 
     let mut opened = DataDir::open(dir).unwrap();

@@ -7,6 +7,7 @@ use super::net::Net;
 use super::nodes::Nodes;
 use super::parts::Told;
 use crate::lease::DropReason;
+use crate::member::RecoverOutcome;
 use crate::{NodeState, SlotId};
 
 /// Cuts a node off from all others.
@@ -121,4 +122,26 @@ async fn a_node_whose_cluster_was_recovered_without_it_registers_anew_by_itself(
     let table = nodes.all[1].table();
     assert_eq!(table.cluster().recovery, 1);
     assert!(table.version() > version + (1 << 32));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lives_through_a_recovery_never_acts_beside_the_recovered_one() {
+    let mut nodes = Nodes::found_on_disk().await;
+    nodes.join_on_disk().await;
+    nodes.join_on_disk().await;
+    nodes.join(|config| config.roles.voter = false).await;
+    nodes.voting(3).await;
+    nodes.even().await;
+    let [a, b, c, _] = &mut nodes.all[..] else {
+        panic!("four nodes run")
+    };
+    tokio::join!(a.stop(), b.stop(), c.stop());
+    let outcome = nodes.all[0].recover_dir();
+    assert!(
+        matches!(outcome, RecoverOutcome::Recovered(_)),
+        "{outcome:?}"
+    );
+    nodes.all[0].start(&[]).await;
+    // Whoever is seen to act for a slot while it looks is the only one.
+    nodes.even().await;
 }

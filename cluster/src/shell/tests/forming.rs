@@ -1,13 +1,18 @@
 //! Founding, joining, growing, coming back; moves that carry values.
 
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::nodes::Nodes;
+use super::nodes::{Nodes, free};
 use super::parts::Told;
 use crate::lease::DropReason;
+use crate::shell::{LookingUp, Names};
 use crate::{Command, MoveReason, MoveStart, NodeState, Outcome, SlotId};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -167,4 +172,45 @@ async fn a_node_whose_name_is_taken_is_refused_in_words() {
     let why = refused.expect_err("the name belongs to the founder");
     assert!(why.contains("the name \"a\" belongs to node 1"), "{why}");
     assert_eq!(nodes.all[1].me().id.0, 0);
+}
+
+/// Answers in turn; the last one stands.
+#[derive(Debug)]
+struct Answers(Mutex<VecDeque<Vec<SocketAddr>>>);
+
+impl Names for Answers {
+    fn look_up<'a>(&'a self, name: &'a str) -> LookingUp<'a> {
+        assert_eq!(name, "cluster.test:7946");
+        let mut answers = self.0.lock().unwrap();
+        let answer = if answers.len() > 1 {
+            answers.pop_front().unwrap()
+        } else {
+            answers[0].clone()
+        };
+        Box::pin(async move {
+            if answer.is_empty() {
+                return Err(io::Error::from(io::ErrorKind::NotFound));
+            }
+            Ok(answer)
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_joins_by_a_name_that_leads_nowhere_at_first_then_astray_and_in_the_end_to_many() {
+    let mut nodes = Nodes::found(1, None, |_| {}).await;
+    let (nobody, someone) = (free().parse().unwrap(), nodes.all[0].addr.parse().unwrap());
+    let answers = Arc::new(Answers(Mutex::new(VecDeque::from([
+        vec![],
+        vec![nobody],
+        vec![nobody, someone],
+    ]))));
+    nodes.join_by("cluster.test:7946", answers.clone()).await;
+    nodes.even().await;
+    assert_eq!(nodes.all[0].table().nodes().len(), 2);
+    assert_eq!(
+        answers.0.lock().unwrap().len(),
+        1,
+        "it was looked up anew each time"
+    );
 }

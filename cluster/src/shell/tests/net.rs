@@ -19,6 +19,8 @@ struct Links {
     doors: BTreeMap<String, mpsc::UnboundedSender<(String, DuplexStream)>>,
     /// From whom to whom nothing comes through.
     cut: BTreeSet<(String, String)>,
+    /// Who cannot dial whom, and gets through all the same where it was dialled.
+    refused: BTreeSet<(String, String)>,
     waiting: Vec<Waker>,
 }
 
@@ -50,10 +52,17 @@ impl Net {
         self.links.lock().unwrap().cut.insert(cut);
     }
 
+    /// The one cannot dial the other.
+    pub(super) fn refuse(&self, from: &str, to: &str) {
+        let refused = (from.to_owned(), to.to_owned());
+        self.links.lock().unwrap().refused.insert(refused);
+    }
+
     /// Everything comes through again, late what was under way.
     pub(super) fn heal(&self) {
         let mut links = self.links.lock().unwrap();
         links.cut.clear();
+        links.refused.clear();
         links.waiting.drain(..).for_each(Waker::wake);
     }
 
@@ -106,8 +115,13 @@ impl Transport for Way {
             })
             .await;
             let (here, there) = tokio::io::duplex(ROOM);
-            let door = self.net.links.lock().unwrap().doors.get(addr).cloned();
             let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+            let way = (self.addr.clone(), addr.to_owned());
+            let door = {
+                let links = self.net.links.lock().unwrap();
+                let door = links.doors.get(addr).cloned();
+                door.filter(|_| !links.refused.contains(&way))
+            };
             let door = door.ok_or_else(refused)?;
             door.send((self.addr.clone(), there))
                 .map_err(|_| refused())?;

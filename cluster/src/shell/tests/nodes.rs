@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::net::Net;
 use super::parts::Around;
 use crate::lease::Clock;
-use crate::member::{DataDir, Founding};
+use crate::member::{DataDir, Founding, RecoverOutcome};
 use crate::raft::genesis;
-use crate::shell::{Cluster, ClusterConfig, Door, Home, MemoryHome};
+use crate::shell::{Cluster, ClusterConfig, Door, Home, MemoryHome, Names};
 use crate::testing::registration;
 use crate::{
     BootId, ClusterId, ClusterInfo, DataId, Member, NodeId, NodeState, Now, Settings, SlotId,
@@ -62,6 +62,8 @@ pub(super) struct Node {
     pub(super) cluster: Option<Cluster>,
     change: fn(&mut ClusterConfig),
     net: Option<Arc<Net>>,
+    /// Looks up its seeds, if not the system.
+    names: Option<Arc<dyn Names>>,
 }
 
 /// What a node keeps while it is stopped.
@@ -119,6 +121,14 @@ impl Node {
         }
     }
 
+    /// The same on a disk, as an operator does it.
+    pub(super) fn recover_dir(&self) -> RecoverOutcome {
+        let Kept::Dir(dir) = &self.home else {
+            panic!("{} is not on a disk", self.name)
+        };
+        crate::member::recover(dir.path()).unwrap()
+    }
+
     /// It is reached elsewhere from its next start on.
     pub(super) fn move_house(&mut self) {
         self.addr = free();
@@ -156,6 +166,9 @@ impl Node {
             Arc::clone(&now),
         );
         config.seeds = seeds.to_vec();
+        if let Some(names) = &self.names {
+            config.names = Arc::clone(names);
+        }
         (self.change)(&mut config);
         self.around = Around::default();
         self.standing = Arc::new(Standing::new(now));
@@ -173,7 +186,7 @@ impl Node {
 }
 
 /// A free address.
-fn free() -> String {
+pub(super) fn free() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }
@@ -204,6 +217,7 @@ impl Nodes {
             cluster: None,
             change,
             net: self.net.clone(),
+            names: None,
         }
     }
 
@@ -258,6 +272,15 @@ impl Nodes {
     pub(super) async fn join_on_disk(&mut self) {
         self.join_with(Kept::Dir(tempfile::tempdir().unwrap()), |_| {})
             .await;
+    }
+
+    /// One more node, in memory, whose only seed is this name.
+    pub(super) async fn join_by(&mut self, seed: &str, names: Arc<dyn Names>) {
+        let home = Kept::Memory(MemoryHome::new(DataId(self.all.len() as u128 + 1)));
+        let mut node = self.node(home, free(), |_| {});
+        node.names = Some(names);
+        node.start(&[seed.to_owned()]).await;
+        self.all.push(node);
     }
 
     async fn join_with(&mut self, home: Kept, change: fn(&mut ClusterConfig)) {

@@ -17,6 +17,10 @@ use crate::{Ended, Ingress, Member, Move, MoveId, OwnerEpoch, Region, Report, Re
 #[derive(Debug, Default)]
 pub(super) struct Values {
     slots: Mutex<BTreeMap<SlotId, (OwnerEpoch, Vec<Bytes>)>>,
+    /// It has no room for what moves here.
+    pub(super) full: AtomicBool,
+    /// It cannot be reached by what moves here.
+    pub(super) away: AtomicBool,
 }
 
 impl Values {
@@ -50,6 +54,14 @@ impl Values {
         }
         *current = epoch;
         Ok(then(values))
+    }
+
+    /// Whether it takes what a move brings.
+    fn takes(&self) -> Result<(), StoreError> {
+        if self.full.load(Ordering::Acquire) {
+            return Err(StoreError::Full { limit: 0 });
+        }
+        Ok(())
     }
 }
 
@@ -85,8 +97,20 @@ impl StateStore for Values {
         Box::pin(async move { self.checked(slot, epoch, |values| values.clone()) })
     }
 
+    fn stage(&self, _: SlotId, _: MoveId, _: Vec<Bytes>) -> Answering<'_, ()> {
+        Box::pin(async move { self.takes() })
+    }
+
+    fn unstage(&self, _: SlotId, _: MoveId) {}
+
     fn import(&self, slot: SlotId, epoch: OwnerEpoch, pieces: Vec<Bytes>) -> Answering<'_, ()> {
-        Box::pin(async move { self.checked(slot, epoch, |values| *values = pieces) })
+        Box::pin(async move {
+            if self.away.load(Ordering::Acquire) {
+                return Err(StoreError::Unavailable("away".to_owned()));
+            }
+            self.takes()?;
+            self.checked(slot, epoch, |values| *values = pieces)
+        })
     }
 
     fn clear(&self, slot: SlotId) {
