@@ -251,7 +251,7 @@ async fn live(plan: &Plan, program: &str) -> Result<(), CliError> {
                 }
                 Some(ended) => {
                     ids[index] = None;
-                    if let Err(error) = again(plan, index, ended, &mut ends) {
+                    if let Err(error) = again(plan, index, &ended, &mut ends) {
                         break Err(error);
                     }
                 }
@@ -332,7 +332,7 @@ impl Ended {
 fn again(
     plan: &Plan,
     index: usize,
-    ended: Ended,
+    ended: &Ended,
     ends: &mut JoinSet<(usize, Option<Ended>)>,
 ) -> Result<(), CliError> {
     let name = &plan.nodes[index].name;
