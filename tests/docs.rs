@@ -179,7 +179,10 @@ fn every_command_and_flag_that_the_pages_name_exists() {
             // What a command of commands takes stands in the help of each.
             let below = words.clone().next().unwrap_or_default();
             let has_it = !below.is_empty() && known.contains(&format!("\n  {below} "));
-            let below = has_it.then(|| help(&[command, below])).unwrap_or_default();
+            let below = match has_it {
+                true => help(&[command, below]),
+                false => String::new(),
+            };
             for flag in words.filter(|word| word.starts_with("--") && word.len() > 2) {
                 let flag = flag.split('=').next().unwrap();
                 let is_taken = known.contains(flag) || below.contains(flag);
