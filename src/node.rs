@@ -32,7 +32,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -520,15 +519,12 @@ impl Node {
         drop(self.listener.await);
         let end = Instant::now() + grace;
         if let Some(membership) = &self.membership {
+            let before = self.engine.shared.slots.counts.ended();
             membership.drain(&self.standing, grace).await;
-        }
-        let gates = &self.engine.shared.slots.counts;
-        let (cut, ended) = (gates.cut.load(Relaxed), gates.streams.load(Relaxed));
-        if self.membership.is_some() && cut + ended > 0 {
-            tracing::info!(
-                "{cut} events were cut at `cluster.moves.release_timeout` and {ended} streams ended, \
-                 since this node started, as their slots moved"
-            );
+            let of_drain = self.engine.shared.slots.counts.ended().since(before);
+            if let Some(words) = membership::ended_words(of_drain) {
+                tracing::info!("{words}");
+            }
         }
         let left = end.saturating_duration_since(Instant::now());
         let (mut events, streams) = self.engine.drain(left).await;

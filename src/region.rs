@@ -19,6 +19,6 @@ mod work;
 
 pub(crate) use lane::{InboundTurn, LaneState, LaneView, Leg, Values};
 pub(crate) use shard::{Shard, ShardActor, ShardArgs, ShardMessage};
-pub(crate) use slots::Slots;
+pub(crate) use slots::{GateCounts, Slots};
 pub(crate) use streams::stream_end;
 pub(crate) use tenure::{report_progress, shard_parked};

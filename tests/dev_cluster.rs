@@ -180,3 +180,29 @@ fn a_port_that_is_taken_ends_the_command_with_the_cure() {
     assert!(ended.err.contains("node b: it did not start"), "{ended:?}");
     assert!(ended.err.contains("--port and --peer-port"), "{ended:?}");
 }
+
+#[test]
+fn a_node_whose_identity_is_damaged_ends_the_command_with_the_cure_instead_of_being_started_on_and_on()
+ {
+    let mut tried = Tried::start();
+    tried.program.signal("INT");
+    assert_eq!(tried.program.end().code(), Some(0));
+    let home = tried.dir.path().join("kept/b");
+    std::fs::write(home.join("identity"), "no identity").unwrap();
+    let (port, peers) = (tried.port.to_string(), (tried.port + 3).to_string());
+    let ended = run(stock(
+        tried.dir.path(),
+        [
+            "dev-cluster",
+            "--dir",
+            "kept",
+            "--port",
+            &port,
+            "--peer-port",
+            &peers,
+        ],
+    ));
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.err.contains("node b: it did not start"), "{ended:?}");
+    assert!(ended.err.contains("kept/b"), "{ended:?}");
+}

@@ -173,12 +173,20 @@ fn every_command_and_flag_that_the_pages_name_exists() {
                 assert!(help(&[]).contains(command), "{}: {command}", code.place);
                 continue;
             }
-            let help = commands.get(command);
-            let help = help.unwrap_or_else(|| panic!("{}: no command {command}", code.place));
+            let known = commands.get(command);
+            let known = known.unwrap_or_else(|| panic!("{}: no command {command}", code.place));
             seen.insert(command.to_owned());
+            // What a command of commands takes stands in the help of each.
+            let below = words.clone().next().unwrap_or_default();
+            let has_it = !below.is_empty() && known.contains(&format!("\n  {below} "));
+            let below = match has_it {
+                true => help(&[command, below]),
+                false => String::new(),
+            };
             for flag in words.filter(|word| word.starts_with("--") && word.len() > 2) {
                 let flag = flag.split('=').next().unwrap();
-                assert!(help.contains(flag), "{}: {command} {flag}", code.place);
+                let is_taken = known.contains(flag) || below.contains(flag);
+                assert!(is_taken, "{}: {command} {flag}", code.place);
             }
         }
     }
@@ -396,7 +404,9 @@ fn sources() -> String {
         }
     }
     let mut all = String::new();
-    read(&root().join("src"), &mut all);
+    for folder in ["src", "cluster/src"] {
+        read(&root().join(folder), &mut all);
+    }
     let mut joined = String::with_capacity(all.len());
     for line in all.lines() {
         match line.strip_suffix('\\') {

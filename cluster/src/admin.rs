@@ -10,11 +10,12 @@
 //! | what is shown of nodes, slots, peers, moves | `admin/view.rs`, `admin/types.rs` |
 //! | what counts as a problem, and its cure | `admin/health.rs` |
 //! | which changes are told as events | `admin/events.rs` |
-//! | what is refused to an operator | `admin/request.rs` |
+//! | what is refused to an operator | `admin/request.rs`; by the table or Raft: `admin/cure.rs` |
 //! | what a question to the leader carries | `admin/ask.rs`, `codec/v1/admin.rs` |
 
 mod ages;
 mod ask;
+mod cure;
 mod events;
 mod health;
 mod request;

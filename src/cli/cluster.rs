@@ -4,6 +4,7 @@
 //! running node, any of them, on its admin listener.
 
 mod act;
+mod follow;
 mod offline;
 pub(super) mod show;
 mod table;
@@ -146,7 +147,7 @@ fn dispatch(session: &Session, args: &ClusterArgs) -> Result<(), CliError> {
         ClusterCommand::Slots(args) => show::slots(&target, args.node.as_deref(), json),
         ClusterCommand::Where(args) => show::locate(&target, &args.channel, json),
         ClusterCommand::Moves => show::moves(&target, json),
-        ClusterCommand::Events(args) => show::events(&target, args.follow, json),
+        ClusterCommand::Events(args) => follow::events(&target, args.follow, json),
         ClusterCommand::Drain(args) => act::drain(&target, args, json),
         ClusterCommand::Undrain(args) => act::undrain(&target, &args.node, json),
         ClusterCommand::Move(args) => act::move_slot(&target, args, json),

@@ -1,12 +1,16 @@
 //! `dev-cluster`: several nodes on loopback in one command, to see how they act as one.
 //!
 //! Each node is a process of its own, started through this program like a worker: it ends when this one
-//! does. One that is killed is started again after a while, so that a takeover can be watched.
+//! does. One that is killed is started again after a while, so that a takeover can be watched; one that
+//! ends with an error right after its start would do so again, and ends the command.
 
 use super::error::{CliError, Exit};
 use super::health::ask;
 use super::output::shell_word;
 use super::{Session, block_on, output};
+use crate::config::{Config, HandlerConfig, RouteConfig};
+use crate::event::EventKind;
+use crate::routing::pattern::Pattern;
 use crate::worker::process::REEXEC;
 use clap::Args;
 use http::StatusCode;
@@ -21,6 +25,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// A node that ended is started again after so long: others have taken its slots by then.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -62,6 +67,8 @@ struct Plan {
     config: PathBuf,
     sets: Vec<String>,
     nodes: Vec<Node>,
+    /// An rpc that is answered with the count of its user's, if the configuration has one.
+    counted: Option<String>,
 }
 
 struct Node {
@@ -115,21 +122,47 @@ pub(super) fn run(session: &Session, args: &DevClusterArgs) -> Result<(), CliErr
         config,
         sets,
         nodes: (0..args.nodes).map(node).collect(),
+        counted: counted(&loaded.config),
     };
     block_on(live(&plan, &session.program))
 }
 
-fn home(dir: Option<&Path>) -> io::Result<Home> {
-    let (path, keep) = match dir {
-        Some(dir) => (dir.to_owned(), true),
-        None => {
-            let name = format!("centripeta-dev-{}", std::process::id());
-            (std::env::temp_dir().join(name), false)
-        }
+/// The method of a route that counts calls by user, and takes no others.
+fn counted(config: &Config) -> Option<String> {
+    let counts = |route: &&RouteConfig| {
+        let handler = config.handlers.get(&route.handler);
+        matches!(handler, Some(HandlerConfig::Counter))
+            && route.on.contains(&EventKind::Rpc)
+            && route.key.as_deref() == Some("user")
     };
-    fs::create_dir_all(&path)?;
-    let path = fs::canonicalize(path)?;
-    Ok(Home { path, keep })
+    let methods = config.routes.iter().filter(counts);
+    let exact = |route: &RouteConfig| {
+        let pattern = route.pattern.as_deref()?;
+        let pattern = Pattern::parse(pattern, &config.channel.namespace_boundary).ok()?;
+        pattern.exact().map(str::to_owned)
+    };
+    methods.filter_map(exact).next()
+}
+
+/// The folder that was named, or a new one: what another run has left behind is none of ours.
+fn home(dir: Option<&Path>) -> io::Result<Home> {
+    if let Some(dir) = dir {
+        fs::create_dir_all(dir)?;
+        let path = fs::canonicalize(dir)?;
+        return Ok(Home { path, keep: true });
+    }
+    let temp = std::env::temp_dir();
+    loop {
+        let name = format!("centripeta-dev-{:016x}", fastrand::u64(..));
+        match fs::create_dir(temp.join(&name)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            done => {
+                done?;
+                let path = fs::canonicalize(temp.join(name))?;
+                return Ok(Home { path, keep: false });
+            }
+        }
+    }
 }
 
 impl Plan {
@@ -194,7 +227,7 @@ async fn live(plan: &Plan, program: &str) -> Result<(), CliError> {
     let mut int = signal(SignalKind::interrupt()).map_err(CliError::internal)?;
     found(plan).await?;
     let mut ids = vec![None; plan.nodes.len()];
-    let mut ends: JoinSet<(usize, Option<ExitStatus>)> = JoinSet::new();
+    let mut ends: JoinSet<(usize, Option<Ended>)> = JoinSet::new();
     for index in 0..plan.nodes.len() {
         start(plan, index, &mut ids, &mut ends)?;
     }
@@ -209,16 +242,16 @@ async fn live(plan: &Plan, program: &str) -> Result<(), CliError> {
             }
             _ = term.recv() => break Ok(()),
             _ = int.recv() => break Ok(()),
-            Some(Ok((index, status))) = ends.join_next() => match status {
+            Some(Ok((index, ended))) = ends.join_next() => match ended {
                 // The pause before it is started again is over.
                 None => {
                     start(plan, index, &mut ids, &mut ends)?;
                     let name = &plan.nodes[index].name;
                     eprintln!("{name} | started again, {}", process(ids[index]));
                 }
-                Some(status) => {
+                Some(ended) => {
                     ids[index] = None;
-                    if let Err(error) = again(plan, index, status, &mut ends) {
+                    if let Err(error) = again(plan, index, &ended, &mut ends) {
                         break Err(error);
                     }
                 }
@@ -230,10 +263,10 @@ async fn live(plan: &Plan, program: &str) -> Result<(), CliError> {
         let _ = rustix::process::kill_process(*id, Signal::TERM);
     }
     while ids.iter().any(Option::is_some) {
-        let Some(Ok((index, status))) = ends.join_next().await else {
+        let Some(Ok((index, of_process))) = ends.join_next().await else {
             break;
         };
-        if status.is_some() {
+        if of_process.is_some() {
             ids[index] = None;
         }
     }
@@ -257,32 +290,59 @@ fn start(
     plan: &Plan,
     index: usize,
     ids: &mut [Option<Pid>],
-    ends: &mut JoinSet<(usize, Option<ExitStatus>)>,
+    ends: &mut JoinSet<(usize, Option<Ended>)>,
 ) -> Result<(), CliError> {
+    let begun = Instant::now();
     let mut child = plan.start(index).map_err(CliError::internal)?;
     let id = child.id().and_then(|id| i32::try_from(id).ok());
     ids[index] = id.and_then(Pid::from_raw);
     ends.spawn(async move {
-        let status = child.wait().await;
-        (index, Some(status.unwrap_or_default()))
+        let status = child.wait().await.unwrap_or_default();
+        let lived = begun.elapsed();
+        (index, Some(Ended { status, lived }))
     });
     Ok(())
+}
+
+/// How a node's process has ended, and how long it had run.
+struct Ended {
+    status: ExitStatus,
+    lived: Duration,
+}
+
+impl Ended {
+    /// What to do about a node that would end like this again and again; `None` if it would not.
+    fn refused(&self, plan: &Plan, index: usize) -> Option<String> {
+        let above = "what it said stands above";
+        match self.status.code()? {
+            3 => Some(format!("{above}; correct {}", plan.config.display())),
+            2 | 4 => Some(format!("{above}; other ports: --port and --peer-port")),
+            0 => None,
+            // It had begun to serve: something has happened to it.
+            _ if self.lived >= AGAIN => None,
+            _ => Some(format!(
+                "{above}; its data is in {}: move that away, or name another folder by --dir",
+                plan.home.join(&plan.nodes[index].name).display()
+            )),
+        }
+    }
 }
 
 /// A node has ended: one that was killed comes back; one that refused to start has said why.
 fn again(
     plan: &Plan,
     index: usize,
-    status: ExitStatus,
-    ends: &mut JoinSet<(usize, Option<ExitStatus>)>,
+    ended: &Ended,
+    ends: &mut JoinSet<(usize, Option<Ended>)>,
 ) -> Result<(), CliError> {
     let name = &plan.nodes[index].name;
-    if matches!(status.code(), Some(2..=4)) {
+    let status = ended.status;
+    if let Some(cure) = ended.refused(plan, index) {
         return Err(CliError::new(
             Exit::Failed,
             format!("node {name}"),
             format!("it did not start ({status})"),
-            "what it said stands above; other ports: --port and --peer-port",
+            cure,
         ));
     }
     eprintln!(
@@ -340,20 +400,138 @@ fn welcome(plan: &Plan, ids: &[Option<Pid>], program: &str) -> String {
         shell_word(&plan.config.display().to_string()),
         first.admin(),
     );
-    text + &format!(
-        "\nEvents of one key meet in one owner, whichever node takes them:\n  \
-         {program} fire rpc --method count --user ann --to 127.0.0.1:{}\n  \
-         {program} fire rpc --method count --user ann --to 127.0.0.1:{}\n\
-         Who owns what, and what the cluster lives through:\n  \
+    text += "\nEvents of one key meet in one owner, whichever node takes them:\n";
+    match &plan.counted {
+        Some(method) => {
+            let method = shell_word(method);
+            for node in [first, last] {
+                text += &format!(
+                    "  {program} fire rpc --method {method} --user ann --to 127.0.0.1:{}\n",
+                    node.port
+                );
+            }
+        }
+        None => {
+            text += &format!(
+                "  fire the events of your routes at each, such as\n  {program} fire connect --to 127.0.0.1:{}\n",
+                last.port
+            );
+        }
+    }
+    text += &format!(
+        "Who owns what, and what the cluster lives through:\n  \
          {program} cluster status {asked}\n  \
          {program} cluster events -f {asked}\n\
-         Then end the owner (kill -9 and its process) and count again: the count starts at 1 after a crash, \
-         and is kept through planned moves:\n  \
-         {program} cluster drain {} {asked}\n\
+         A planned move keeps what handlers hold in memory, such as counts; then let the node take slots \
+         again:\n  \
+         {program} cluster drain {} --wait {asked}\n  \
+         {program} cluster undrain {} {asked}\n\
+         End an owner (kill -9 and its process): others take over within seconds, and its counts start \
+         at 1 again. State that outlives a crash is a later step.\n\
          A node that was killed comes back after {} s. Ctrl-C ends them all.\n",
-        first.port,
-        last.port,
+        last.name,
         last.name,
         AGAIN.as_secs(),
-    )
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::config::{LoadOptions, load};
+    use std::os::unix::process::ExitStatusExt;
+
+    fn config(text: &str) -> Config {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("node.toml"), text).unwrap();
+        let mut options = LoadOptions::new([]);
+        options.dir = dir.path().to_owned();
+        load(&options).unwrap().config
+    }
+
+    fn plan(config: &Config) -> Plan {
+        let node = |(name, port): (&str, u16)| Node {
+            name: name.to_owned(),
+            port,
+            peer_port: 7946,
+        };
+        Plan {
+            binary: PathBuf::from("centripeta"),
+            home: PathBuf::from("home"),
+            config: PathBuf::from("node.toml"),
+            sets: Vec::new(),
+            nodes: [("a", 10_001), ("b", 10_011)].map(node).into(),
+            counted: counted(config),
+        }
+    }
+
+    #[test]
+    fn the_welcome_offers_only_a_count_that_the_configuration_has_and_the_way_back_of_a_drain() {
+        let of = |text: &str| welcome(&plan(&config(text)), &[None, None], "centripeta");
+        let with = of(EXAMPLE);
+        assert!(
+            with.contains("fire rpc --method count --user ann --to 127.0.0.1:10011"),
+            "{with}"
+        );
+        let other =
+            "[[route]]\non = \"rpc\"\nmatch = \"tally\"\nkey = \"user\"\nhandler = \"counter\"\n";
+        assert!(of(other).contains("--method tally --user ann"));
+        for without in [
+            "[[route]]\non = \"refresh\"\nhandler = \"allow\"\n",
+            // Not one count for a user.
+            "[[route]]\non = \"rpc\"\nmatch = \"count\"\nkey = \"none\"\nhandler = \"echo\"\n",
+        ] {
+            let text = of(without);
+            assert!(
+                !text.contains("--method") && text.contains("fire connect"),
+                "{text}"
+            );
+        }
+        for words in [
+            "cluster drain b --wait",
+            "cluster undrain b",
+            "is a later step",
+        ] {
+            assert!(with.contains(words), "{words}: {with}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_ends_by_itself_at_its_start_is_not_started_again_and_one_that_lived_is() {
+        let plan = plan(&config(""));
+        let ended = |code: i32, lived| Ended {
+            status: ExitStatus::from_raw(code << 8),
+            lived,
+        };
+        let (soon, late) = (Duration::from_secs(1), AGAIN);
+        for (code, words) in [
+            (1, "its data is in home/b"),
+            (70, "its data is in home/b"),
+            (3, "correct node.toml"),
+            (4, "--port and --peer-port"),
+        ] {
+            let cure = ended(code, soon).refused(&plan, 1).unwrap();
+            assert!(cure.contains(words), "{code}: {cure}");
+        }
+        assert_eq!(ended(70, late).refused(&plan, 1), None);
+        assert_eq!(ended(0, soon).refused(&plan, 1), None);
+        let killed = Ended {
+            status: ExitStatus::from_raw(9),
+            lived: soon,
+        };
+        assert_eq!(killed.refused(&plan, 1), None);
+    }
+
+    #[test]
+    fn a_folder_that_nobody_named_is_a_new_one_and_goes_at_the_end() {
+        let (one, other) = (home(None).unwrap(), home(None).unwrap());
+        assert_ne!(one.path, other.path);
+        let path = one.path.clone();
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+        drop(one);
+        assert!(!path.exists() && other.path.exists());
+    }
 }

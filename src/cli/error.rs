@@ -114,7 +114,12 @@ impl CliError {
             }
             Self::Plain {
                 what, why, help, ..
-            } => eprintln!("error: {what}: {why}\nhelp: {help}"),
+            } => {
+                eprintln!("error: {what}: {why}");
+                if !help.is_empty() {
+                    eprintln!("help: {help}");
+                }
+            }
             Self::Several(errors) => errors.iter().for_each(|error| {
                 error.report();
             }),

@@ -33,11 +33,13 @@ use tokio::time::Instant;
 No event is sent: listener, interceptors in their order, route and why, handler, key, slot, shard,
 owner and deadline are worked out from the configuration and the program's own routes. With
 [cluster], or --running, the node on listen.admin is asked for the rest: who owns the slot, and the
-way there; what the owner itself says of its route, its lease and the slot is what counts.
+way there; what the owner itself says of its route, its lease and the slot is what counts. With
+--offline no node is asked, so it works while none runs, and the owner stays unknown.
 
 Examples:
   centripeta explain subscribe --channel chat:lobby
-  centripeta explain rpc --method count --user ada --config b.toml --json")]
+  centripeta explain rpc --method count --user ada --config b.toml --json
+  centripeta explain rpc --method count --user ada --offline")]
 pub(super) struct ExplainArgs {
     #[command(flatten)]
     event: EventArgs,

@@ -67,7 +67,12 @@ pub(super) fn run(session: &Session, args: &HealthArgs) -> Result<(), CliError> 
     if args.json {
         output::say_json(&answer);
     } else if status == StatusCode::OK {
-        output::say(&format!("node {}: {}", text("node"), text("status")));
+        let degraded = match text("degraded") {
+            "" => String::new(),
+            why => format!(", degraded: {why}"),
+        };
+        let (node, status) = (text("node"), text("status"));
+        output::say(&format!("node {node}: {status}{degraded}"));
     }
     if status == StatusCode::OK {
         return Ok(());

@@ -210,7 +210,7 @@ fn handler(kind: &str) -> &'static str {
             "an application that speaks Centrifugo's proxy protocol over gRPC answers it, in any language: bytes cross untouched both ways, streams too"
         }
         "counter" => {
-            "counts the events of its key in memory (from 1 again after a restart) and tells an rpc the count; says yes to other events"
+            "counts the events of its key in memory and tells an rpc the count; says yes to other events. A node alone counts from 1 again after a restart; in a cluster the count moves with its slot, so a drained restart keeps it, and begins at 1 again after a takeover or when its owner starts anew"
         }
         _ => "",
     }

@@ -5,11 +5,15 @@ use super::cells::Totals;
 use super::names;
 use super::page::Page;
 use crate::engine::shared::Shared;
+use crate::region::GateCounts;
 use centripeta_cluster::admin::MoveStep;
 use centripeta_cluster::peer::{Class, Direction, LinkState, PeerView};
 use centripeta_cluster::{
-    Cluster, Gate, Member, MoveReason, NodeState, SlotId, Status, TIME_BOUNDS, Table, Times,
+    Cluster, Counts, Gate, Member, MoveReason, NodeState, SlotId, Standing, Status, TIME_BOUNDS,
+    Table, Times,
 };
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Reasons of refusals that have a series from the start.
@@ -21,31 +25,44 @@ const USUAL: [&str; 5] = [
     "wrong_secret",
 ];
 
+/// What the page is made of.
+struct Seen<'a> {
+    status: Status,
+    table: Arc<Table>,
+    standing: &'a Standing,
+    gates: &'a GateCounts,
+    counts: &'a Counts,
+    links: Vec<PeerView>,
+    refused: BTreeMap<&'static str, u64>,
+}
+
 /// Everything about the cluster.
 pub(super) fn write(page: &mut Page, shared: &Shared, cluster: &Cluster) {
-    let status = cluster.status();
-    let table = std::sync::Arc::clone(&shared.standing.shown().table);
-    lease(page, &status);
-    members(page, &table, &status);
-    slots(page, shared, &table, status.me);
-    moves(page, &table, &status);
-    let counts = cluster.counts();
+    show(
+        page,
+        Seen {
+            status: cluster.status(),
+            table: Arc::clone(&shared.standing.shown().table),
+            standing: &shared.standing,
+            gates: &shared.slots.counts,
+            counts: cluster.counts(),
+            links: cluster.links().peers(),
+            refused: cluster.links().refused(),
+        },
+    );
+}
+
+fn show(page: &mut Page, seen: Seen<'_>) {
+    let (status, table) = (&seen.status, &*seen.table);
+    lease(page, status);
+    members(page, table, status);
+    slots(page, seen.standing, table, status.me);
+    moves(page, table, status);
     page.metric(&names::CLUSTER_STALL)
-        .histogram(&[], &totals(Some(&counts.stall)));
+        .histogram(&[], &totals(Some(&seen.counts.stall)));
     page.metric(&names::CLUSTER_TAKEOVER)
-        .histogram(&[], &totals(Some(&counts.takeover)));
-    let gates = &shared.slots.counts;
-    let mut samples = page.metric(&names::CLUSTER_GATE);
-    for (result, count) in [
-        ("held", &gates.held),
-        ("bounced", &gates.bounced),
-        ("cut", &gates.cut),
-        ("lost", &gates.lost),
-        ("lapsed", &gates.lapsed),
-    ] {
-        samples.value(&[result], count.load(Ordering::Relaxed));
-    }
-    links(page, cluster, &table);
+        .histogram(&[], &totals(Some(&seen.counts.takeover)));
+    gates(page, seen.gates);
     let term = status.raft.as_ref().map(|raft| raft.term);
     let heard = status.leader.map(|leader| leader.term);
     page.metric(&names::CLUSTER_TERM)
@@ -53,9 +70,11 @@ pub(super) fn write(page: &mut Page, shared: &Shared, cluster: &Cluster) {
     page.metric(&names::CLUSTER_LEADS)
         .value(&[], u8::from(status.leads));
     page.metric(&names::CLUSTER_COMMIT)
-        .histogram(&[], &totals(Some(&counts.commit)));
+        .histogram(&[], &totals(Some(&seen.counts.commit)));
     page.metric(&names::CLUSTER_FLUSH)
-        .histogram(&[], &totals(counts.flush()));
+        .histogram(&[], &totals(seen.counts.flush()));
+    links(page, seen.links, table);
+    refused(page, &seen.refused);
 }
 
 fn totals(times: Option<&Times>) -> Totals {
@@ -63,6 +82,19 @@ fn totals(times: Option<&Times>) -> Totals {
         || Totals::new(&TIME_BOUNDS),
         |times| Totals::counted(&TIME_BOUNDS, times.buckets(), times.sum()),
     )
+}
+
+fn gates(page: &mut Page, counts: &GateCounts) {
+    let mut samples = page.metric(&names::CLUSTER_GATE);
+    for (result, count) in [
+        ("held", &counts.held),
+        ("bounced", &counts.bounced),
+        ("cut", &counts.cut),
+        ("lost", &counts.lost),
+        ("lapsed", &counts.lapsed),
+    ] {
+        samples.value(&[result], count.load(Ordering::Relaxed));
+    }
 }
 
 fn lease(page: &mut Page, status: &Status) {
@@ -95,7 +127,7 @@ fn members(page: &mut Page, table: &Table, status: &Status) {
     }
 }
 
-fn slots(page: &mut Page, shared: &Shared, table: &Table, me: Option<Member>) {
+fn slots(page: &mut Page, standing: &Standing, table: &Table, me: Option<Member>) {
     let owned = table
         .slots()
         .filter(|(_, rec)| rec.owner.is_some() && rec.owner == me);
@@ -105,7 +137,7 @@ fn slots(page: &mut Page, shared: &Shared, table: &Table, me: Option<Member>) {
         .value(&[], vacant.count());
     let (mut open, mut opening, mut closed) = (0_u32, 0_u32, 0_u32);
     for slot in SlotId::all() {
-        match shared.standing.gate(slot) {
+        match standing.gate(slot) {
             Gate::Open(_) => open += 1,
             Gate::Opening(_) => opening += 1,
             Gate::Shut(_) => closed += 1,
@@ -160,7 +192,7 @@ impl Series {
     }
 }
 
-fn links(page: &mut Page, cluster: &Cluster, table: &Table) {
+fn links(page: &mut Page, views: Vec<PeerView>, table: &Table) {
     let named = |view: PeerView| Series {
         // Names are not unique for ever: one that is gone may have had this one's.
         peer: table.node(view.peer).map_or_else(
@@ -169,13 +201,18 @@ fn links(page: &mut Page, cluster: &Cluster, table: &Table) {
         ),
         view,
     };
-    let views: Vec<Series> = cluster.links().peers().into_iter().map(named).collect();
+    let views: Vec<Series> = views.into_iter().map(named).collect();
+    // One that nobody has use for was closed, and is neither up nor down.
+    let in_use = || {
+        let has_use = |it: &&Series| it.view.state != LinkState::Idle;
+        views.iter().filter(has_use)
+    };
     let mut samples = page.metric(&names::CLUSTER_LINK_UP);
-    for it in &views {
+    for it in in_use() {
         samples.value(&it.labels(), u8::from(it.view.state == LinkState::Up));
     }
     let mut samples = page.metric(&names::CLUSTER_LINK_SILENCE);
-    for it in &views {
+    for it in in_use() {
         if let Some(heard) = it.view.heard {
             samples.value(&it.labels(), heard.as_secs_f64());
         }
@@ -196,7 +233,9 @@ fn links(page: &mut Page, cluster: &Cluster, table: &Table) {
     for it in &views {
         samples.value(&it.labels(), it.view.reconnects);
     }
-    let refused = cluster.links().refused();
+}
+
+fn refused(page: &mut Page, refused: &BTreeMap<&'static str, u64>) {
     let mut samples = page.metric(&names::CLUSTER_REFUSED);
     for reason in USUAL {
         samples.value(&[reason], refused.get(reason).copied().unwrap_or(0));
@@ -205,3 +244,6 @@ fn links(page: &mut Page, cluster: &Cluster, table: &Table) {
         samples.value(&[reason], count);
     }
 }
+
+#[cfg(test)]
+mod tests;

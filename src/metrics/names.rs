@@ -175,7 +175,7 @@ metrics! {
     CLUSTER_QUORUM = Gauge "centripeta_cluster_quorum" []
         "1 while the leader acknowledges this node's heartbeats, which proves a quorum; else 0.";
     CLUSTER_DEGRADED = Gauge "centripeta_cluster_degraded" []
-        "1 while a core of this node, or its lease timer, makes too little progress for the lease to be renewed; else 0.";
+        "1 while a core of this node, or its lease timer, makes too little progress: it gets no new slots, and its lease may run out; `/ready` says which. Else 0.";
     CLUSTER_MEMBERS = Gauge "centripeta_cluster_members" ["state"]
         "Nodes in the table by state, as this node knows it: `joining`, `up`, `draining`, `dead`.";
     CLUSTER_VERSION = Gauge "centripeta_cluster_table_version" []
@@ -203,7 +203,7 @@ metrics! {
     CLUSTER_GATE = Counter "centripeta_cluster_gate_events_total" ["result"]
         "Events at the gates of this node's slots: `held` until a slot opened or the lease came back, `bounced` unstarted to whom they came from, `cut` since they ran longer than `cluster.moves.release_timeout` in a slot that drains, and fenced, that is not let out: `lost` with their slot, `lapsed` with the lease.";
     CLUSTER_LINK_UP = Gauge "centripeta_cluster_link_up" ["peer", "class", "direction"]
-        "1 while a link to (`out`) or from (`in`) a node is open; 0 otherwise. `control` carries heartbeats and the table, `data` events.";
+        "1 while a link to (`out`) or from (`in`) a node is open; 0 otherwise. `control` carries heartbeats and the table and is always to be up; `data` carries events and is closed after 300 s without any: an outgoing one that nobody has use for has no sample.";
     CLUSTER_LINK_SILENCE = Gauge "centripeta_cluster_link_silence_seconds" ["peer", "class", "direction"]
         "How long ago something was last heard on it; not there before anything was.";
     CLUSTER_LINK_CREDIT = Gauge "centripeta_cluster_link_credit_requests" ["peer", "class", "direction"]

@@ -40,7 +40,12 @@ pub(crate) fn page(engine: &Engine, membership: Option<&Membership>) -> Option<S
     cores(&mut page, shared);
     publisher(&mut page, &shared.egress.publisher);
     workers(&mut page, shared);
-    forwarding(&mut page, shared);
+    let forward = shared.forward.as_ref();
+    match forward {
+        Some(forward) => forwarding(&mut page, &forward.counts, forward.held()),
+        // Without a cluster everything is 0.
+        None => forwarding(&mut page, &Counts::default(), (0, 0)),
+    }
     upstreams(&mut page, shared);
     if let Some(membership) = membership {
         cluster::write(&mut page, shared, membership.cluster());
@@ -352,11 +357,8 @@ fn workers(page: &mut Page, shared: &Shared) {
     }
 }
 
-fn forwarding(page: &mut Page, shared: &Shared) {
-    // Without a cluster everything is 0.
-    let none = Counts::default();
-    let forward = shared.forward.as_ref();
-    let counts = forward.map_or(&none, |forward| &forward.counts);
+/// Events between nodes; `held` are those that wait here, and their bytes.
+pub(super) fn forwarding(page: &mut Page, counts: &Counts, held: (usize, usize)) {
     page.metric(&names::FORWARD_EVENTS)
         .value(&["local"], counts.local.get())
         .value(&["forwarded"], counts.forwarded.get())
@@ -375,7 +377,7 @@ fn forwarding(page: &mut Page, shared: &Shared) {
         .value(&[], counts.cancelled.get());
     page.metric(&names::FORWARD_DROPPED)
         .value(&[], counts.dropped.get());
-    let (events, bytes) = forward.map_or((0, 0), |forward| forward.held());
+    let (events, bytes) = held;
     page.metric(&names::FORWARD_HELD).value(&[], events);
     page.metric(&names::FORWARD_HELD_BYTES).value(&[], bytes);
 }

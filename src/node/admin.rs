@@ -54,6 +54,18 @@ struct Status {
     version: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// What makes too little progress for the node's part in its cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    degraded: Option<String>,
+}
+
+/// Whether a node takes events: it, and in a cluster its part in that.
+///
+/// # Errors
+/// It does not; why, in words.
+fn readiness(engine: &Engine, membership: Option<&Membership>) -> Result<(), String> {
+    engine.ready()?;
+    membership.map_or(Ok(()), Membership::ready)
 }
 
 /// The paths of the admin listener. Without a control nobody carries out what the Admin service is
@@ -70,11 +82,11 @@ pub(crate) fn router(
         engine: engine.clone(),
         node: config.node.name.clone(),
         token: config.listen.admin_token.clone(),
-        membership,
+        membership: membership.clone(),
         roadrunner: config.metrics.roadrunner,
     };
     let name = config.node.name.clone();
-    let service = AdminService::new(engine, name, addresses, control, operators);
+    let service = AdminService::new(engine, name, addresses, control, operators, membership);
     let service = AdminServer::new(service).max_decoding_message_size(MESSAGE_BYTES);
     axum::Router::new()
         .route("/metrics", get(scrape))
@@ -111,24 +123,20 @@ async fn health(State(admin): State<Admin>) -> Json<Status> {
     })
 }
 
-/// Ready: every shard and stage is running, and the node is not draining.
+/// Ready: every shard and stage is running, the node is not draining, and has its part in its cluster.
 async fn ready(State(admin): State<Admin>) -> Response {
-    let part = || admin.membership.as_ref().map_or(Ok(()), Membership::ready);
-    match admin.engine.ready().and_then(|()| part()) {
-        Ok(()) => Json(Status {
-            status: "ready",
-            ..admin.status()
-        })
-        .into_response(),
-        Err(reason) => {
-            let status = Status {
-                status: "not ready",
-                reason: Some(reason),
-                ..admin.status()
-            };
-            (StatusCode::SERVICE_UNAVAILABLE, Json(status)).into_response()
-        }
-    }
+    let ready = readiness(&admin.engine, admin.membership.as_ref());
+    let (code, status) = match ready {
+        Ok(()) => (StatusCode::OK, "ready"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+    };
+    let status = Status {
+        status,
+        reason: ready.err(),
+        degraded: admin.membership.as_ref().and_then(Membership::degraded),
+        ..admin.status()
+    };
+    (code, Json(status)).into_response()
 }
 
 /// What is counted, as Prometheus reads it.
@@ -156,6 +164,7 @@ impl Admin {
             node,
             version: env!("CARGO_PKG_VERSION"),
             reason: None,
+            degraded: None,
         }
     }
 }

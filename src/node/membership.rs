@@ -7,7 +7,8 @@ use crate::forward::Seat;
 use centripeta_cluster::lease::Clock;
 use centripeta_cluster::member::DataDir;
 use centripeta_cluster::{
-    self as cluster, Cluster, NodeChange, NodeState, Now, Serves, Standing, StartError, Status,
+    self as cluster, Cluster, Ended, NodeChange, NodeState, Now, Serves, Standing, StartError,
+    Status,
 };
 use std::io;
 use std::sync::Arc;
@@ -170,6 +171,12 @@ impl Membership {
         readiness(&self.cluster.status())
     }
 
+    /// What makes too little progress, in words, if something does: the node then gets no new slots,
+    /// and may lose its lease. It is ready all the same while it has one.
+    pub(crate) fn degraded(&self) -> Option<String> {
+        degraded(&self.cluster.status())
+    }
+
     /// The node's part in a few words, for whoever watches the process.
     pub(super) fn summary(&self) -> String {
         summary(&self.cluster.status())
@@ -212,14 +219,23 @@ fn readiness(status: &Status) -> Result<(), String> {
         Some(NodeState::Dead | NodeState::Removed) => {
             Err("the cluster holds this node for dead; it joins again".to_owned())
         }
-        Some(NodeState::Up) if status.lease_left.is_zero() => {
-            Err("no lease: the leader, or a quorum, is out of reach".to_owned())
-        }
+        Some(NodeState::Up) if status.lease_left.is_zero() => Err(degraded(status).map_or_else(
+            || "no lease: the leader, or a quorum, is out of reach".to_owned(),
+            |why| format!("no lease: {why}"),
+        )),
         Some(NodeState::Up) if status.table_age.is_none_or(|age| age >= STALE) => {
             Err("the table is out of date: no voter is in reach".to_owned())
         }
         Some(NodeState::Up) => Ok(()),
     }
+}
+
+/// What makes too little progress: a core, by its number, or the task that renews the lease.
+fn degraded(status: &Status) -> Option<String> {
+    status.degraded.map(|worker| match worker {
+        Some(core) => format!("core {core} makes too little progress"),
+        None => "the lease timer was late".to_owned(),
+    })
 }
 
 /// A node's part in its cluster in a few words.
@@ -231,13 +247,24 @@ fn summary(status: &Status) -> String {
     if status.leads {
         words.push_str(", leads");
     }
-    if status.degraded.is_some() {
-        words.push_str(", degraded: too little progress");
+    if let Some(why) = degraded(status) {
+        words.push_str(&format!(", degraded: {why}"));
     }
     if status.vacant > 0 {
         words.push_str(&format!(", {} slots without an owner", status.vacant));
     }
     words
+}
+
+/// What a drain has ended, beside the events that it let finish; `None` if nothing.
+pub(super) fn ended_words(ended: Ended) -> Option<String> {
+    let Ended { cut, streams } = ended;
+    (cut + streams > 0).then(|| {
+        format!(
+            "the drain has cut {cut} events at `cluster.moves.release_timeout` and ended {streams} \
+             streams as their slots moved"
+        )
+    })
 }
 
 /// Whether another node may own slots.

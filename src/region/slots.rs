@@ -4,7 +4,7 @@
 use crate::outcome::StreamEndReason;
 use centripeta_cluster::hold::Bars;
 use centripeta_cluster::peer::{NotHere, Reason};
-use centripeta_cluster::{Move, MoveId, OwnerEpoch, Report, Reports, SLOT_COUNT, SlotId};
+use centripeta_cluster::{Ended, Move, MoveId, OwnerEpoch, Report, Reports, SLOT_COUNT, SlotId};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -59,6 +59,16 @@ pub(crate) struct GateCounts {
     pub(crate) lost: AtomicU64,
     /// Outcomes that did not leave, since the lease did not come back in time.
     pub(crate) lapsed: AtomicU64,
+}
+
+impl GateCounts {
+    /// What was ended against the will of callers, since the node began.
+    pub(crate) fn ended(&self) -> Ended {
+        Ended {
+            streams: self.streams.load(Ordering::Relaxed),
+            cut: self.cut.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// The slots of a node; see the module's text.

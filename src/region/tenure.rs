@@ -18,7 +18,6 @@ use centripeta_cluster::{Ended, Move, MoveReason, OwnerEpoch, Region, Report, Re
 use ractor::ActorRef;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -138,11 +137,7 @@ impl Region for Lanes {
     }
 
     fn ended(&self) -> Ended {
-        let counts = &self.0.slots.counts;
-        Ended {
-            streams: counts.streams.load(Ordering::Relaxed),
-            cut: counts.cut.load(Ordering::Relaxed),
-        }
+        self.0.slots.counts.ended()
     }
 
     fn load(&self, slot: SlotId) -> Load {

@@ -6,6 +6,7 @@ use super::process::eventually;
 use super::scene::Lent;
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 /// Copies the files of a data directory over those of another.
 fn copy(from: &Path, to: &Path) {
@@ -214,6 +215,7 @@ async fn a_voter_lost_for_good_is_removed_and_another_node_votes_in_its_place() 
         let (_, slots, state) = counts.iter().find(|(node, ..)| *node == name)?;
         (*slots == 0 && state == "dead").then_some(())
     });
+    let asked = Instant::now();
     let mut last = None;
     eventually("it is removed", || {
         let removed = fleet.run(leader, &["cluster", "remove", &name]);
@@ -225,6 +227,8 @@ async fn a_voter_lost_for_good_is_removed_and_another_node_votes_in_its_place() 
         let voters = voters(&fleet, leader)?;
         voters.contains(&"d".to_owned()).then_some(())
     });
+    let replaced = asked.elapsed();
+    eprintln!("a voter lost for good: another votes {replaced:?} after `cluster remove`");
     // The empty directory may now have the name, as a new node.
     fleet.settled(&[0, 1, 2, 3]);
 }
@@ -244,6 +248,7 @@ async fn after_two_of_three_voters_are_lost_for_good_the_survivor_is_recovered_a
     fleet.kill(survivor);
     let asked = fleet.run(survivor, &["cluster", "recover"]);
     assert_eq!(asked.status.code(), Some(1), "{asked:?}");
+    let began = Instant::now();
     let recovered = fleet.run(survivor, &["cluster", "recover", "--yes"]);
     assert!(recovered.status.success(), "{recovered:?}");
     fleet.start(survivor);
@@ -257,6 +262,8 @@ async fn after_two_of_three_voters_are_lost_for_good_the_survivor_is_recovered_a
     let doors = doors(&fleet, 3);
     let driver = Driver::start(&doors, &[survivor], Load::default());
     driver.round().await;
+    let served = began.elapsed();
+    eprintln!("a majority lost for good: served {served:?} after `cluster recover --yes`");
     // A voter of before with its log is refused, whatever it says.
     let (code, said) = fleet.refused(one);
     assert_eq!(code, Some(70), "{said}");

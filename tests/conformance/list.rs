@@ -1,9 +1,17 @@
-//! The list of the conformance lines: every number once, and every test that it names exists.
+//! The list of the conformance lines: every number once, every test that it names exists, and every
+//! test that carries a number is on it, in whichever file it is.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const LIST: &str = include_str!("../conformance.md");
+
+/// What may stand in place of a test: one of which it is but a part, and what is not there yet.
+const OTHERWISE: [&str; 3] = [
+    "E: `tests/centrifugo.rs`",
+    "later: the HTTP frontend",
+    "later: the same over HTTP",
+];
 
 /// The rows `| C01 | kind | what | where |`, in their order: number and where.
 fn rows() -> Vec<(u32, &'static str)> {
@@ -31,11 +39,7 @@ fn every_test_that_the_list_names_exists_where_it_says() {
         assert!(!places.is_empty(), "C{number:02}");
         for place in places.split("; ") {
             let Some((file, test)) = place.trim_matches('`').split_once("::") else {
-                let known = ["E: `tests/centrifugo.rs`", "later: "];
-                assert!(
-                    known.iter().any(|known| place.starts_with(known)),
-                    "C{number:02}: {place}"
-                );
+                assert!(OTHERWISE.contains(&place), "C{number:02}: {place}");
                 continue;
             };
             let text = files.entry(file).or_insert_with(|| {
@@ -45,9 +49,10 @@ fn every_test_that_the_list_names_exists_where_it_says() {
             let (before, _) = text
                 .split_once(&format!("fn {test}("))
                 .unwrap_or_else(|| panic!("C{number:02}: {file} has no test `{test}`"));
-            let attribute = before.rsplit("#[").next().unwrap();
+            // Its attributes are all that stands between it and an empty line.
+            let attributes = before.rsplit("\n\n").next().unwrap();
             assert!(
-                attribute.starts_with("test]") || attribute.starts_with("tokio::test"),
+                attributes.contains("#[test]") || attributes.contains("#[tokio::test"),
                 "{place}"
             );
             named += 1;
@@ -56,27 +61,53 @@ fn every_test_that_the_list_names_exists_where_it_says() {
     assert!(named >= 60, "{named} tests are named");
 }
 
-#[test]
-fn tests_that_carry_a_number_are_on_the_list_under_it() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance");
-    for entry in std::fs::read_dir(root).unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        for name in text.split("fn c").skip(1) {
-            let name = name.split('(').next().unwrap();
-            let Ok(number) = name.get(..2).unwrap_or_default().parse::<u32>() else {
-                continue;
-            };
-            // Three digits only for 100 and above.
-            let number = name
-                .get(..3)
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(number);
-            let rows = rows();
-            let (_, places) = rows[number as usize - 1];
-            assert!(
-                places.contains(&format!("::c{name}`")),
-                "C{number:02} lacks c{name}"
-            );
+/// The Rust files below a folder.
+fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_below(&path, found);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            found.push(path);
         }
     }
+}
+
+/// The number that the name of a test begins with, such as `c86_all`.
+fn number_of(name: &str) -> Option<usize> {
+    let digits: String = name
+        .strip_prefix('c')?
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    let is_number = (2..=3).contains(&digits.len()) && name[1 + digits.len()..].starts_with('_');
+    digits.parse().ok().filter(|_| is_number)
+}
+
+#[test]
+fn tests_that_carry_a_number_are_on_the_list_under_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["src", "tests"] {
+        files_below(&root.join(folder), &mut files);
+    }
+    let rows = rows();
+    let mut carried = 0;
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let place = file.strip_prefix(root).unwrap().display();
+        for name in text.split("fn ").skip(1) {
+            let name = name.split('(').next().unwrap();
+            let Some(number) = number_of(name) else {
+                continue;
+            };
+            let (_, places) = rows[number - 1];
+            assert!(
+                places.contains(&format!("`{place}::{name}`")),
+                "C{number:02} lacks {place}::{name}"
+            );
+            carried += 1;
+        }
+    }
+    assert!(carried >= 60, "{carried} tests carry a number");
 }

@@ -1,13 +1,14 @@
 //! The files that the composition gives to its services: each is taken by its own program.
 
 use super::{
-    CENTRIFUGOS, NODES, OF_A_NODE, SECRETS, composed, environment, file, found, get, networks,
-    root, services, value, words, yaml,
+    CENTRIFUGOS, NODES, OF_A_NODE, SECRETS, composed, duration, environment, file, found, get,
+    networks, root, services, value, words, yaml,
 };
 use crate::process::{Running, run, stock};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::time::Duration;
 
 #[test]
 fn the_compositions_nginx_is_the_shipped_one_but_for_how_it_finds_centrifugo() {
@@ -63,6 +64,37 @@ fn the_nodes_file_is_valid_with_the_secrets_and_refused_without() {
         let expected = SECRETS.into_iter().chain(OF_A_NODE).map(str::to_owned);
         assert_eq!(set, expected.collect());
     }
+}
+
+#[test]
+fn no_proxy_of_the_composition_gives_up_before_others_have_taken_over_from_a_lost_node() {
+    fn timeouts(value: &Value, at: &str, found: &mut Vec<(String, Value)>) {
+        let Value::Object(members) = value else {
+            return;
+        };
+        for (name, member) in members {
+            let at = format!("{at}.{name}");
+            match name.as_str() {
+                "timeout" if at.contains(".proxy.") => found.push((at, member.clone())),
+                _ => timeouts(member, &at, found),
+            }
+        }
+    }
+    let centrifugo: Value = serde_json::from_str(&file("deploy/compose/centrifugo.json")).unwrap();
+    let mut found = Vec::new();
+    timeouts(&centrifugo, "", &mut found);
+    assert!(found.len() >= 6, "{found:?}");
+    for (at, timeout) in found {
+        assert!(
+            duration(&timeout) >= Duration::from_secs(3),
+            "{at}: {timeout}"
+        );
+    }
+    // Nor does the one route whose events have a key of their own.
+    let node = composed();
+    let count = node.routes.iter().find(|route| route.handler == "counter");
+    let limit = count.unwrap().timeout.unwrap_or(node.limits.timeout);
+    assert!(limit >= Duration::from_millis(2500), "{limit:?}");
 }
 
 /// Whether `whole` has everything that `part` has, at the same place.

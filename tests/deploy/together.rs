@@ -61,6 +61,10 @@ async fn clients_get_through_nginx_and_two_centrifugos_to_three_nodes_and_the_lo
         let refused = get(&all.front(), path, None);
         assert!(refused.starts_with("HTTP/1.1 404"), "{path} {refused}");
     }
+    for name in CENTRIFUGOS {
+        let page = all.inside(name, "/metrics");
+        assert!(page.starts_with("HTTP/1.1 200"), "{name} {page}");
+    }
 
     // The owner dies: another node takes over, and clients stay where they are.
     let lost = NODES.into_iter().find(|node| *node == owner).unwrap();

@@ -260,7 +260,7 @@ impl Composition {
     }
 
     /// What Prometheus or a health check gets of a Centrifugo.
-    fn inside(&self, name: &str, path: &str) -> String {
+    pub(super) fn inside(&self, name: &str, path: &str) -> String {
         get(
             &format!("{}:{}", address(name), self.ports.inside),
             path,

@@ -5,14 +5,20 @@ use super::exposition::{Kind, Labels, Page};
 use super::shipped::{expressions, words};
 use super::{LIMIT, file, parse};
 use centripeta::config::{Config, LoadOptions, load};
-use centripeta::{Listeners, Node, Router, metrics};
+use centripeta::proto::proxy::RpcRequest;
+use centripeta::proto::proxy::centrifugo_proxy_client::CentrifugoProxyClient;
+use centripeta::{GrpcAddress, Listeners, Node, Router, RpcReply, metrics};
 use centripeta_cluster::member::{self, Founding};
+use serde_json::Value;
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
+use tonic::transport::Channel;
 
 /// What a node of `name` is configured with, where others find the first.
 fn config(dir: &Path, name: &str, listen: &str, seed: &str) -> Config {
@@ -77,15 +83,20 @@ fn number(page: &Page, metric: &str, wanted: &[(&str, &str)]) -> f64 {
     numbers.map(|(_, number)| number).sum::<f64>() + counted
 }
 
+/// A cluster of one voter, on this disk.
+fn found(config: &Config, listen: &str) {
+    let founding = Founding {
+        voters: 1,
+        ..Founding::new("a", vec![listen.to_owned()])
+    };
+    member::init(&config.node.data, &founding).unwrap();
+}
+
 /// Nodes `a`, which has founded the cluster, and `b`; and where `a` takes links.
 async fn two(dir: &Path) -> (Node, Node, String) {
     let (first, second) = (free().await, free().await);
     let of_a = config(dir, "a", &first, &first);
-    let founding = Founding {
-        voters: 1,
-        ..Founding::new("a", vec![first.clone()])
-    };
-    member::init(&of_a.node.data, &founding).unwrap();
+    found(&of_a, &first);
     let of_b = config(dir, "b", &second, &first);
     let listeners = Listeners::bind(&of_a).await.unwrap();
     let a = Node::start(&of_a, Router::new(), listeners).await.unwrap();
@@ -118,11 +129,28 @@ async fn metrics_of_a_cluster_are_true_and_each_is_shown_or_watched() {
     .await;
     let owned = "centripeta_cluster_owned_slots";
     let rest = 4096.0 - number(&of_a, owned, &[]);
-    let of_b = eventually(&b, "and b knows it", |page| {
+    eventually(&b, "and b knows it", |page| {
         settled(page) && number(page, owned, &[]) == rest
     })
     .await;
+    let version = "centripeta_cluster_table_version";
+    let of_b = eventually(&b, "its table is the leader's", |page| {
+        number(page, version, &[]) == number(&of_a, version, &[])
+            && number(page, "centripeta_cluster_table_lag_versions", &[]) == 0.0
+    })
+    .await;
     for page in [&of_a, &of_b] {
+        // At least: it was founded, two nodes have come, their slots were given and moved.
+        assert!(number(page, version, &[]) >= 6.0);
+        assert_eq!(number(page, "centripeta_cluster_outgoing_moves", &[]), 0.0);
+        let oldest = "centripeta_cluster_oldest_move_seconds";
+        assert_eq!(number(page, oldest, &[]), 0.0, "no move is open");
+        let control = [("class", "control")];
+        let silence = "centripeta_cluster_link_silence_seconds";
+        let silence = number(page, silence, &control);
+        assert!(silence > 0.0 && silence < 2.0, "of two links: {silence}");
+        let reconnects = "centripeta_cluster_link_reconnects_total";
+        assert_eq!(number(page, reconnects, &control), 0.0);
         let left = number(page, "centripeta_cluster_lease_remaining_seconds", &[]);
         assert!(left > 0.0 && left <= 1.2, "{left}");
         assert_eq!(number(page, "centripeta_cluster_quorum", &[]), 1.0);
@@ -178,4 +206,64 @@ async fn metrics_of_a_cluster_are_true_and_each_is_shown_or_watched() {
     let state = |state| number(&of_a, "centripeta_cluster_members", &[("state", state)]);
     assert_eq!((state("up"), state("dead") + state("draining")), (1.0, 1.0));
     a.shutdown(Duration::ZERO).await;
+}
+
+/// Holds the core that an rpc runs on until something is sent.
+fn holding() -> (Router, mpsc::Sender<()>) {
+    let (release, held) = mpsc::channel();
+    let held = Mutex::new(held);
+    let router = Router::new().rpc("hold", move || {
+        // Blocks the core, as no handler should.
+        let _ = held.lock().unwrap().recv();
+        async { RpcReply::done() }
+    });
+    (router, release)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_core_that_is_held_is_named_by_readiness_and_makes_the_node_degraded_until_it_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let listen = free().await;
+    let mut config = config(dir.path(), "a", &listen, &listen);
+    config.runtime.cores = NonZeroUsize::new(2);
+    found(&config, &listen);
+    let (router, release) = holding();
+    let listeners = Listeners::bind(&config).await.unwrap();
+    let node = Node::start(&config, router, listeners).await.unwrap();
+    let degraded = |page: &Page| number(page, "centripeta_cluster_degraded", &[]);
+    eventually(&node, "it is ready", |page| {
+        number(page, "centripeta_ready", &[]) == 1.0 && degraded(page) == 0.0
+    })
+    .await;
+    let GrpcAddress::Tcp(grpc) = node.addresses().grpc else {
+        panic!("not a TCP address");
+    };
+    let channel = Channel::from_shared(format!("http://{grpc}")).unwrap();
+    let mut client = CentrifugoProxyClient::new(channel.connect().await.unwrap());
+    let call = tokio::spawn(async move {
+        let method = "hold".to_owned();
+        let mut request = tonic::Request::new(RpcRequest {
+            method,
+            ..RpcRequest::default()
+        });
+        request.set_timeout(LIMIT);
+        client.rpc(request).await
+    });
+    let held = eventually(&node, "a core makes no progress", |page| {
+        degraded(page) == 1.0
+    })
+    .await;
+    let lease = number(&held, "centripeta_cluster_lease_remaining_seconds", &[]);
+    assert!(lease > 0.0, "one core of two costs no lease");
+    let ready: Value = serde_json::from_str(&get(&node, "/ready").await).unwrap();
+    let words = ready["degraded"].as_str().unwrap_or_default();
+    let is_core = |core: usize| words == format!("core {core} makes too little progress");
+    assert!((0..2).any(is_core), "{ready}");
+
+    release.send(()).unwrap();
+    assert!(call.await.unwrap().is_ok());
+    eventually(&node, "it goes on", |page| degraded(page) == 0.0).await;
+    let ready: Value = serde_json::from_str(&get(&node, "/ready").await).unwrap();
+    assert!(ready["degraded"].is_null(), "{ready}");
+    node.shutdown(Duration::ZERO).await;
 }

@@ -157,6 +157,22 @@ async fn dashboard_alerts_and_reference_name_the_metrics_that_a_run_exports() {
     world.node.shutdown(LIMIT).await;
 }
 
+#[test]
+fn links_of_events_which_close_while_nobody_needs_them_raise_no_alert_and_are_not_counted_as_lost()
+{
+    let up: Vec<_> = expressions()
+        .into_iter()
+        .filter(|(_, expression)| words(expression).contains(&"centripeta_cluster_link_up"))
+        .collect();
+    assert!(up.iter().any(|(place, _)| place.ends_with("alerts.yml")));
+    for (place, expression) in up {
+        assert!(
+            expression.contains("class=\"control\""),
+            "{place}: {expression}"
+        );
+    }
+}
+
 /// Labels that an expression groups by, joins on or selects.
 fn labels_of(expression: &str) -> Vec<&str> {
     let mut found = Vec::new();

@@ -119,8 +119,8 @@ impl Known<'_> {
             match node.held_back {
                 Some(HeldBack::Degraded) => push(
                     format!("{named} is degraded: it makes too little progress for new slots"),
-                    "its readiness names the worker that is late; give it more CPU, or find what \
-                     blocks its cores"
+                    "`centripeta health --ready` there names the core that is late, or says that \
+                     the lease timer was; give the node more CPU, or find what blocks its cores"
                         .to_owned(),
                     true,
                 ),

@@ -248,8 +248,8 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// What a plan does, or would do.
-    pub fn rebalance(&self, plan: &Plan, begun: bool) -> RebalanceView {
+    /// What a plan does, if it is carried out, or would do. One without a move begins nothing.
+    pub fn rebalance(&self, plan: &Plan, carried_out: bool) -> RebalanceView {
         let mut pairs: BTreeMap<(Option<NodeId>, NodeId), usize> = BTreeMap::new();
         for (start, _) in &plan.moves {
             let from = self.owner(self.table.slot(start.slot));
@@ -263,7 +263,7 @@ impl<'a> Known<'a> {
         RebalanceView {
             moves: pairs.into_iter().map(planned).collect(),
             waits: self.waits(&plan.waits),
-            begun,
+            begun: carried_out && !plan.moves.is_empty(),
         }
     }
 

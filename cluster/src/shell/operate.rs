@@ -319,7 +319,7 @@ impl Core {
                 tokio::spawn(async move {
                     let said = match raft.remove(id).await {
                         Ok(_) => Told::Node(named),
-                        Err(why) => Told::Refused(Refused::no(why.to_string(), "")),
+                        Err(why) => Told::Refused((&why).into()),
                     };
                     drop(told.send(said));
                 });
@@ -526,7 +526,7 @@ async fn row(links: Links, id: NodeId, table: Table) -> PeerRow {
 /// What came of a proposal, for an operator.
 fn committed(answer: Option<Result<Outcome, String>>) -> Result<Outcome, Refused> {
     match answer {
-        Some(Ok(Outcome::Refused(why))) => Err(Refused::no(why.to_string(), "")),
+        Some(Ok(Outcome::Refused(why))) => Err((&why).into()),
         Some(Ok(Outcome::Done { changed: 0 })) => Err(Refused::Unavailable(
             "the table has changed meanwhile: ask again".to_owned(),
         )),

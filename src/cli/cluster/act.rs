@@ -26,7 +26,8 @@ const SILENCE: Duration = Duration::from_secs(15);
 Refused where the quorum, or the last node that serves a group of events, would go with it. Its
 slots move to the others without a failed event; streams end and are opened anew by the clients.
 With --wait it says at the end how many streams it has ended, and how many events were cut since
-they ran for longer than cluster.moves.release_timeout.
+they ran for longer than cluster.moves.release_timeout. The node goes on running, without slots and
+not ready: stop it then, or let it take slots again by `cluster undrain`.
 
 Example:
   centripeta cluster drain b --wait")]
@@ -254,10 +255,12 @@ pub(super) fn rebalance_text(it: &RebalanceResponse) -> String {
         ]
     };
     let rows: Vec<_> = it.moves.iter().map(row).collect();
-    let mut text = match (rows.is_empty(), it.begun) {
-        (true, _) => "no slot has to move".to_owned(),
-        (false, begun) => {
-            let word = if begun {
+    let mut text = match (rows.is_empty(), it.waits.is_empty()) {
+        (true, true) => "no slot has to move".to_owned(),
+        // Whether one would have to, the plan does not say while it is held back.
+        (true, false) => "no slot moves now".to_owned(),
+        (false, _) => {
+            let word = if it.begun {
                 "these move now"
             } else {
                 "these would move"

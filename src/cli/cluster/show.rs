@@ -4,18 +4,14 @@ use super::super::admin::Target;
 use super::super::error::{CliError, Exit};
 use super::super::output;
 use super::table::{ranges, table};
-use super::{ask, incomplete, pause, say_json};
+use super::{ask, incomplete, say_json};
 use crate::proto::admin::{
     ClusterEvent, ClusterHealth, ClusterNode, ClusterStatus, GetClusterHealthRequest,
-    GetClusterStatusRequest, ListEventsRequest, ListMovesRequest, ListMovesResponse,
-    ListNodesRequest, ListPeersRequest, ListSlotsRequest, LocateRequest, Move, Named, PeerLink,
-    PeerRow, Slot,
+    GetClusterStatusRequest, ListMovesRequest, ListMovesResponse, ListNodesRequest,
+    ListPeersRequest, ListSlotsRequest, LocateRequest, Move, Named, PeerLink, PeerRow, Slot,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
-
-/// How often `events -f` asks.
-const FOLLOW: Duration = Duration::from_millis(500);
 
 /// A node by name and id; by name alone if it runs alone.
 pub(in crate::cli) fn named(node: Option<&Named>) -> String {
@@ -371,47 +367,6 @@ pub(super) fn moves_text(it: &ListMovesResponse) -> String {
         text.push_str(&format!("\nheld back: {wait}"));
     }
     text
-}
-
-pub(super) fn events(target: &Target, follow: bool, json: bool) -> Result<(), CliError> {
-    let mut after = 0;
-    let mut teller = None;
-    let mut last_at = 0;
-    loop {
-        let message = ListEventsRequest { after };
-        let answer = ask!(target, "cluster events", list_events, message)?;
-        let told_by = (answer.node.as_ref().map(|node| node.id), answer.incarnation);
-        if teller
-            .replace(told_by)
-            .is_some_and(|before| before != told_by)
-            && after != 0
-        {
-            // Another node tells them now, with numbers of its own.
-            after = 0;
-            continue;
-        }
-        let fresh = |event: &&ClusterEvent| after != 0 || event.at_ms > last_at;
-        if json && !follow {
-            return say_json(&answer);
-        }
-        let fresh: Vec<_> = answer.events.iter().filter(fresh).collect();
-        for event in &fresh {
-            if json {
-                say_json(event)?;
-            } else {
-                output::say(&event_text(event));
-            }
-        }
-        last_at = fresh
-            .iter()
-            .map(|event| event.at_ms)
-            .fold(last_at, u64::max);
-        after = answer.latest;
-        if !follow {
-            return Ok(());
-        }
-        pause(FOLLOW)?;
-    }
 }
 
 pub(super) fn event_text(event: &ClusterEvent) -> String {

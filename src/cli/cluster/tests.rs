@@ -197,6 +197,14 @@ fn health_voters_rebalance_and_events_are_told_in_words() {
         rebalance_text(&RebalanceResponse::default()),
         "no slot has to move"
     );
+    let paused = RebalanceResponse {
+        waits: vec!["moves are paused: resume-moves".to_owned()],
+        ..RebalanceResponse::default()
+    };
+    assert_eq!(
+        rebalance_text(&paused),
+        "no slot moves now\nheld back: moves are paused: resume-moves"
+    );
     let event = ClusterEvent {
         at_ms: 1_700_000_000_123,
         kind: "node".to_owned(),

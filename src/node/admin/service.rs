@@ -2,10 +2,10 @@
 //! how the node is.
 
 use super::cluster::Operators;
-use super::{explain, workers};
+use super::{explain, readiness, workers};
 use crate::control::{Control, Refused, Reloaded, Request as Asked, Wrong};
 use crate::engine::Engine;
-use crate::node::Addresses;
+use crate::node::{Addresses, Membership};
 use crate::proto::admin;
 use crate::proto::admin::admin_server::Admin;
 use crate::proto::admin::{
@@ -24,6 +24,7 @@ pub(super) struct AdminService {
     addresses: Addresses,
     control: Option<Control>,
     operators: Operators,
+    membership: Option<Membership>,
     started: Instant,
 }
 
@@ -35,6 +36,7 @@ impl AdminService {
         addresses: Addresses,
         control: Option<Control>,
         operators: Operators,
+        membership: Option<Membership>,
     ) -> Self {
         Self {
             engine,
@@ -42,6 +44,7 @@ impl AdminService {
             addresses,
             control,
             operators,
+            membership,
             started: Instant::now(),
         }
     }
@@ -95,7 +98,7 @@ impl Admin for AdminService {
         &self,
         _: Request<admin::GetInfoRequest>,
     ) -> Result<Response<admin::GetInfoResponse>, Status> {
-        let ready = self.engine.ready();
+        let ready = readiness(&self.engine, self.membership.as_ref());
         let uptime = self.started.elapsed().as_millis();
         Ok(Response::new(admin::GetInfoResponse {
             node: self.node.clone(),

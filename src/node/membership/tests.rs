@@ -5,10 +5,12 @@
 use super::*;
 use crate::config::{LoadOptions, load};
 use crate::node::{Listeners, Node};
+use crate::region::GateCounts;
 use crate::router::Router;
 use centripeta_cluster::member::{Founding, init};
 use centripeta_cluster::peer::{SecretSource, SecurityConfig, probe};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_server::Health;
@@ -50,9 +52,31 @@ fn a_node_is_ready_only_up_with_a_lease_and_a_fresh_table_and_says_what_is_missi
     });
     not(refused, "the name is taken");
     assert_eq!(readiness(&but(refuse)), Ok(()), "a refusal that is over");
-    not(but(|status| status.lease_left = Duration::ZERO), "no lease");
+    not(
+        but(|status| status.lease_left = Duration::ZERO),
+        "no lease: the leader, or a quorum, is out of reach",
+    );
+    let stuck = |status: &mut Status| {
+        status.lease_left = Duration::ZERO;
+        status.degraded = Some(Some(1));
+    };
+    not(but(stuck), "no lease: core 1 makes too little progress");
     for age in [None, Some(STALE)] {
         not(but(|status| status.table_age = age), "out of date");
+    }
+}
+
+#[test]
+fn a_degraded_node_is_ready_and_names_the_core_that_is_late_or_its_timer() {
+    let late = |worker| but(|status| status.degraded = worker);
+    assert_eq!(degraded(&late(None)), None);
+    for (worker, words) in [
+        (Some(3), "core 3 makes too little progress"),
+        (None, "the lease timer was late"),
+    ] {
+        let status = late(Some(worker));
+        assert_eq!(readiness(&status), Ok(()));
+        assert_eq!(degraded(&status).as_deref(), Some(words));
     }
 }
 
@@ -66,10 +90,26 @@ fn the_summary_of_a_node_says_what_it_has_or_what_is_missing() {
     });
     assert_eq!(
         summary(&busy),
-        "up with 4096 slots, leads, degraded: too little progress, 2 slots without an owner"
+        "up with 4096 slots, leads, degraded: the lease timer was late, 2 slots without an owner"
     );
     let lapsed = but(|status| status.lease_left = Duration::ZERO);
     assert_eq!(summary(&lapsed), readiness(&lapsed).unwrap_err());
+}
+
+#[test]
+fn a_drain_says_what_it_has_ended_itself_and_nothing_of_what_was_ended_before() {
+    let counts = GateCounts::default();
+    counts.cut.store(7, Ordering::Relaxed);
+    counts.streams.store(40, Ordering::Relaxed);
+    let before = counts.ended();
+    assert_eq!(ended_words(counts.ended().since(before)), None);
+    counts.cut.store(9, Ordering::Relaxed);
+    counts.streams.store(45, Ordering::Relaxed);
+    let words = ended_words(counts.ended().since(before)).unwrap();
+    assert!(
+        words.contains("cut 2 events") && words.contains("ended 5 streams"),
+        "{words}"
+    );
 }
 
 fn config(dir: &Path, listen: &str, more: &[&str]) -> Config {

@@ -100,7 +100,7 @@ fn degraded_and_quarantined_nodes_are_failing_and_cut_off_ones_a_warning() {
     scene.conditions.cut_off = BTreeSet::from([NodeId(5)]);
     let (failing, warnings) = scene.problems();
     assert!(
-        tells(&failing, &["n1 (1) is degraded", "readiness"]),
+        tells(&failing, &["n1 (1) is degraded", "health --ready"]),
         "{failing:?}"
     );
     assert!(tells(

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::testing::{member, slot};
-use crate::{Command, MoveReason, NodeChange, NodeState, Outcome};
+use crate::{Command, MoveReason, NodeChange, NodeState, Outcome, Refusal};
 
 /// A cluster in which each node serves something that no other does.
 fn specialists() -> Scene {
@@ -238,4 +238,73 @@ fn a_node_is_removed_once_it_is_dead_or_empty_and_a_dead_voter_if_someone_replac
     assert_eq!(scene.known().remove("n2"), Ok(NodeId(3)));
     scene.raft.members.configs.push(BTreeSet::new());
     assert!(refused(scene.known().remove("n2")).contains("voters are changing"));
+}
+
+#[test]
+fn whatever_the_table_or_raft_refuses_is_refused_with_a_cure() {
+    let (id, known) = (NodeId(3), crate::Incarnation(2));
+    let leader = LeaderId { term: 1, node: id };
+    let refusals = [
+        Refusal::Leader {
+            proposed: leader,
+            logged: leader,
+        },
+        Refusal::NameTaken {
+            name: "b".to_owned(),
+            holder: id,
+        },
+        Refusal::Renamed {
+            id,
+            name: "b".to_owned(),
+        },
+        Refusal::SecondProcess {
+            id,
+            known,
+            given: known,
+        },
+        Refusal::NotLiving(member(3, 1)),
+        Refusal::Removed(id),
+        Refusal::Unknown(id),
+        Refusal::Voter(id),
+        Refusal::OwnsSlots { id, slots: 4 },
+        Refusal::Transition {
+            from: NodeState::Dead,
+            to: NodeState::Up,
+        },
+        Refusal::SettingsVersion {
+            expected: 1,
+            current: 2,
+        },
+        Refusal::Voters(2),
+        Refusal::Protocol {
+            id,
+            speaks: 1,
+            needs: 2,
+        },
+        Refusal::Exhausted(u64::MAX),
+    ];
+    let replaced = [
+        raft::ReplaceError::NoVoter(id),
+        raft::ReplaceError::Living(id),
+        raft::ReplaceError::Changing,
+        raft::ReplaceError::NoLearner(id),
+    ];
+    let of_raft = [
+        raft::Error::NotLeader { leader: None },
+        raft::Error::Members("two changes at once".to_owned()),
+    ];
+    let errors = of_raft.into_iter();
+    let errors = errors.chain(replaced.map(raft::Error::Replace));
+    let errors: Vec<_> = errors
+        .chain(refusals.map(raft::Error::Refused))
+        .map(|error| (error.to_string(), Refused::from(&error)))
+        .collect();
+    for (why, refused) in errors {
+        assert_eq!(refused.to_string(), why);
+        assert!(!refused.cure().is_empty(), "{why}");
+    }
+    let dead = Refused::from(&Refusal::OwnsSlots { id, slots: 4 });
+    assert!(dead.cure().contains("cluster drain"), "{}", dead.cure());
+    let lost = Refused::from(&raft::Error::NotLeader { leader: None });
+    assert!(matches!(lost, Refused::Unavailable(_)), "{lost:?}");
 }

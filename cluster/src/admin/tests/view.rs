@@ -184,6 +184,15 @@ fn a_plan_is_told_by_source_and_target() {
         "{:?}",
         view.waits
     );
+    assert!(scene.known().rebalance(&plan, true).begun);
+    // Held back, or even already: nothing begins, though it was not only asked for a plan.
+    for waits in [vec![crate::allocation::Wait::Paused], Vec::new()] {
+        let nothing = crate::allocation::Plan {
+            waits,
+            ..crate::allocation::Plan::default()
+        };
+        assert!(!scene.known().rebalance(&nothing, true).begun);
+    }
 }
 
 #[test]
