@@ -496,7 +496,7 @@ impl Node {
         &self.engine
     }
 
-    /// Replaces the workers of all pools, one by one, without waiting for it. Events meet no gap.
+    /// Replaces the workers of all pools, a few at a time, without waiting for it. Events meet no gap.
     pub(crate) fn reset_workers(&self) {
         workers::reset(&self.engine.shared.pools);
     }

@@ -37,7 +37,7 @@ const STATUS: Duration = Duration::from_secs(1);
 Runs until SIGTERM or Ctrl-C, then refuses what is new and finishes what it has within
 limits.shutdown_grace; a second signal ends it at once. It never waits for Centrifugo. SIGHUP reads
 the configuration again: what can change does, or all of it is refused; the log says which. SIGUSR2
-replaces the workers of all pools, one by one.
+replaces the workers of all pools, a few at a time.
 
 Example:
   centripeta serve --set listen.grpc=127.0.0.1:9000")]

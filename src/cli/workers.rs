@@ -34,7 +34,7 @@ pub(super) struct WorkersArgs {
 enum Action {
     /// Shows pools and workers: state, events, memory, processor, age
     List(PoolArgs),
-    /// Replaces all workers, one by one: no event fails, and if new ones do not come up the old go on
+    /// Replaces all workers, a few at a time: no event fails, and if new ones do not come up the old go on
     Reset(PoolArgs),
     /// Adds a worker
     Add(PoolArgs),

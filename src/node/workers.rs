@@ -48,7 +48,7 @@ pub(super) fn reset(pools: &Pools) {
     for pool in pools.all() {
         tokio::spawn(async move {
             let handler = pool.name();
-            match pool.reset().await {
+            match pool.reset_to_the_end().await {
                 Ok(workers) => tracing::info!(handler, workers, "workers were reset"),
                 Err(why) => tracing::error!(handler, "workers were not reset: {why}"),
             }

@@ -1,6 +1,7 @@
 //! A worker as an actor: it starts the process, shakes hands, and sees to its end.
 
 use super::info::{WorkerInfo, WorkerState};
+use super::lease::Lease;
 use super::link::{Link, LinkError, Relay};
 use super::pool::PoolMessage;
 use super::process::{self, CommandSpec, Process};
@@ -15,7 +16,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::process::Child;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// What a worker is told.
@@ -54,6 +55,10 @@ pub(crate) struct WorkerArgs {
     pub(crate) queue: Arc<Queue>,
     /// Who is told that it is up.
     pub(crate) parent: ActorRef<PoolMessage>,
+    /// The request that it is started for, in debug: it serves no other.
+    pub(crate) only_for: Option<oneshot::Sender<Result<Lease, String>>>,
+    /// Dropped by who wants it no more before it is up.
+    pub(crate) wanted: oneshot::Receiver<()>,
 }
 
 /// Why a worker did not come up.
@@ -71,6 +76,9 @@ pub(crate) enum SpawnError {
     /// It answered something else than its pid.
     #[error("WorkerAllocate: {0}{1}")]
     Answer(Stranger, String),
+    /// Nobody wants it any more.
+    #[error("WorkerAllocate: it was sent away before it was up")]
+    Unwanted,
 }
 
 /// The actor.
@@ -107,51 +115,28 @@ impl Actor for Worker {
     async fn pre_start(
         &self,
         myself: ActorRef<WorkerMessage>,
-        args: WorkerArgs,
+        mut args: WorkerArgs,
     ) -> Result<Running, ActorProcessingErr> {
-        let process = process::start(args.command.clone()).await;
-        let process = process.map_err(SpawnError::from)?;
-        let Process {
-            child,
-            pid,
-            pipes,
-            stderr,
-        } = process;
-        let stderr = Stderr::follow(stderr, Arc::clone(&args.pool), pid)?;
-        let info = WorkerInfo::new(args.id, pid, args.max_jobs, myself.clone());
-        let info = Arc::new(info);
-        let (keeper, orders) = mpsc::unbounded_channel();
-        tokio::spawn(keep(child, orders, args.stop_timeout, myself));
-        let running = Running {
-            info,
-            pool: args.pool,
-            keeper,
-            stderr,
-            why: String::new(),
-        };
-        let line = connect(&running.info, pipes, args.door.as_deref(), args.max_frame);
-        match timeout(args.allocate_timeout, line).await {
-            Ok(Ok(link)) => {
+        let only_for = args.only_for.take();
+        match start(myself, &mut args).await {
+            Ok((running, link)) => {
                 running.info.go(WorkerState::Ready);
                 let up = PoolMessage::Up(args.id, Arc::clone(&running.info));
                 // A pool that is gone has closed its queue, which sends the worker away.
                 drop(args.parent.cast(up));
-                args.queue.give_back(link);
+                match only_for {
+                    None => args.queue.give_back(link),
+                    // Dropped by a request that has gone, it goes back, which sends it away.
+                    Some(request) => drop(request.send(Ok(Lease::new(link, args.queue)))),
+                }
                 Ok(running)
             }
-            failed => {
-                running.order(Order::Kill);
-                let said = running.stderr.last_words().await;
-                let said = match said.as_str() {
-                    "" => String::new(),
-                    said => format!("; on stderr: {said}"),
-                };
-                Err(match failed {
-                    Ok(Err(Handshake::Link(why))) => SpawnError::Link(why, said),
-                    Ok(Err(Handshake::Answer(why))) => SpawnError::Answer(why, said),
-                    _ => SpawnError::Silent(args.allocate_timeout, said),
+            Err(why) => {
+                if let Some(request) = only_for {
+                    // The request may have gone.
+                    drop(request.send(Err(why.to_string())));
                 }
-                .into())
+                Err(why.into())
             }
         }
     }
@@ -230,6 +215,52 @@ impl Running {
     }
 }
 
+/// Starts the process and shakes hands.
+async fn start(
+    actor: ActorRef<WorkerMessage>,
+    args: &mut WorkerArgs,
+) -> Result<(Running, Link), SpawnError> {
+    let Process {
+        child,
+        pid,
+        pipes,
+        stderr,
+    } = process::start(args.command.clone()).await?;
+    let stderr = Stderr::follow(stderr, Arc::clone(&args.pool), pid)?;
+    let info = Arc::new(WorkerInfo::new(args.id, pid, args.max_jobs, actor.clone()));
+    let (keeper, orders) = mpsc::unbounded_channel();
+    tokio::spawn(keep(child, orders, args.stop_timeout, actor));
+    let running = Running {
+        info,
+        pool: Arc::clone(&args.pool),
+        keeper,
+        stderr,
+        why: String::new(),
+    };
+    let line = connect(&running.info, pipes, args.door.as_deref(), args.max_frame);
+    let failed = tokio::select! {
+        _ = &mut args.wanted => {
+            running.order(Order::Kill);
+            return Err(SpawnError::Unwanted);
+        }
+        shaken = timeout(args.allocate_timeout, line) => match shaken {
+            Ok(Ok(link)) => return Ok((running, link)),
+            failed => failed,
+        }
+    };
+    running.order(Order::Kill);
+    let said = running.stderr.last_words().await;
+    let said = match said.as_str() {
+        "" => String::new(),
+        said => format!("; on stderr: {said}"),
+    };
+    Err(match failed {
+        Ok(Err(Handshake::Link(why))) => SpawnError::Link(why, said),
+        Ok(Err(Handshake::Answer(why))) => SpawnError::Answer(why, said),
+        _ => SpawnError::Silent(args.allocate_timeout, said),
+    })
+}
+
 /// Waits for the end of a process, and brings it about when told.
 async fn keep(
     mut child: Child,
@@ -240,6 +271,7 @@ async fn keep(
     let mut kill_at: Option<Instant> = None;
     // Kept until the end: some workers spin when their line is cut.
     let mut line: Option<Box<Link>> = None;
+    let mut is_told = true;
     let status = loop {
         let late = async {
             match kill_at {
@@ -247,15 +279,20 @@ async fn keep(
                 None => std::future::pending().await,
             }
         };
+        let told = async {
+            match &mut line {
+                Some(line) if !is_told => line.flush().await,
+                _ => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            status = child.wait() => break status,
+            status = process::end_of(&mut child) => break status,
             order = orders.recv() => match order {
                 Some(Order::Stop(link)) if line.is_none() => {
                     kill_at = Some(Instant::now() + stop_timeout);
-                    let link = line.insert(link);
-                    // Encoding a short frame does not fail; a worker that is gone needs no word.
-                    let _ = Frame::stop().encode(link.output());
-                    drop(timeout(stop_timeout, link.flush()).await);
+                    // Encoding a short frame does not fail.
+                    let _ = Frame::stop().encode(line.insert(link).output());
+                    is_told = false;
                 }
                 Some(Order::Stop(_)) => {}
                 Some(Order::KillSoon) => {
@@ -268,6 +305,8 @@ async fn keep(
                     break child.wait().await;
                 }
             },
+            // A worker that is gone needs no word.
+            _ = told => is_told = true,
             () = late => {
                 process::kill_group(&child);
                 break child.wait().await;
@@ -322,4 +361,61 @@ async fn handshake(mut link: Link) -> Result<Link, Handshake> {
     let frame = link.frame().await?;
     pid_in(&frame).map_err(Handshake::Answer)?;
     Ok(link)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::tests::listener;
+    use super::*;
+
+    /// A process that reads nothing, and a line to it that takes no byte more.
+    async fn deaf(actor: &ActorRef<WorkerMessage>) -> (Child, Box<Link>) {
+        let started = process::start(CommandSpec {
+            command: ["sleep", "3600"].map(str::to_owned).to_vec(),
+            ..CommandSpec::default()
+        });
+        let Process {
+            child, pid, pipes, ..
+        } = started.await.unwrap();
+        let (read, write) = pipes.unwrap();
+        while rustix::io::write(&write, &[0; 4096]).is_ok() {}
+        let info = Arc::new(WorkerInfo::new(1, pid, 0, actor.clone()));
+        let link = Link::new(info, Relay::Pipes(read, Arc::new(write)), 1024);
+        (child, Box::new(link.unwrap()))
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_does_not_read_its_stop_is_seen_to_end_and_can_be_killed() {
+        for is_killed in [true, false] {
+            let (actor, mut told) = listener().await;
+            let (child, link) = deaf(&actor).await;
+            let pid = link.worker.pid;
+            let (keeper, orders) = mpsc::unbounded_channel();
+            let limit = Duration::from_secs(60);
+            let keeping = tokio::spawn(keep(child, orders, limit, actor));
+            keeper.send(Order::Stop(link)).unwrap();
+            // It takes the order, and waits for room.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            match is_killed {
+                true => keeper.send(Order::Kill).unwrap(),
+                false => {
+                    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+                    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+                }
+            }
+            timeout(Duration::from_secs(20), keeping)
+                .await
+                .unwrap()
+                .unwrap();
+            let told = told.recv().await;
+            assert!(
+                matches!(told, Some(WorkerMessage::Exited(Ok(_)))),
+                "{told:?}"
+            );
+        }
+    }
 }

@@ -281,7 +281,8 @@ impl Workers {
                 tracing::error!(handler, event, "{why}");
                 Failure::Deadline.into()
             }
-            ExecError::Soft(_)
+            ExecError::NotStarted(_)
+            | ExecError::Soft(_)
             | ExecError::Nothing
             | ExecError::Stream
             | ExecError::Replacements(_)

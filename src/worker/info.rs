@@ -119,6 +119,8 @@ pub(crate) struct WorkerInfo {
     end: watch::Sender<Option<Arc<str>>>,
     /// Milliseconds of its age when its last event began, plus one; 0 before the first.
     last: AtomicU64,
+    /// The same of the event that it is at work on; 0 if it is at none.
+    at_work: AtomicU64,
 }
 
 impl fmt::Debug for WorkerInfo {
@@ -145,6 +147,7 @@ impl WorkerInfo {
             overdue: AtomicBool::new(false),
             jobs: AtomicU64::new(0),
             last: AtomicU64::new(0),
+            at_work: AtomicU64::new(0),
             end: watch::channel(None).0,
         }
     }
@@ -189,6 +192,18 @@ impl WorkerInfo {
         self.jobs.fetch_add(1, Ordering::Relaxed);
         let age = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.last.store(age + 1, Ordering::Relaxed);
+        // One value says that it is at work and since when: nobody sees the one without the other.
+        self.at_work.store(age + 1, Ordering::Relaxed);
+    }
+
+    /// The event is over.
+    pub(crate) fn rest(&self) {
+        self.at_work.store(0, Ordering::Relaxed);
+    }
+
+    /// For how long it has been at work on its event; `None` if it is at none.
+    pub(crate) fn at_work_for(&self) -> Option<Duration> {
+        self.age_at(&self.at_work)
     }
 
     /// It is about to be killed, since it runs too long on one event.
@@ -214,12 +229,14 @@ impl WorkerInfo {
 
     /// How long ago its last event began; `None` before the first.
     pub(crate) fn since_last(&self) -> Option<Duration> {
-        let last = self.last.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(
-            self.started
-                .elapsed()
-                .saturating_sub(Duration::from_millis(last)),
-        )
+        self.age_at(&self.last)
+    }
+
+    /// How long ago this was noted.
+    fn age_at(&self, noted: &AtomicU64) -> Option<Duration> {
+        let at = noted.load(Ordering::Relaxed).checked_sub(1)?;
+        let age = self.started.elapsed();
+        Some(age.saturating_sub(Duration::from_millis(at)))
     }
 
     /// Percent of a processor that its process has used since it was started, as RoadRunner shows it;
@@ -248,7 +265,40 @@ impl WorkerInfo {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::tests::listener;
     use super::WorkerState::{self, *};
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_was_idle_for_long_is_at_work_from_the_begin_of_its_event_on() {
+        let (actor, _told) = listener().await;
+        let worker = Arc::new(WorkerInfo::new(1, 1, 0, actor));
+        worker.go(Ready);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let watcher = {
+            let (worker, is_over) = (Arc::clone(&worker), Arc::clone(&is_over));
+            std::thread::spawn(move || {
+                let mut longest = Duration::ZERO;
+                while !is_over.load(Ordering::Relaxed) {
+                    longest = longest.max(worker.at_work_for().unwrap_or_default());
+                }
+                longest
+            })
+        };
+        tokio::time::advance(Duration::from_secs(100)).await;
+        for _ in 0..200_000 {
+            // As after an event that began long ago.
+            worker.last.store(1, Ordering::Relaxed);
+            worker.begin();
+            worker.rest();
+            worker.go(Ready);
+        }
+        assert!(worker.since_last().is_some());
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(watcher.join().unwrap(), Duration::ZERO);
+    }
 
     #[test]
     fn w65_the_states_allow_exactly_the_steps_of_the_reference() {

@@ -1,12 +1,11 @@
 //! `on_init`: a command that runs once before a pool starts.
 
-use super::process::CommandSpec;
+use super::process::{self, CommandSpec, Process};
 use super::stderr::Stderr;
 use std::io;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::process::Command;
+use tokio::process::Child;
 use tokio::time::timeout;
 
 /// What is run, and for how long.
@@ -29,9 +28,21 @@ pub(crate) enum InitError {
     /// It took too long.
     #[error("`on_init.command` was killed after {0:?} (`on_init.exec_timeout`)")]
     Late(Duration),
-    /// It ended badly.
-    #[error("`on_init.command` failed: {0}")]
-    Failed(std::process::ExitStatus),
+    /// It ended badly: how, and the last that it said.
+    #[error("`on_init.command` failed: {0}{1}")]
+    Failed(std::process::ExitStatus, String),
+}
+
+/// The command while it runs: it goes with all that it has started if nobody waits for it any more, or
+/// when this process dies.
+#[derive(Debug)]
+struct Run(Child);
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // Nothing once it has ended: what it has left behind on purpose stays.
+        process::kill_group(&self.0);
+    }
 }
 
 /// Runs it to its end; what it says is in the log.
@@ -39,33 +50,87 @@ pub(crate) enum InitError {
 /// # Errors
 /// It can't be started, took too long, or failed.
 pub(crate) async fn run(init: &Init, handler: &Arc<str>) -> Result<(), InitError> {
-    let spec = &init.command;
-    let mut words = spec.command.iter();
-    let mut command = Command::new(words.next().map_or("", String::as_str));
-    command.args(words).envs(&spec.env);
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    let (ours, theirs) = io::pipe()?;
-    command.stdout(theirs.try_clone()?).stderr(theirs);
-    if let Some(dir) = &spec.dir {
-        command.current_dir(dir);
-    }
-    if let Some((user, group)) = spec.owner {
-        command.uid(user).gid(group);
-    }
-    let mut child = command.spawn()?;
-    // Our copies of the other end go with it.
-    drop(command);
-    let pid = child.id().unwrap_or_default();
-    let said = Stderr::follow(ours.into(), Arc::clone(handler), pid)?;
-    let ended = timeout(init.limit, child.wait()).await;
-    let Ok(status) = ended else {
-        child.kill().await?;
+    // No pipes: it reads nothing, and all that it says is log.
+    let command = CommandSpec {
+        has_socket: true,
+        ..init.command.clone()
+    };
+    let Process {
+        child, pid, stderr, ..
+    } = process::start(command).await?;
+    let mut run = Run(child);
+    let said = Stderr::follow(stderr, Arc::clone(handler), pid)?;
+    let Ok(ended) = timeout(init.limit, run.0.wait()).await else {
         return Err(InitError::Late(init.limit));
     };
-    let status = status?;
-    drop(said.last_words().await);
+    let status = ended?;
+    let words = match said.last_words().await {
+        words if words.is_empty() => words,
+        words => format!("; it said: {words}"),
+    };
     match status.success() {
         true => Ok(()),
-        false => Err(InitError::Failed(status)),
+        false => Err(InitError::Failed(status, words)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::tests::{until, until_dead};
+    use super::*;
+
+    fn shell(line: &str, limit: Duration) -> Init {
+        let command = ["sh", "-c", line].map(str::to_owned).to_vec();
+        Init {
+            command: CommandSpec {
+                command,
+                ..CommandSpec::default()
+            },
+            limit,
+            is_needed: true,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_that_is_late_is_killed_with_what_it_has_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let line = format!("sleep 3600 & echo $! > {}; wait", file.display());
+        let init = shell(&line, Duration::from_secs(2));
+        let running = tokio::spawn(async move { run(&init, &"app".into()).await });
+        let mut child = 0;
+        until("it has a child", || {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            child = text.trim().parse().unwrap_or_default();
+            std::future::ready(child > 0)
+        })
+        .await;
+        let why = running.await.unwrap().unwrap_err().to_string();
+        assert!(why.contains("on_init.exec_timeout"), "{why}");
+        until_dead(child).await;
+    }
+
+    #[tokio::test]
+    async fn a_command_that_fails_is_quoted_with_its_last_words() {
+        let init = shell("echo no database; exit 7", Duration::from_secs(60));
+        let why = run(&init, &"app".into()).await.unwrap_err().to_string();
+        assert_eq!(
+            why,
+            "`on_init.command` failed: exit status: 7; it said: no database"
+        );
+        let none = Init {
+            command: CommandSpec {
+                command: vec!["/no/such/program".to_owned()],
+                ..CommandSpec::default()
+            },
+            ..init
+        };
+        let why = run(&none, &"app".into()).await.unwrap_err().to_string();
+        assert!(
+            why.contains("can't be started: exec /no/such/program"),
+            "{why}"
+        );
     }
 }

@@ -325,6 +325,7 @@ impl Lease {
             return;
         };
         let worker = Arc::clone(&link.worker);
+        worker.rest();
         worker.go(WorkerState::Errored);
         let order = match why {
             // It is well, but out of step: it is asked to leave.

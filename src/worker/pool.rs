@@ -1,4 +1,4 @@
-//! A pool: as many workers as wanted, kept alive, replaced one by one, and ended without a loss.
+//! A pool: as many workers as wanted, kept alive, replaced in steps, and ended without a loss.
 
 mod growth;
 mod handle;
@@ -12,13 +12,14 @@ pub(crate) use spec::{Growth, PoolSpec};
 
 use super::actor::WorkerMessage;
 use super::info::{WorkerInfo, WorkerState};
+use super::lease::Lease;
 use super::queue::Queue;
 use super::relay::RelayDoor;
 use crate::config::RpcAddress;
 use growth::Grown;
 use places::Slot;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
-use reset::Reset;
+use reset::{Asker, Parting, Reset};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,8 +49,8 @@ pub(crate) enum PoolMessage {
     Failed(u64, String),
     /// Workers may be missing.
     Fill,
-    /// A worker for one event.
-    Fresh,
+    /// A worker for one event alone.
+    Fresh(oneshot::Sender<Result<Lease, String>>),
     /// Look at the time that workers have been at work.
     Tick,
     /// Look at age, idle time and memory.
@@ -65,7 +66,7 @@ pub(crate) enum PoolMessage {
     /// Look whether the pool has more workers than it needs.
     Shrink,
     /// New workers for all old ones.
-    Reset(oneshot::Sender<Result<usize, String>>),
+    Reset(Asker),
     /// The time of the reset with this number is over.
     ResetOverdue(u64),
     /// No more requests; the answer comes when all workers are gone.
@@ -99,9 +100,18 @@ struct PoolState {
     target: usize,
     grown: Grown,
     next: u64,
+    /// Attempts to start workers so far.
+    attempts: u64,
+    /// The last attempt that counts as failed.
+    failed: u64,
     failures: u32,
     not_before: Instant,
+    /// The reset whose new workers are not all up.
     reset: Option<Reset>,
+    /// Those whose old workers have not all left.
+    partings: Vec<Parting>,
+    /// Who asked for one more meanwhile.
+    next_reset: Vec<Asker>,
     resets: u64,
     stopping: Option<oneshot::Sender<()>>,
     stopped: bool,
@@ -141,13 +151,20 @@ impl Actor for Pool {
             roll,
             slots: BTreeMap::new(),
             next: 0,
+            attempts: 0,
+            failed: 0,
             failures: 0,
             not_before: Instant::now(),
             reset: None,
+            partings: Vec::new(),
+            next_reset: Vec::new(),
             resets: 0,
             stopping: None,
             stopped: false,
         };
+        if state.spec.debug {
+            state.queue.start_by(myself.clone());
+        }
         growth::watch(&state, &myself);
         state.fill(&myself);
         Ok(state)
@@ -163,7 +180,7 @@ impl Actor for Pool {
             PoolMessage::Up(id, info) => state.is_up(&myself, id, info),
             PoolMessage::Failed(id, why) => state.did_not_come_up(&myself, id, &why),
             PoolMessage::Fill => state.fill(&myself),
-            PoolMessage::Fresh => state.spawn(&myself, None, 1),
+            PoolMessage::Fresh(request) => state.start_for(&myself, request),
             PoolMessage::Tick => state.end_overdue(),
             PoolMessage::Watch => state.watch(),
             PoolMessage::List(reply) => drop(reply.send(state.report())),
@@ -171,12 +188,16 @@ impl Actor for Pool {
             PoolMessage::Remove(reply) => drop(reply.send(state.remove())),
             PoolMessage::Grow => state.grow(&myself),
             PoolMessage::Shrink => state.shrink(),
-            PoolMessage::Reset(reply) => state.start_reset(&myself, reply),
+            PoolMessage::Reset(asker) => state.start_reset(&myself, asker),
             PoolMessage::ResetOverdue(number) => state.end_reset(number),
             PoolMessage::Stop(reply) => {
                 state.stopped = true;
                 state.stopping = Some(reply);
                 state.queue.close().into_iter().for_each(Queue::retire);
+                state.give_up_resets();
+                // Nobody waits for those that are not up yet.
+                let mut slots = state.slots.values_mut();
+                slots.by_ref().for_each(|slot| slot.wanted = None);
                 state.check_stopped();
             }
             PoolMessage::KillAll => {

@@ -1,19 +1,22 @@
 //! The process of a worker: how it is started, and how it ends for sure.
 //!
-//! Each worker leads a process group of its own, so that it can be killed with its children, and no
-//! Ctrl-C of our terminal reaches it. Where this program can start itself (it says so by
+//! Each worker leads a process group of its own, so that it takes its children with it however it
+//! ends, and no Ctrl-C of our terminal reaches it. Where this program can start itself (it says so by
 //! [`reexec_by`]), the worker is started through it: a step between sets the signal that comes when
 //! we die, then becomes the worker. That signal is bound to the thread that forks, so one thread for
 //! ever starts all of them.
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, PidfdFlags, Signal};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::{OnceLock, PoisonError};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -65,13 +68,45 @@ pub(crate) struct Process {
     pub(crate) stderr: OwnedFd,
 }
 
-/// Ends a process and all that it has started, at once. Nothing once it has been waited for.
+/// Ends a process and all of its group, which is what it has started, at once. Nothing once it has been
+/// waited for: its number may be another's then.
 pub(crate) fn kill_group(child: &Child) {
-    let pid = child.id().and_then(|id| i32::try_from(id).ok());
-    if let Some(pid) = pid.and_then(Pid::from_raw) {
+    if let Some(pid) = pid_of(child) {
         // A group that is gone is what was wanted.
         let _ = rustix::process::kill_process_group(pid, Signal::KILL);
     }
+}
+
+fn pid_of(child: &Child) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(child.id()?).ok()?)
+}
+
+/// Waits for the end of a process, and ends what is left of its group. Can be dropped and called again.
+///
+/// # Errors
+/// The system does not say how it ended.
+pub(crate) async fn end_of(child: &mut Child) -> io::Result<ExitStatus> {
+    // It has ended and still has its number: nobody else can be meant by it.
+    if let Some(pid) = pid_of(child)
+        && until_ended(pid).await.is_ok()
+    {
+        kill_group(child);
+    }
+    child.wait().await
+}
+
+/// Waits for the end of a child without taking note of it.
+///
+/// # Errors
+/// The system has no descriptors for processes (Linux before 5.3).
+#[expect(
+    deprecated,
+    reason = "the other way is `unsafe`; this descriptor is owned, and stays open for as long as it is watched"
+)]
+async fn until_ended(pid: Pid) -> io::Result<()> {
+    let ended = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    let ended = AsyncFd::with_interest(ended, Interest::READABLE)?;
+    ended.readable().await.map(drop)
 }
 
 /// Starts a process; the error is the system's, with the program's name.

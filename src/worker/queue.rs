@@ -1,19 +1,23 @@
 //! Which worker gets which event: idle workers in the order they became idle, waiting events in the
-//! order they came, those on the core of a free worker first (see [`waiting`]).
+//! order they came, over all cores. A pool in debug starts a worker for each event instead.
 
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use super::actor::WorkerMessage;
 use super::info::WorkerState;
 use super::lease::{Answer, ExchangeError, Lease};
 use super::link::Link;
+use super::pool::PoolMessage;
 use crate::metrics::cells::Counter;
 use bytes::Bytes;
+use ractor::ActorRef;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 use waiting::Waiting;
 
@@ -36,6 +40,9 @@ pub(crate) enum ExecError {
         /// How long the request waited.
         waited: Duration,
     },
+    /// The worker that was to be started for it did not come up.
+    #[error("no worker came up for it: {0}")]
+    NotStarted(String),
     /// The pool is being stopped.
     #[error("the pool is being stopped")]
     Stopped,
@@ -115,6 +122,8 @@ pub(crate) struct Queue {
     workers: AtomicUsize,
     /// Told when a request begins to wait, where somebody asks for it.
     short: Notify,
+    /// The pool that starts a worker for each request, in debug.
+    starter: OnceLock<ActorRef<PoolMessage>>,
     /// What happened beside the answers.
     pub(crate) counts: Counts,
 }
@@ -142,8 +151,15 @@ impl Queue {
             requests: AtomicUsize::new(0),
             workers: AtomicUsize::new(0),
             short: Notify::new(),
+            starter: OnceLock::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// From now on each request has a worker of its own, which this pool starts for it.
+    pub(super) fn start_by(&self, pool: ActorRef<PoolMessage>) {
+        // A pool says so once.
+        drop(self.starter.set(pool));
     }
 
     pub(super) const fn fence(&self) -> Option<&Bytes> {
@@ -157,6 +173,12 @@ impl Queue {
     /// Requests in the pool, waiting and at work.
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Requests that wait, those that have gone among them.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.state().waiting.len()
     }
 
     /// How many workers can take requests, now or later.
@@ -201,7 +223,7 @@ impl Queue {
             return Err(ExecError::Empty);
         }
         let mut ticket = Some(self.admit()?);
-        let mut replaced = 0;
+        let (mut replaced, mut unread) = (0, 0);
         loop {
             let mut lease = self.checkout(deadline).await?;
             if let Some(ticket) = ticket.take() {
@@ -227,7 +249,9 @@ impl Queue {
                     let is_overdue = worker.as_ref().is_some_and(|it| it.is_overdue());
                     ticket = lease.release();
                     lease.lost(&why);
-                    if why.is_unread() {
+                    unread += 1;
+                    // New workers for one request, without a pause between them, have to end.
+                    if why.is_unread() && (self.starter.get().is_none() || unread <= REPLACEMENTS) {
                         continue;
                     }
                     if is_overdue {
@@ -255,8 +279,24 @@ impl Queue {
         Ok(ticket)
     }
 
-    /// A worker that is idle, or the next one that becomes so.
+    /// A worker that was started for this request alone. It takes no longer than `allocate_timeout`: a
+    /// start that does has failed.
+    async fn fresh(&self, pool: &ActorRef<PoolMessage>) -> Result<Lease, ExecError> {
+        let (tell, told) = oneshot::channel();
+        pool.cast(PoolMessage::Fresh(tell))
+            .map_err(|_| ExecError::Stopped)?;
+        match told.await {
+            Ok(Ok(lease)) => Ok(lease),
+            Ok(Err(why)) if self.is_open() => Err(ExecError::NotStarted(why)),
+            _ => Err(ExecError::Stopped),
+        }
+    }
+
+    /// A worker that is idle, or the next one that becomes so; in debug one that is started for it.
     async fn checkout(self: &Arc<Self>, deadline: Option<Instant>) -> Result<Lease, ExecError> {
+        if let Some(pool) = self.starter.get() {
+            return self.fresh(pool).await;
+        }
         let next = {
             let mut state = self.state();
             if !state.open {
@@ -292,19 +332,21 @@ impl Queue {
 
     /// A worker has finished: it goes to whoever waits longest, becomes idle, or leaves.
     pub(crate) fn give_back(self: &Arc<Self>, link: Link) {
-        let worker = &link.worker;
-        if worker.is_used_up() {
-            worker.go(WorkerState::MaxJobs);
-        } else {
-            worker.go(WorkerState::Ready);
-        }
-        if worker.state() != WorkerState::Ready {
+        let worker = Arc::clone(&link.worker);
+        worker.rest();
+        worker.go(match worker.is_used_up() {
+            true => WorkerState::MaxJobs,
+            false => WorkerState::Ready,
+        });
+        // Of workers that were started for one request none is kept.
+        if self.starter.get().is_some() {
             return Self::retire(link);
         }
         let mut lease = Lease::new(link, Arc::clone(self));
         loop {
             let mut state = self.state();
-            if !state.open {
+            // Looked at under the lock: who sends a worker away looks for it here afterwards.
+            if !state.open || worker.state() != WorkerState::Ready {
                 drop(state);
                 return lease.dismiss();
             }

@@ -12,7 +12,7 @@ use crate::rpc::Door;
 use bytes::BytesMut;
 use rustix::process::Pid;
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -179,7 +179,7 @@ fn lock(waiting: &Mutex<Waiting>) -> std::sync::MutexGuard<'_, Waiting> {
 }
 
 async fn accept(door: Door, waiting: Arc<Mutex<Waiting>>, name: String) {
-    let mut shaking = tokio::task::JoinSet::new();
+    let mut shaking = Shaking::default();
     loop {
         let taken = match &door {
             Door::Unix(listener, _) => match listener.accept().await {
@@ -193,29 +193,55 @@ async fn accept(door: Door, waiting: Arc<Mutex<Waiting>>, name: String) {
                 .await
                 .and_then(|(stream, _)| stream.set_nodelay(true).map(|()| Line::Tcp(stream))),
         };
-        while shaking.try_join_next().is_some() {}
         match taken {
-            Ok(_) if shaking.len() >= STRANGERS => {
-                tracing::warn!(
-                    relay = name,
-                    "too many connections shake hands: one was closed"
-                );
-            }
             Ok(line) => {
+                if shaking.make_room() {
+                    tracing::warn!(
+                        relay = name,
+                        "too many connections shake hands: the oldest was closed"
+                    );
+                }
                 let (waiting, name) = (Arc::clone(&waiting), name.clone());
-                shaking.spawn(async move {
+                shaking.0.push_back(tokio::spawn(async move {
                     let (shaken, of) = greet(line).await;
                     if let Err(why) = &shaken {
                         tracing::warn!(relay = name, "a connection is no worker: {why}");
                     }
                     arrive(&waiting, shaken, of);
-                });
+                }));
             }
             Err(why) => {
                 tracing::warn!(relay = name, "a worker can't connect: {why}");
                 tokio::time::sleep(REST).await;
             }
         }
+    }
+}
+
+/// The connections that shake hands, in the order in which they came; closed when this is dropped.
+#[derive(Debug, Default)]
+struct Shaking(VecDeque<JoinHandle<()>>);
+
+impl Shaking {
+    /// Leaves room for one more; whether the oldest had to be closed for it.
+    fn make_room(&mut self) -> bool {
+        if self.0.len() < STRANGERS {
+            return false;
+        }
+        self.0.retain(|it| !it.is_finished());
+        if self.0.len() < STRANGERS {
+            return false;
+        }
+        if let Some(oldest) = self.0.pop_front() {
+            oldest.abort();
+        }
+        true
+    }
+}
+
+impl Drop for Shaking {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
     }
 }
 

@@ -3,21 +3,27 @@
 #![allow(clippy::unwrap_used)]
 
 mod both;
+mod debug;
 mod exec;
 mod growth;
 mod lifecycle;
+mod order;
 mod relays;
+mod reset;
 
+use super::actor::WorkerMessage;
 use super::pool::{PoolSpec, WorkerPool, WorkerReport};
 use super::process::CommandSpec;
 use super::queue::ExecError;
 use crate::config::RelayAddress;
 use crate::goridge::Frame;
 use bytes::BytesMut;
-use std::collections::BTreeMap;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 /// A condition that takes longer than this has failed.
@@ -49,7 +55,7 @@ fn spec(workers: usize) -> PoolSpec {
         max_queue_size: 0,
         allocate_timeout: Duration::from_secs(60),
         destroy_timeout: Duration::from_secs(10),
-        reset_timeout: Duration::from_secs(10),
+        reset_timeout: Duration::from_secs(60),
         stream_timeout: Duration::from_secs(2),
         exec_ttl: Duration::from_secs(30),
         ttl: Duration::ZERO,
@@ -84,7 +90,7 @@ async fn ask(pool: &WorkerPool, what: &str) -> Result<String, ExecError> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let end = Instant::now() + PATIENCE;
     while !holds().await {
         assert!(Instant::now() < end, "not in time: {what}");
@@ -104,8 +110,70 @@ fn is_alive(pid: u32) -> bool {
     })
 }
 
-async fn until_dead(pid: u32) {
+pub(super) async fn until_dead(pid: u32) {
     until("the process is gone", || async { !is_alive(pid) }).await;
+}
+
+/// The processes of ours that run in a folder: each leads a group. A `python3` that is a script may have
+/// others for a moment.
+fn there(dir: &Path) -> BTreeSet<u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let here = entries.filter(|it| {
+        let cwd = std::fs::read_link(it.path().join("cwd"));
+        cwd.is_ok_and(|cwd| cwd == dir)
+    });
+    let pids = here.filter_map(|it| {
+        let pid: u32 = it.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(it.path().join("stat")).ok()?;
+        let group = stat.rsplit_once(") ")?.1.split(' ').nth(2)?;
+        (group.parse() == Ok(pid)).then_some(pid)
+    });
+    pids.collect()
+}
+
+/// How many of them there are.
+fn running_in(dir: &Path) -> usize {
+    there(dir).len()
+}
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+/// An actor in the place of a worker's, and what it is told.
+pub(super) async fn listener() -> (
+    ActorRef<WorkerMessage>,
+    mpsc::UnboundedReceiver<WorkerMessage>,
+) {
+    struct Listener;
+
+    impl Actor for Listener {
+        type Msg = WorkerMessage;
+        type State = mpsc::UnboundedSender<WorkerMessage>;
+        type Arguments = Self::State;
+
+        async fn pre_start(
+            &self,
+            _: ActorRef<WorkerMessage>,
+            tell: Self::Arguments,
+        ) -> Result<Self::State, ActorProcessingErr> {
+            Ok(tell)
+        }
+
+        async fn handle(
+            &self,
+            _: ActorRef<WorkerMessage>,
+            message: WorkerMessage,
+            tell: &mut Self::State,
+        ) -> Result<(), ActorProcessingErr> {
+            Ok(tell.send(message)?)
+        }
+    }
+
+    let (tell, told) = mpsc::unbounded_channel();
+    let (actor, _) = Actor::spawn(None, Listener, tell).await.unwrap();
+    (actor, told)
 }
 
 fn pids(workers: &[WorkerReport]) -> Vec<u32> {

@@ -1,6 +1,6 @@
 //! What workers, or an operator's tool, ask of the node by RPC about the pools themselves.
 
-use crate::node::{Node, Script, ask_data, handler, is_alive, routes};
+use crate::node::{Node, Script, ask_data, handler, hex, is_alive, routes};
 use crate::process::eventually;
 use bytes::BytesMut;
 use centripeta::goridge::{Decoder, Flags, Frame};
@@ -199,4 +199,28 @@ async fn w94_an_error_answer_is_an_exception_of_the_worker_with_its_text_and_whe
             && thrown.ends_with(&format!("' on {ours}")),
         "{thrown}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_resets_its_own_pool_in_an_event_is_answered_and_ends_behind_it() {
+    let pool = "num_workers = 2\n[handler.app.pool.supervisor]\nexec_ttl = \"15s\"";
+    let node = Node::start(&(handler(Script::Python, "", pool) + &routes())).await;
+    let client = node.client().await;
+    until_workers(&node, "app", 2).await;
+    let before = pids(&node, "app").await;
+    let mut call = BytesMut::new();
+    let frame = Frame::call(Flags::JSON, 1, "resetter.Reset", b"\"app\"").unwrap();
+    frame.encode(&mut call).unwrap();
+    let back = ask_data(&client, &format!("rpc-call:{}", hex(&call))).await;
+    let mut back = BytesMut::from(&back[..]);
+    let back = Decoder::new(1 << 20).next(&mut back).unwrap().unwrap();
+    assert!(!back.flags.has(Flags::ERROR), "{back:?}");
+    assert_eq!(back.as_call().unwrap().body, "true");
+    block_in_place(|| {
+        eventually("the old ones are gone", || {
+            before.iter().all(|pid| !is_alive(*pid)).then_some(())
+        });
+    });
+    until_workers(&node, "app", 2).await;
+    assert!(before.is_disjoint(&pids(&node, "app").await));
 }

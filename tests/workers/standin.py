@@ -117,13 +117,25 @@ def main():
     if start == "noise":
         os.write(1, b"\nWarning: something in /app/w.php on line 3\n")
     if start.startswith(("file:", "state:")):
-        # Broken as long as the file says so.
-        with open(start.split(":", 1)[1]) as file:
-            state = file.read().strip()
-        if state == "broken":
-            sys.exit(4)
-        if state == "hang":
-            time.sleep(3600)
+        # Broken as long as the file says so, and not up before it says something else than to wait, or
+        # that one may come up and this is the first to read it.
+        path = start.split(":", 1)[1]
+        while True:
+            with open(path) as file:
+                state = file.read().strip()
+            if state == "broken":
+                sys.exit(4)
+            if state == "hang":
+                time.sleep(3600)
+            if state == "one":
+                try:
+                    open(path + ".one", "x").close()
+                    break
+                except FileExistsError:
+                    pass
+            elif state != "wait":
+                break
+            time.sleep(0.005)
     line = Line()
     log = os.environ.get("STANDIN_LOG")
 
@@ -286,6 +298,11 @@ def main():
             else:
                 open(argument, "w").close()
                 line.put(answer(b"", b'{"stop":true}'))
+        elif name == "grow-sleep":
+            size, pause = argument.split(".")
+            hold.append(bytearray(os.urandom(1024)) * (1024 * int(size)))
+            time.sleep(float(pause) / 1000)
+            line.put(answer(body))
         elif name == "grow":
             hold.append(bytearray(os.urandom(1024)) * (1024 * int(argument)))
             line.put(answer(body))

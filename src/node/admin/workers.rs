@@ -44,7 +44,9 @@ pub(super) async fn reset(pools: &Pools, handler: &str) -> Answer<WorkersReset> 
         Ok(chosen) => chosen,
         Err(refused) => return Ok(Err(refused)),
     };
-    let resets = chosen.iter().map(|pool| timeout(PATIENCE, pool.reset()));
+    let resets = chosen
+        .iter()
+        .map(|pool| timeout(PATIENCE, pool.reset_to_the_end()));
     let ends = futures_util::future::join_all(resets).await;
     let (mut done, mut problems) = (Vec::new(), Vec::new());
     for (pool, end) in chosen.iter().zip(ends) {

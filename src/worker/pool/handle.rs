@@ -3,6 +3,7 @@
 use super::super::info::WorkerState;
 use super::super::queue::{Counts, ExecError, Queue};
 use super::super::relay;
+use super::reset::{Asker, Replaced};
 use super::{Pool, PoolError, PoolMessage, PoolSpec, Roll};
 use crate::answer::Flaws;
 use crate::config::RelayAddress;
@@ -99,6 +100,12 @@ impl WorkerPool {
         self.queue.requests()
     }
 
+    /// Requests that wait for a worker.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
     /// Workers wanted now.
     pub(crate) fn wanted(&self) -> usize {
         self.queue.workers()
@@ -153,11 +160,6 @@ impl WorkerPool {
         body: &[u8],
         deadline: Option<Instant>,
     ) -> Result<Bytes, ExecError> {
-        if self.debug {
-            self.actor
-                .cast(PoolMessage::Fresh)
-                .map_err(|_| ExecError::Stopped)?;
-        }
         self.queue.exec(context, body, deadline).await
     }
 
@@ -176,14 +178,34 @@ impl WorkerPool {
         self.ask(PoolMessage::Remove).await
     }
 
-    /// Replaces all workers, one by one, so that no request meets a gap; answers how many. Where the
-    /// first new one does not come up, the old ones go on.
+    /// Replaces all workers in steps, so that no request meets a gap; answers how many. Where the first
+    /// new one does not come up, the old ones go on. The answer comes when all new ones are up and the old
+    /// ones have left, save those that are at work on an event, which leave when it is done: whoever asks
+    /// may be one of them.
     ///
     /// # Errors
-    /// Why the first new worker did not come up.
-    pub(crate) async fn reset(&self) -> Result<usize, String> {
+    /// Why new workers did not come up, or that they take longer than `reset_timeout`.
+    pub(crate) async fn reset(&self) -> Replaced {
+        self.replace(false).await
+    }
+
+    /// The same, and waits for all old ones.
+    ///
+    /// # Errors
+    /// As for [`WorkerPool::reset`]; or old ones are at work for longer than `reset_timeout`.
+    pub(crate) async fn reset_to_the_end(&self) -> Replaced {
+        self.replace(true).await
+    }
+
+    async fn replace(&self, waits_for_work: bool) -> Replaced {
+        let ask = |reply| {
+            PoolMessage::Reset(Asker {
+                reply,
+                waits_for_work,
+            })
+        };
         let stopped = || Err("the pool is being stopped".to_owned());
-        self.ask(PoolMessage::Reset).await.unwrap_or_else(stopped)
+        self.ask(ask).await.unwrap_or_else(stopped)
     }
 
     /// Takes no more requests, lets workers finish, and ends them; after the grace by force.

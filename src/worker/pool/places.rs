@@ -2,12 +2,13 @@
 
 use super::super::actor::{Worker, WorkerArgs};
 use super::super::info::{WorkerInfo, WorkerState};
+use super::super::lease::Lease;
 use super::super::queue::Queue;
 use super::{MOST_WORKERS, PoolMessage, PoolState, Resized, kill};
 use ractor::{Actor, ActorRef, SpawnErr};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 /// The longest that one worker may take to leave.
@@ -19,6 +20,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Age below which the end of a worker counts as a failure in a row.
 const SETTLED: Duration = Duration::from_secs(1);
 
+/// An event in debug that waits for a worker of its own.
+pub(super) type Request = oneshot::Sender<Result<Lease, String>>;
+
 /// A place for a worker.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
@@ -28,13 +32,10 @@ pub(super) struct Slot {
     pub(super) replaces: Option<u64>,
     /// Whether it is to leave.
     pub(super) leaving: bool,
-}
-
-impl Slot {
-    /// Whether it counts among those wanted: it is not to leave, and takes nobody else's place.
-    const fn is_staying(&self) -> bool {
-        !self.leaving && self.replaces.is_none()
-    }
+    /// Held as long as a worker is wanted that is not up yet.
+    pub(super) wanted: Option<oneshot::Sender<()>>,
+    /// The attempt that it was started in.
+    attempt: u64,
 }
 
 impl PoolState {
@@ -77,10 +78,19 @@ impl PoolState {
         if self.reset.is_some() || self.spec.debug {
             return;
         }
-        let staying = self.slots.values().filter(|slot| slot.is_staying()).count();
-        for _ in self.wanted()..staying {
+        while self.staying().count() > self.wanted() {
             self.retire_one();
         }
+    }
+
+    /// Those that count among the wanted: they are not to leave, and take the place of nobody who is
+    /// there.
+    fn staying(&self) -> impl Iterator<Item = (&u64, &Slot)> {
+        let is_there = |id: &u64| self.slots.get(id).is_some_and(|slot| !slot.leaving);
+        let is_staying = move |(_, slot): &(&u64, &Slot)| {
+            !slot.leaving && !slot.replaces.as_ref().is_some_and(is_there)
+        };
+        self.slots.iter().filter(is_staying)
     }
 
     /// Starts the workers that are missing, now or once the pause is over.
@@ -88,9 +98,8 @@ impl PoolState {
         if self.stopped {
             return;
         }
-        let staying = self.slots.values().filter(|slot| !slot.leaving).count();
         let wanted = self.wanted();
-        let missing = wanted.saturating_sub(staying);
+        let missing = wanted.saturating_sub(self.staying().count());
         self.queue.set_workers(wanted);
         if missing == 0 {
             return;
@@ -105,25 +114,43 @@ impl PoolState {
             });
             return;
         }
+        self.attempts += 1;
         for _ in 0..missing {
-            self.spawn(myself, None, self.spec.max_jobs);
+            self.spawn(myself, None, self.spec.max_jobs, None);
         }
     }
 
+    /// Starts a worker for one request alone.
+    pub(super) fn start_for(&mut self, myself: &ActorRef<PoolMessage>, request: Request) {
+        if self.slots.len() >= MOST_WORKERS {
+            let why = format!("{MOST_WORKERS} workers are the most of a pool");
+            // The request may have gone.
+            drop(request.send(Err(why)));
+            return;
+        }
+        self.spawn(myself, None, 1, Some(request));
+    }
+
+    /// Starts a worker; gives its number, unless the pool is being stopped.
     pub(super) fn spawn(
         &mut self,
         myself: &ActorRef<PoolMessage>,
         replaces: Option<u64>,
         max_jobs: u64,
-    ) {
+        only_for: Option<Request>,
+    ) -> Option<u64> {
         if self.stopped {
-            return;
+            return None;
         }
         let id = self.next;
         self.next += 1;
+        let (want, wanted) = oneshot::channel();
         let slot = Slot {
+            info: None,
             replaces,
-            ..Slot::default()
+            leaving: false,
+            wanted: Some(want),
+            attempt: self.attempts,
         };
         self.slots.insert(id, slot);
         // All at once would come back at once.
@@ -143,6 +170,8 @@ impl PoolState {
             door: self.door.clone(),
             queue: Arc::clone(&self.queue),
             parent: myself.clone(),
+            only_for,
+            wanted,
         };
         let myself = myself.clone();
         tokio::spawn(async move {
@@ -155,6 +184,7 @@ impl PoolState {
                 drop(myself.cast(PoolMessage::Failed(id, why)));
             }
         });
+        Some(id)
     }
 
     pub(super) fn is_up(&mut self, myself: &ActorRef<PoolMessage>, id: u64, info: Arc<WorkerInfo>) {
@@ -170,17 +200,14 @@ impl PoolState {
         if is_unwanted {
             return self.retire(id);
         }
-        if let Some(old) = slot_of(&mut self.slots, id).and_then(|slot| slot.replaces.take()) {
+        let old = self
+            .slots
+            .get_mut(&id)
+            .and_then(|slot| slot.replaces.take());
+        if let Some(old) = old {
             self.retire(old);
-            let rest = self
-                .reset
-                .as_mut()
-                .map(|reset| std::mem::take(&mut reset.rest));
-            for old in rest.unwrap_or_default() {
-                self.spawn(myself, Some(old), self.spec.max_jobs);
-            }
-            self.check_reset();
         }
+        self.reset_has_new(myself, id);
     }
 
     pub(super) fn did_not_come_up(&mut self, myself: &ActorRef<PoolMessage>, id: u64, why: &str) {
@@ -189,27 +216,31 @@ impl PoolState {
         };
         let pool = Arc::clone(&self.spec.name);
         let pool = &*pool;
-        if slot.replaces.is_some() {
+        if slot.leaving || self.stopped {
+            tracing::debug!(pool, "a worker left before it was up");
+        } else if self.spec.debug {
+            // Whoever asked is told.
+            tracing::error!(pool, "the worker of an event did not come up: {why}");
+        } else if slot.replaces.is_some() {
             tracing::error!(
                 pool,
                 "a new worker did not come up; the old ones go on: {why}"
             );
-            if let Some(reset) = self.reset.take() {
-                for reply in reset.replies {
-                    drop(reply.send(Err(why.to_owned())));
-                }
-            }
-            return self.check_stopped();
+            self.reset_has_failed(myself, id, why);
+        } else {
+            let failure = Some(Arc::from(why));
+            self.roll.send_modify(|roll| roll.failure = failure);
+            self.failed(slot.attempt);
+            let pause = self.not_before.saturating_duration_since(Instant::now());
+            tracing::error!(
+                pool,
+                ?pause,
+                "a worker did not come up and is tried again: {why}"
+            );
+            self.reset_has_failed(myself, id, why);
         }
-        let failure = Some(Arc::from(why));
-        self.roll.send_modify(|roll| roll.failure = failure);
-        self.failed();
-        let pause = self.not_before.saturating_duration_since(Instant::now());
-        tracing::error!(
-            pool,
-            ?pause,
-            "a worker did not come up and is tried again: {why}"
-        );
+        self.reset_has_left(myself, id);
+        // The worker whose place it was to take may have left meanwhile.
         self.fill(myself);
         self.check_stopped();
     }
@@ -230,23 +261,25 @@ impl PoolState {
                 self.failures = 0;
             }
             if !(well || asked) {
-                self.failed();
+                self.failed(slot.attempt);
             }
         }
         self.count();
         if !self.stopped {
             self.queue.counts.restarts.add_one();
         }
-        if let Some(reset) = &mut self.reset {
-            reset.old.remove(&id);
-        }
-        self.check_reset();
+        self.reset_has_left(myself, id);
         self.fill(myself);
         self.check_stopped();
     }
 
-    /// One more failure in a row: the next start waits longer.
-    pub(super) fn failed(&mut self) {
+    /// An attempt has failed, one more in a row: the next one waits longer. It counts once, however many
+    /// workers it was for.
+    fn failed(&mut self, attempt: u64) {
+        if attempt <= self.failed {
+            return;
+        }
+        self.failed = attempt;
         let doubled = FIRST_PAUSE * 2_u32.pow(self.failures.min(6));
         self.failures = self.failures.saturating_add(1);
         let pause = doubled
@@ -267,7 +300,11 @@ impl PoolState {
             return;
         };
         slot.leaving = true;
-        let Some(info) = &slot.info else { return };
+        let Some(info) = &slot.info else {
+            // It is not waited for.
+            slot.wanted = None;
+            return;
+        };
         match self.queue.take_idle(Some(id)) {
             Some(link) => Queue::retire(link),
             None => {
@@ -281,20 +318,15 @@ impl PoolState {
     }
 
     /// Sends one worker away: one that is not up yet, else an idle one, if there are such.
-    pub(super) fn retire_one(&mut self) {
-        let staying = |(_, slot): &(&u64, &Slot)| slot.is_staying();
+    fn retire_one(&mut self) {
         let cost = |(_, slot): &(&u64, &Slot)| match slot.info.as_ref().map(|info| info.state()) {
             None => 0,
             Some(WorkerState::Ready) => 1,
             Some(_) => 2,
         };
-        let chosen = self.slots.iter().filter(staying).min_by_key(cost);
+        let chosen = self.staying().min_by_key(cost);
         if let Some(id) = chosen.map(|(id, _)| *id) {
             self.retire(id);
         }
     }
-}
-
-fn slot_of(slots: &mut BTreeMap<u64, Slot>, id: u64) -> Option<&mut Slot> {
-    slots.get_mut(&id)
 }

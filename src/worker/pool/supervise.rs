@@ -7,13 +7,18 @@ use std::sync::Arc;
 /// Bytes of a mebibyte.
 const MIB: u64 = 1_048_576;
 
+/// Whether these bytes reach a limit in MiB.
+const fn is_too_big(bytes: u64, limit: u64) -> bool {
+    bytes >= limit.saturating_mul(MIB)
+}
+
 impl PoolState {
     /// Kills workers that are on one event for too long.
     pub(super) fn end_overdue(&self) {
         let limit = self.spec.exec_ttl;
         for info in self.slots.values().filter_map(|slot| slot.info.as_ref()) {
-            let at_work = matches!(info.state(), WorkerState::Working | WorkerState::Invalid);
-            if at_work && info.since_last().is_some_and(|since| since >= limit) {
+            let too_long = info.at_work_for().is_some_and(|since| since >= limit);
+            if too_long && !info.is_overdue() {
                 info.set_overdue();
                 kill(info, "ExecTTL: it ran longer than `exec_ttl` on one event");
             }
@@ -38,7 +43,7 @@ impl PoolState {
             let big = spec.max_worker_memory > 0
                 && info
                     .memory()
-                    .is_some_and(|it| it >= spec.max_worker_memory * MIB);
+                    .is_some_and(|it| is_too_big(it, spec.max_worker_memory));
             let unused = !spec.idle_ttl.is_zero()
                 && idle.is_some_and(|idle| idle.as_secs() >= spec.idle_ttl.as_secs());
             let why = match (old, big, unused) {
@@ -66,5 +71,18 @@ impl PoolState {
             memory: info.memory().unwrap_or_default(),
         };
         infos.map(report).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_too_big;
+
+    #[test]
+    fn w71_memory_is_compared_in_units_of_1_048_576_bytes() {
+        assert!(is_too_big(60 * 1_048_576, 60));
+        assert!(!is_too_big(60 * 1_048_576 - 1, 60));
+        assert!(!is_too_big(60_000_000, 60));
+        assert!(!is_too_big(u64::MAX - 1, u64::MAX));
     }
 }

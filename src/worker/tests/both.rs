@@ -17,7 +17,7 @@ fn commands() -> Vec<Vec<String>> {
 }
 
 /// PHP and its worker.
-fn php() -> Option<(String, String)> {
+pub(super) fn php() -> Option<(String, String)> {
     let runs = std::process::Command::new("php").arg("-v").output();
     let script = standin().with_file_name("raw.php");
     runs.is_ok_and(|it| it.status.success())

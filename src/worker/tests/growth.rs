@@ -101,16 +101,19 @@ async fn a_pool_that_may_not_grow_does_not() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_taken_away_before_it_is_up_never_serves() {
-    let mut slow = with_env(spec(1), "STANDIN_START", "slow:400");
-    slow.allocate_timeout = Duration::from_secs(30);
-    let pool = pool(slow).await;
+async fn a_worker_that_is_taken_away_before_it_is_up_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let switch = dir.path().join("switch");
+    std::fs::write(&switch, "good").unwrap();
+    let start = format!("file:{}", switch.display());
+    let mut spec = with_env(spec(1), "STANDIN_START", &start);
+    spec.command.dir = Some(dir.path().to_owned());
+    let pool = pool(spec).await;
+    std::fs::write(&switch, "wait").unwrap();
     assert_eq!(pool.add().await.map(|it| it.workers), Some(2));
+    until("it is started", || async { running_in(dir.path()) == 2 }).await;
     assert_eq!(pool.remove().await.map(|it| it.workers), Some(1));
-    until("the one that was not up has left", || async {
-        pool.counts().restarts.get() == 1
-    })
-    .await;
+    until("it is gone", || async { running_in(dir.path()) == 1 }).await;
     assert_eq!(pool.workers().await.len(), 1);
     assert!(ask(&pool, "echo").await.is_ok());
 }

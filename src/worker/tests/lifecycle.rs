@@ -3,8 +3,6 @@
 use super::*;
 use crate::worker::info::WorkerState;
 use futures_util::future::join_all;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 fn started(log: &std::path::Path) -> usize {
     let log = std::fs::read_to_string(log).unwrap_or_default();
@@ -36,12 +34,18 @@ async fn w20_what_is_no_pid_fails_the_start_and_the_process_is_killed() {
         ("noise", "1", "Warning: something in /app/w.php"),
         ("exit", "1", "broken from the start"),
     ] {
+        let dir = tempfile::tempdir().unwrap();
         let spec = with_env(spec(1), "STANDIN_START", start);
-        let spec = with_env(spec, "STANDIN_PID", pid);
+        // It goes on when its line is cut: only a signal ends it.
+        let spec = with_env(spec, "STANDIN_EOF", "spin");
+        let mut spec = with_env(spec, "STANDIN_PID", pid);
+        spec.command.dir = Some(dir.path().to_owned());
         let pool = WorkerPool::start(spec).await.unwrap();
         let why = pool.reset().await.unwrap_err();
         assert!(why.contains(words), "{start}: {why}");
         assert!(!pool.is_ready());
+        // Two at least were started; in a pause before the next try there is none.
+        until("they were killed", || async { running_in(dir.path()) == 0 }).await;
     }
 }
 
@@ -76,12 +80,6 @@ async fn w25_a_worker_that_never_answers_is_killed_when_its_time_is_over() {
     .await;
     pool.shutdown(Duration::from_secs(2)).await;
     until("all are gone", || async { running_in(dir.path()) == 0 }).await;
-}
-
-fn running_in(dir: &std::path::Path) -> usize {
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let cwd = processes.filter_map(|it| std::fs::read_link(it.path().join("cwd")).ok());
-    cwd.filter(|cwd| cwd == dir).count()
 }
 
 #[tokio::test]
@@ -152,6 +150,60 @@ async fn w56_w58_a_pool_that_stops_answers_what_is_at_work_and_its_workers_leave
 }
 
 #[tokio::test]
+async fn a_pool_that_stops_does_not_wait_for_workers_that_are_not_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spec = with_env(spec(2), "STANDIN_START", "silent");
+    spec.command.dir = Some(dir.path().to_owned());
+    let pool = WorkerPool::start(spec).await.unwrap();
+    until("both are started", || async { running_in(dir.path()) == 2 }).await;
+    let start = Instant::now();
+    pool.shutdown(Duration::from_secs(20)).await;
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    until("they are gone", || async { running_in(dir.path()) == 0 }).await;
+}
+
+#[tokio::test]
+async fn w56_a_worker_in_php_that_is_stopped_exits_with_0_in_well_under_a_second() {
+    let Some(command) = both::php() else {
+        eprintln!("SKIPPED: no php on PATH: nothing is shown of workers in PHP");
+        return;
+    };
+    let mut best = Duration::MAX;
+    // The best of five: other tests run beside this one.
+    for _ in 0..5 {
+        let mut spec = spec(1);
+        spec.command.command = vec![command.0.clone(), command.1.clone()];
+        let pool = pool(spec).await;
+        assert!(ask(&pool, "echo").await.is_ok());
+        let worker = pool.roll().workers.remove(0);
+        let start = Instant::now();
+        pool.shutdown(PATIENCE).await;
+        best = best.min(start.elapsed());
+        assert_eq!(worker.end().await.as_deref(), Some("exit status: 0"));
+    }
+    assert!(best < Duration::from_millis(500), "{best:?}");
+}
+
+#[tokio::test]
+async fn what_a_worker_has_started_goes_with_it_however_it_leaves() {
+    let pool = pool(spec(1)).await;
+    for way in ["exit:0", "exit:3", "die", "answer-and-exit"] {
+        let child: u32 = ask(&pool, "child").await.unwrap().parse().unwrap();
+        assert!(is_alive(child));
+        // Some of these are answered.
+        drop(ask(&pool, way).await);
+        until_dead(child).await;
+    }
+    let child: u32 = ask(&pool, "child").await.unwrap().parse().unwrap();
+    assert_eq!(pool.reset_to_the_end().await, Ok(1));
+    until_dead(child).await;
+    let child: u32 = ask(&pool, "child").await.unwrap().parse().unwrap();
+    pool.shutdown(PATIENCE).await;
+    until_dead(child).await;
+}
+
+#[tokio::test]
 async fn w57_a_worker_that_ignores_the_stop_is_killed() {
     let mut spec = with_env(spec(1), "STANDIN_START", "ignore-stop");
     spec.destroy_timeout = Duration::from_millis(200);
@@ -198,8 +250,7 @@ async fn w59_the_answer_of_a_last_job_does_not_wait_for_the_worker_that_comes_ne
 async fn w67_a_worker_that_died_idle_is_replaced_before_a_request_meets_it() {
     let pool = pool(spec(2)).await;
     let victim = pids(&pool.workers().await)[0];
-    let victim_pid = rustix::process::Pid::from_raw(victim.cast_signed()).unwrap();
-    rustix::process::kill_process(victim_pid, rustix::process::Signal::KILL).unwrap();
+    kill(victim);
     until("the death is seen", || async {
         !pids(&pool.workers().await).contains(&victim)
     })
@@ -220,6 +271,27 @@ async fn w67_workers_that_die_at_once_are_not_started_without_end() {
     }
     let count = started(&log);
     assert!((2..=8).contains(&count), "{count} starts in 3 s");
+}
+
+#[tokio::test]
+async fn w67_workers_of_one_attempt_that_all_fail_are_one_failure_for_the_pause_that_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut spec = spec(8);
+    let line = format!("echo up >> {}; exit 1", log.display());
+    spec.command.command = ["sh", "-c", &line].map(str::to_owned).to_vec();
+    let start = Instant::now();
+    let pool = WorkerPool::start(spec).await.unwrap();
+    let starts = || {
+        let log = std::fs::read_to_string(&log).unwrap_or_default();
+        log.lines().count()
+    };
+    // Pauses of 0.1 and 0.2 s; were each worker a failure of its own, of 5 s each.
+    until("there were three attempts", || async { starts() >= 24 }).await;
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    assert!(starts() <= 56, "{} starts in {took:?}", starts());
+    pool.shutdown(PATIENCE).await;
 }
 
 #[tokio::test]
@@ -300,92 +372,40 @@ async fn w69_w70_w71_age_idleness_and_size_replace_workers_between_requests() {
 }
 
 #[tokio::test]
-async fn w72_debug_is_a_fresh_process_for_each_request() {
-    let mut spec = spec(4);
-    spec.debug = true;
-    let pool = WorkerPool::start(spec).await.unwrap();
-    assert!(pool.is_ready());
-    let first = ask(&pool, "pid").await.unwrap();
-    let second = ask(&pool, "pid").await.unwrap();
-    assert_ne!(first, second);
-    until_dead(first.parse().unwrap()).await;
-    until_dead(second.parse().unwrap()).await;
-    until("no worker is left", || async {
-        pool.workers().await.is_empty()
+async fn w69_size_and_idleness_interrupt_no_request() {
+    let mut big = spec(1);
+    big.max_worker_memory = 60;
+    let small = pool(big).await;
+    let before = ask(&small, "pid").await.unwrap();
+    let asked = small.clone();
+    let running = tokio::spawn(async move { ask(&asked, "grow-sleep:80.1500").await });
+    let limit = 60 << 20;
+    until("it is too big", || async {
+        let workers = small.workers().await;
+        workers.iter().any(|it| it.memory >= limit)
     })
     .await;
-}
+    until("that was seen", || async {
+        let workers = small.workers().await;
+        workers.iter().any(|it| it.state == WorkerState::Invalid)
+    })
+    .await;
+    assert!(!running.is_finished());
+    assert!(running.await.unwrap().is_ok());
+    assert_ne!(ask(&small, "pid").await.unwrap(), before);
 
-#[tokio::test]
-async fn w72_an_edit_of_the_script_is_in_the_next_answer_of_a_pool_in_debug() {
-    let dir = tempfile::tempdir().unwrap();
-    let script = dir.path().join("worker.py");
-    std::fs::copy(standin(), &script).unwrap();
-    let mut spec = spec(2);
-    spec.debug = true;
-    let last = spec.command.command.last_mut().unwrap();
-    *last = script.display().to_string();
-    let pool = WorkerPool::start(spec).await.unwrap();
-    assert_eq!(ask(&pool, "with-context").await.unwrap(), "body");
-    let text = std::fs::read_to_string(&script).unwrap();
-    let edited = text.replace("b\"body\", b\"header\"", "b\"edited\", b\"header\"");
-    assert_ne!(text, edited);
-    std::fs::write(&script, edited).unwrap();
-    assert_eq!(ask(&pool, "with-context").await.unwrap(), "edited");
-}
-
-#[tokio::test]
-async fn w73_a_reset_with_a_broken_script_keeps_the_old_workers() {
-    let dir = tempfile::tempdir().unwrap();
-    let switch = dir.path().join("switch");
-    std::fs::write(&switch, "good").unwrap();
-    let spec = with_env(
-        spec(2),
-        "STANDIN_START",
-        &format!("file:{}", switch.display()),
-    );
-    let pool = pool(spec).await;
-    let before = pids(&pool.workers().await);
-    std::fs::write(&switch, "broken").unwrap();
-    let why = pool.reset().await.unwrap_err();
-    assert!(why.contains("EOF"), "{why}");
-    assert_eq!(pids(&pool.workers().await), before);
-    assert!(ask(&pool, "echo").await.is_ok());
-    std::fs::write(&switch, "good").unwrap();
-    assert_eq!(pool.reset().await, Ok(2));
-    assert!(
-        pids(&pool.workers().await)
-            .iter()
-            .all(|pid| !before.contains(pid))
-    );
-}
-
-#[tokio::test]
-async fn w74_a_reset_under_load_loses_no_request() {
-    let pool = pool(spec(3)).await;
-    let over = Arc::new(AtomicBool::new(false));
-    let load = (0..6).map(|_| {
-        let (pool, over) = (pool.clone(), Arc::clone(&over));
-        tokio::spawn(async move {
-            let mut answered = 0;
-            while !over.load(Ordering::Relaxed) {
-                ask(&pool, "sleep:3").await.unwrap();
-                answered += 1;
-            }
-            answered
-        })
-    });
-    let load: Vec<_> = load.collect();
-    for _ in 0..3 {
-        let before = pids(&pool.workers().await);
-        assert_eq!(pool.reset().await, Ok(3));
-        let after = pids(&pool.workers().await);
-        assert!(after.len() == 3 && after.iter().all(|pid| !before.contains(pid)));
-    }
-    over.store(true, Ordering::Relaxed);
-    for task in join_all(load).await {
-        assert!(task.unwrap() > 0);
-    }
+    let mut idle = spec(1);
+    idle.idle_ttl = Duration::from_secs(1);
+    let idle = pool(idle).await;
+    let before = ask(&idle, "pid").await.unwrap();
+    // The last thing that it was asked began longer ago than the limit, for all of the time.
+    assert!(ask(&idle, "sleep:2500").await.is_ok());
+    assert_eq!(idle.counts().restarts.get(), 0);
+    until("it was replaced behind it", || async {
+        idle.counts().restarts.get() == 1
+    })
+    .await;
+    assert_ne!(ask(&idle, "pid").await.unwrap(), before);
 }
 
 #[tokio::test]

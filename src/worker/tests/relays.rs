@@ -44,7 +44,7 @@ async fn w22_w24_workers_connect_over_a_unix_socket_and_each_answers_on_its_own_
     // What they print is no part of the line.
     assert!(ask(&pool, "print").await.is_ok());
     let before = pids(&pool.workers().await);
-    assert_eq!(pool.reset().await, Ok(4));
+    assert_eq!(pool.reset_to_the_end().await, Ok(4));
     assert!(
         pids(&pool.workers().await)
             .iter()
@@ -117,6 +117,27 @@ async fn w23_strangers_and_garbage_on_the_relay_keep_no_worker_out() {
     let mut closed = Vec::new();
     strangers[0].read_to_end(&mut closed).await.ok();
     assert!(!closed.is_empty(), "the question for its pid came first");
+}
+
+#[tokio::test]
+async fn w23_connections_that_say_nothing_keep_no_worker_out_however_many_there_are() {
+    let address = tcp();
+    let RpcAddress::Tcp { port, .. } = &address else {
+        unreachable!()
+    };
+    let pool = pool(over(&address, 1)).await;
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", *port));
+        silent.push(stream.await.unwrap());
+    }
+    // The oldest made room for the last.
+    let mut asked = [0; 24];
+    silent[299].read_exact(&mut asked).await.unwrap();
+    let mut first = Vec::new();
+    silent[0].read_to_end(&mut first).await.ok();
+    assert_eq!(pool.reset().await, Ok(1));
+    assert!(ask(&pool, "echo").await.is_ok());
 }
 
 #[tokio::test]
