@@ -13,7 +13,7 @@ use crate::engine::{Engine, EngineConfig, EngineError, EngineLimits};
 use crate::event::SERVICE_PATH;
 use crate::ingress::auth::CallerAuth;
 use crate::ingress::grpc::GrpcIngress;
-use crate::ingress::listener::{Bound, ConnectionLimits, Connections, CoreDoor, Listener};
+use crate::ingress::listener::{Bound, ConnectionLimits, Connections, CoreDoor, Listener, Stop};
 use crate::ingress::tls::{TlsAcceptor, TlsError, TlsFiles};
 use crate::router::Router;
 use crate::rpc::{Door, Server, Services};
@@ -272,6 +272,8 @@ impl fmt::Display for GrpcAddress {
 
 /// How long connections may take to send their last bytes once everything is answered.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long calls are taken, in a cluster, from callers that are told to go.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Where workers call back; empty as long as there is nothing to call back for.
 type CallBack = Arc<Mutex<Option<Server>>>;
@@ -286,7 +288,7 @@ pub struct Node {
     services: Arc<Services>,
     addresses: Addresses,
     connections: Vec<Arc<Connections>>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
     listener: tokio::task::JoinHandle<()>,
     background: Vec<tokio::task::JoinHandle<()>>,
     health: HealthReporter,
@@ -399,7 +401,7 @@ impl Node {
         upstreams.iter().for_each(|upstream| upstream.start());
         engine.shared.upstreams.set(&upstreams);
         let membership = prospect.enter(config, &engine, cores.handles()).await?;
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(Stop::No);
         let mut background = Vec::new();
         if let Some(tls) = tls.clone() {
             tls.warn_if_expired();
@@ -506,25 +508,31 @@ impl Node {
         &self.publisher
     }
 
-    /// Ends within about `grace`: unready at once, no new connections, what is in flight is
-    /// finished, streams end with *unavailable*, what was published is sent; then everything stops. Answers how many events and
+    /// Ends within about `grace`: unready at once; in a cluster all slots go to others, while events are
+    /// taken as before; no new connections, what is in flight is finished, streams end with
+    /// *unavailable*, what was published is sent; then everything stops. Answers how many events and
     /// streams had to be cut.
     pub async fn shutdown(self, grace: Duration) -> (usize, usize) {
         if let Some(follows) = &self.follows {
             follows.abort();
         }
         set_serving(&self.health, ServingStatus::NotServing).await;
-        self.stop.send_replace(true);
-        // A listener that has failed is gone already.
-        drop(self.listener.await);
         let end = Instant::now() + grace;
         if let Some(membership) = &self.membership {
+            self.stop.send_replace(Stop::Soon);
             let before = self.engine.shared.slots.counts.ended();
             membership.drain(&self.standing, grace).await;
             let of_drain = self.engine.shared.slots.counts.ended().since(before);
             if let Some(words) = membership::ended_words(of_drain) {
                 tracing::info!("{words}");
             }
+        }
+        self.stop.send_replace(Stop::Now);
+        // A listener that has failed is gone already.
+        drop(self.listener.await);
+        if self.membership.is_some() {
+            // What was sent before its sender heard is taken too.
+            flushed(&self.connections, end.min(Instant::now() + FAREWELL)).await;
         }
         let left = end.saturating_duration_since(Instant::now());
         let (mut events, streams) = self.engine.drain(left).await;

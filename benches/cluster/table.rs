@@ -1,15 +1,31 @@
-//! The table: what was measured, what is promised, whether it holds.
+//! The table: what was measured, how often, what is promised, whether it holds.
+//!
+//! A *target* is what the design aims at: where it is missed, the line says so. A *bar* is what must
+//! hold: where one is missed, the bench fails.
 
 use std::fmt::Write as _;
 use std::time::Duration;
+
+/// What a line has to be compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It promises nothing.
+    Figure,
+    Held,
+    Missed,
+    BarMissed,
+}
 
 /// A line.
 #[derive(Debug)]
 struct Row {
     what: String,
+    n: usize,
     found: String,
-    target: String,
-    holds: bool,
+    promise: String,
+    verdict: Verdict,
+    /// Whether it has a bar.
+    bar: bool,
 }
 
 /// All lines so far.
@@ -41,44 +57,115 @@ impl Table {
         self.0.len()
     }
 
-    /// A measured line.
-    pub(crate) fn row(&mut self, what: &str, found: String, target: &str, holds: bool) {
+    fn row(&mut self, what: &str, n: usize, found: String, promise: String, verdict: Verdict) {
         self.0.push(Row {
             what: what.to_owned(),
+            n,
             found,
-            target: target.to_owned(),
-            holds,
+            promise,
+            verdict,
+            bar: false,
         });
     }
 
-    /// A time, which must stay below another.
-    pub(crate) fn time(&mut self, what: &str, found: Duration, below: Duration) {
-        let target = format!("< {}", ms(below));
-        self.row(what, ms(found), &target, found < below);
+    fn bar(&mut self, what: &str, n: usize, found: String, promise: String, verdict: Verdict) {
+        self.row(what, n, found, promise, verdict);
+        if let Some(row) = self.0.last_mut() {
+            row.bar = true;
+        }
     }
 
-    /// A number of what must not be.
-    pub(crate) fn none(&mut self, what: &str, found: usize) {
-        self.row(what, found.to_string(), "0", found == 0);
+    /// A figure that promises nothing, found `n` times.
+    pub(crate) fn figure(&mut self, what: &str, n: usize, found: String) {
+        self.row(what, n, found, String::new(), Verdict::Figure);
+    }
+
+    /// A value that has a target alone.
+    pub(crate) fn target(&mut self, what: &str, n: usize, found: String, target: &str, held: bool) {
+        let verdict = if held { Verdict::Held } else { Verdict::Missed };
+        self.row(what, n, found, target.to_owned(), verdict);
+    }
+
+    /// A value with a target and a bar.
+    pub(crate) fn barred(
+        &mut self,
+        what: &str,
+        n: usize,
+        found: String,
+        promise: &str,
+        [target, bar]: [bool; 2],
+    ) {
+        let verdict = match (bar, target) {
+            (false, _) => Verdict::BarMissed,
+            (true, false) => Verdict::Missed,
+            (true, true) => Verdict::Held,
+        };
+        self.bar(what, n, found, promise.to_owned(), verdict);
+    }
+
+    /// A time, the target for which is to stay below another.
+    pub(crate) fn time(&mut self, what: &str, n: usize, found: Duration, below: Duration) {
+        let target = format!("< {}", ms(below));
+        self.target(what, n, ms(found), &target, found < below);
+    }
+
+    /// The same with a bar.
+    pub(crate) fn time_with_bar(
+        &mut self,
+        what: &str,
+        n: usize,
+        found: Duration,
+        [below, bar]: [Duration; 2],
+    ) {
+        let promise = match below == bar {
+            true => format!("bar < {}", ms(bar)),
+            false => format!("< {}, bar {}", ms(below), ms(bar)),
+        };
+        let held = [found < below, found < bar];
+        self.barred(what, n, ms(found), &promise, held);
+    }
+
+    /// A number, out of `n`, of what must not be.
+    pub(crate) fn none(&mut self, what: &str, n: usize, found: usize) {
+        let held = [found == 0; 2];
+        self.barred(what, n, found.to_string(), "bar 0", held);
     }
 
     /// The lines from one on.
     pub(crate) fn text(&self, from: usize) -> String {
         let mut text = String::new();
         for row in &self.0[from..] {
-            let holds = if row.holds { "" } else { "   MISSED" };
+            let verdict = match row.verdict {
+                Verdict::Figure | Verdict::Held => "",
+                Verdict::Missed => "   MISSED",
+                Verdict::BarMissed => "   BAR MISSED",
+            };
             let _infallible = writeln!(
                 text,
-                "{:<62} {:>22}   {}{holds}",
-                row.what, row.found, row.target
+                "{:<84} n {:>6} {:>12}   {}{verdict}",
+                row.what, row.n, row.found, row.promise
             );
         }
         text
     }
 
+    /// Whether every bar holds.
+    pub(crate) fn bars_hold(&self) -> bool {
+        !self.0.iter().any(|row| row.verdict == Verdict::BarMissed)
+    }
+
     /// How many hold.
     pub(crate) fn summary(&self) -> String {
-        let held = self.0.iter().filter(|row| row.holds).count();
-        format!("{held} of {} targets held", self.0.len())
+        let promised = self.0.iter().filter(|row| row.verdict != Verdict::Figure);
+        let held = promised.clone().filter(|row| row.verdict == Verdict::Held);
+        let bars = self.0.iter().filter(|row| row.bar);
+        let holding = bars.clone().filter(|row| row.verdict != Verdict::BarMissed);
+        format!(
+            "{} of {} targets held, {} of {} bars",
+            held.count(),
+            promised.count(),
+            holding.count(),
+            bars.count()
+        )
     }
 }

@@ -90,6 +90,18 @@ impl Connections {
     }
 }
 
+/// How far a node is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    /// It stays.
+    No,
+    /// Open connections are asked to go elsewhere; callers that know nowhere else come back and are
+    /// served.
+    Soon,
+    /// Nothing new comes in.
+    Now,
+}
+
 /// Serves until `stop` says so; the connections then finish what they have.
 #[derive(Debug)]
 pub(crate) struct Listener {
@@ -101,8 +113,8 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<TlsAcceptor>,
     /// Limits of the connections that come in from now on; those that are open keep theirs.
     pub(crate) limits: Arc<ArcSwap<ConnectionLimits>>,
-    /// Turns true when the node drains.
-    pub(crate) stop: watch::Receiver<bool>,
+    /// Rises when the node drains.
+    pub(crate) stop: watch::Receiver<Stop>,
 }
 
 impl Listener {
@@ -139,7 +151,7 @@ impl Listener {
         };
         tokio::select! {
             () = accept => {}
-            _ = stop.wait_for(|stop| *stop) => {}
+            _ = stop.wait_for(|stop| *stop == Stop::Now) => {}
         }
         if let Bound::Unix(_, path) = &bound {
             // Somebody may have removed it already.
@@ -161,7 +173,7 @@ struct Dealer {
     doors: Vec<CoreDoor>,
     tls: Option<TlsAcceptor>,
     limits: Arc<ArcSwap<ConnectionLimits>>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Stop>,
 }
 
 impl Dealer {
@@ -234,7 +246,7 @@ async fn serve<S>(
     socket: S,
     service: GrpcIngress,
     limits: &ConnectionLimits,
-    mut stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<Stop>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -252,12 +264,13 @@ async fn serve<S>(
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
+    let came_at = *stop.borrow();
     let jitter = 1.0 - AGE_JITTER + 2.0 * AGE_JITTER * fastrand::f64();
     let age = tokio::time::sleep(limits.max_age.mul_f64(jitter));
     tokio::select! {
         ended = connection.as_mut() => return report(ended),
         () = age => {}
-        _ = stop.wait_for(|stop| *stop) => {}
+        _ = stop.wait_for(|stop| *stop == Stop::Now || *stop > came_at) => {}
     }
     // GOAWAY: what is under way is finished, later calls come on another connection.
     connection.as_mut().graceful_shutdown();

@@ -22,12 +22,14 @@ mod support;
 
 mod clocks;
 mod drive;
+mod ended;
 mod faults;
 mod fleet;
 mod handoff;
 mod handshake;
 mod identity;
 mod net;
+mod operating;
 mod partition;
 mod pause;
 mod relay;

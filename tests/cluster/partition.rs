@@ -1,6 +1,7 @@
 //! Links are cut.
 
 use super::drive::{Door, Failed};
+use super::fleet::{Fleet, Spec, names};
 use super::process::eventually;
 use super::scene::Scene;
 use std::time::{Duration, Instant};
@@ -30,8 +31,27 @@ async fn a_node_that_is_cut_off_stops_acting_and_the_others_serve_its_slots() {
     assert!(matches!(refused, Err(Failed::Status(14, _))), "{refused:?}");
     let ready = fleet.run(victim, &["health", "--ready"]);
     assert_eq!(ready.status.code(), Some(1), "{ready:?}");
-    let connect = fleet.run(victim, &["fire", "connect", "--json"]);
-    assert!(connect.status.success(), "{connect:?}");
+    let page = fleet.page(victim, "/ready");
+    let why = "no lease: the leader, or a quorum, is out of reach";
+    assert!(page.contains(" 503 ") && page.contains(why), "{page}");
+    let echo = [
+        "fire",
+        "rpc",
+        "--method",
+        "echo",
+        "--data",
+        r#"{"n":7}"#,
+        "--json",
+    ];
+    for event in [&["fire", "connect", "--json"][..], &echo] {
+        let answered = fleet.run(victim, event);
+        assert!(answered.status.success(), "{event:?}: {answered:?}");
+        let said = String::from_utf8(answered.stdout).unwrap();
+        assert!(
+            said.contains("guest-") || said.contains("\"n\":7"),
+            "{said}"
+        );
+    }
     fleet.net.heal(victim);
     fleet.settled(&[0, 1, 2]);
     driver.through(&[0, 1, 2]);
@@ -63,6 +83,103 @@ async fn a_node_that_hears_nothing_but_is_heard_is_taken_over_as_well() {
     fleet.net.heal(victim);
     fleet.settled(&[0, 1, 2]);
     driver.stop().await.is_sound("deaf node");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_hears_all_and_is_not_heard_is_taken_over_and_answers_nothing_by_then() {
+    let Some(scene) = Scene::begin("a mute node") else {
+        return;
+    };
+    let (fleet, victim) = (&scene.fleet, scene.victim);
+    let driver = scene.load(&[0, 1, 2]).await;
+    for other in scene.others {
+        fleet.net.deafen(other, victim);
+    }
+    let muted = Instant::now();
+    driver.through(&scene.others);
+    driver.round().await;
+    let served = muted.elapsed();
+    fleet.taken_over(victim, scene.others[0]);
+    let refused = Door::new(fleet.socket(victim)).count("user-1").await;
+    assert!(matches!(refused, Err(Failed::Status(14, _))), "{refused:?}");
+    scene.others.iter().for_each(|other| fleet.net.heal(*other));
+    fleet.settled(&[0, 1, 2]);
+    driver.through(&[0, 1, 2]);
+    driver.round().await;
+    let what = format!("mute node: served after {served:?}");
+    driver.stop().await.is_sound(&what);
+    assert!(served < BAR, "{served:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_its_link_to_the_leader_keeps_its_lease_through_others_and_gives_its_slots_away()
+ {
+    let Some(scene) = Scene::begin("the link to the leader is cut") else {
+        return;
+    };
+    let (fleet, victim, leader) = (&scene.fleet, scene.victim, scene.leader);
+    let third = scene.others.into_iter().find(|node| *node != leader);
+    let third = third.unwrap();
+    // Through the one that reaches both.
+    let driver = scene.load(&[third]).await;
+    let owned = |node| {
+        let counts = fleet.counts(third)?;
+        let found = counts
+            .into_iter()
+            .find(|(name, ..)| name == fleet.name(node));
+        found.map(|(_, slots, state)| (slots, state))
+    };
+    let before = owned(victim).unwrap();
+    fleet.net.cut(victim, leader);
+    let cut = Instant::now();
+    // Longer than a lease, and shorter than what a leader bears.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    driver.round().await;
+    assert_eq!(owned(victim).unwrap(), before);
+    eventually("its slots go to others", || {
+        let (slots, state) = owned(victim)?;
+        assert_eq!(state, "up", "it lives");
+        (slots == 0).then_some(())
+    });
+    let gone = cut.elapsed();
+    driver.round().await;
+    scene.fleet.net.heal(victim);
+    scene.fleet.net.heal(leader);
+    fleet.settled(&[0, 1, 2]);
+    driver.round().await;
+    let what = format!("link to the leader cut: without slots after {gone:?}");
+    driver.stop().await.is_sound(&what);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_not_to_serve_alone_refuses_every_event_without_a_quorum() {
+    let Some(_turn) = super::turn("a node that does not serve alone") else {
+        return;
+    };
+    let spec = |name: String| {
+        let plain = Spec::plain(&name);
+        Spec {
+            guard: format!("{}\nserve_stateless_isolated = false", plain.guard),
+            ..plain
+        }
+    };
+    // Of two one votes, and the other is alone without it.
+    let fleet = Fleet::of(names(2).map(spec).collect());
+    let echo = ["fire", "rpc", "--method", "echo", "--json"];
+    let events = [&["fire", "connect", "--json"][..], &echo];
+    for event in events {
+        let answered = fleet.run(1, event);
+        assert!(answered.status.success(), "{event:?}: {answered:?}");
+    }
+    fleet.net.isolate(1);
+    for event in events {
+        let refused = eventually("it is refused", || {
+            let out = fleet.run(1, event);
+            (out.status.code() == Some(1)).then_some(out)
+        });
+        let said = String::from_utf8(refused.stdout).unwrap();
+        assert!(said.contains("\"status\":\"UNAVAILABLE\""), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

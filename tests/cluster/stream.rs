@@ -11,9 +11,9 @@ use std::time::Duration;
 /// gRPC's `UNAVAILABLE`: the client subscribes anew.
 const UNAVAILABLE: i32 = 14;
 
-/// A channel that `owner` owns.
-fn owned_by(fleet: &Fleet, owner: usize) -> String {
-    let channels = (0..).map(|number| format!("feed:{number}"));
+/// A channel of this namespace that `owner` owns.
+pub(crate) fn owned_by(fleet: &Fleet, namespace: &str, owner: usize) -> String {
+    let channels = (0..).map(|number| format!("{namespace}:{number}"));
     let mut owned = channels.filter(|channel| {
         let place = fleet.json(0, &["cluster", "where", channel]).unwrap();
         place["slot"]["owner"]["name"] == fleet.name(owner)
@@ -22,7 +22,7 @@ fn owned_by(fleet: &Fleet, owner: usize) -> String {
 }
 
 /// A stream that was accepted.
-async fn subscribe(door: &Door, channel: &str) -> Call {
+pub(crate) async fn subscribe(door: &Door, channel: &str) -> Call {
     let client = door.client().await.unwrap();
     let mut call = client.open(&path(EventKind::Stream), &[]).await.unwrap();
     let body = small_request(EventKind::Stream, channel);
@@ -33,14 +33,14 @@ async fn subscribe(door: &Door, channel: &str) -> Call {
 }
 
 /// It has ended in such a way that Centrifugo lets the client subscribe anew.
-async fn ended(call: Call) -> Reply {
+pub(crate) async fn ended(call: Call) -> Reply {
     let reply = soon("the end of the stream", call.finish()).await;
     assert_eq!(reply.status, Some(UNAVAILABLE), "{reply:?}");
     reply
 }
 
 /// It is open, and nothing comes.
-async fn is_silent(call: &mut Call) {
+pub(crate) async fn is_silent(call: &mut Call) {
     let more = tokio::time::timeout(Duration::from_millis(100), call.next()).await;
     assert!(more.is_err(), "{more:?}");
 }
@@ -53,8 +53,8 @@ async fn a_stream_through_another_node_ends_unavailable_when_its_owner_is_killed
     let (leader, owner) = (scene.leader, scene.victim);
     let fleet = &mut *scene.fleet;
     let door = Door::new(fleet.socket(leader));
-    let channel = owned_by(fleet, owner);
-    let kept = owned_by(fleet, scene.others[1]);
+    let channel = owned_by(fleet, "feed", owner);
+    let kept = owned_by(fleet, "feed", scene.others[1]);
     let mut other = subscribe(&door, &kept).await;
     let mut call = subscribe(&door, &channel).await;
     is_silent(&mut call).await;
@@ -74,7 +74,7 @@ async fn a_stream_through_another_node_ends_unavailable_when_its_owner_drains() 
     let (leader, owner) = (scene.leader, scene.victim);
     let fleet = &mut *scene.fleet;
     let door = Door::new(fleet.socket(leader));
-    let channel = owned_by(fleet, owner);
+    let channel = owned_by(fleet, "feed", owner);
     let mut call = subscribe(&door, &channel).await;
     is_silent(&mut call).await;
     fleet.signal(owner, "TERM");

@@ -6,6 +6,11 @@ use super::{CENTRIFUGOS, NODES, found, get};
 use crate::process::eventually;
 use serde_json::json;
 
+/// Whether the lease of a node that said this ran out while it lived.
+fn lapsed(said: &[String]) -> bool {
+    said.iter().any(|line| line.contains("the lease is over"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_get_through_nginx_and_two_centrifugos_to_three_nodes_and_the_loss_of_one_stops_none()
  {
@@ -87,18 +92,25 @@ async fn clients_get_through_nginx_and_two_centrifugos_to_three_nodes_and_the_lo
     let mut counts = vec![all.count(&mut carl).await.0];
     all.nodes[stopped].signal("TERM");
     let mut node = all.nodes.remove(stopped).unwrap();
-    let mut stop = tokio::task::spawn_blocking(move || node.end());
-    let ended = loop {
-        tokio::select! {
-            biased;
-            ended = &mut stop => break ended.unwrap(),
-            (count, _) = all.count(&mut carl) => counts.push(count),
+    let stop = tokio::task::spawn_blocking(move || (node.end(), node.said()));
+    let mut failed = Vec::new();
+    while !stop.is_finished() {
+        match all.count_once(&mut carl).await {
+            Ok((count, _)) => counts.push(count),
+            Err(instead) => failed.push(instead),
         }
-    };
+    }
+    let (ended, said) = stop.await.unwrap();
     assert_eq!(ended.code(), Some(0));
     let (after, _) = all.count(&mut carl).await;
     counts.push(after);
-    assert!(counts.is_sorted_by(|one, next| one < next), "{counts:?}");
+    if lapsed(&said) || all.nodes.values().any(|node| lapsed(&node.said())) {
+        eprintln!("SKIPPED: the machine is too slow: a lease ran out, and calls may fail then");
+    } else {
+        assert!(failed.is_empty(), "{failed:?}");
+        let gapless = counts.is_sorted_by(|one, next| one + 1 == *next);
+        assert!(gapless, "{counts:?}");
+    }
     all.count(&mut all.client().await).await;
 
     // A Centrifugo dies: its clients come back through the other.

@@ -348,10 +348,18 @@ impl Composition {
 
     /// The count of a room and who counts.
     pub(super) async fn count(&self, client: &mut Client) -> (u64, String) {
-        let asked = json!({ "rpc": { "method": "count", "data": { "room": "lobby" } } });
-        let counted = self.call(client, asked, "rpc").await["data"].take();
-        let node = counted["node"].as_str().unwrap().to_owned();
-        (counted["count"].as_u64().unwrap(), node)
+        let counted = self.call(client, count_of_lobby(), "rpc").await;
+        counted_of(&counted)
+    }
+
+    /// The same in one try; else what came instead.
+    pub(super) async fn count_once(&self, client: &mut Client) -> Result<(u64, String), Value> {
+        let reply = client.call(count_of_lobby()).await.unwrap();
+        if reply["rpc"].is_object() {
+            Ok(counted_of(&reply["rpc"]))
+        } else {
+            Err(reply)
+        }
     }
 
     /// What comes of a command, which is sent until it is answered by more than an error.
@@ -374,6 +382,18 @@ impl Composition {
         all.map(|(name, it)| format!("{name}: {:#?}\n", it.said()))
             .collect()
     }
+}
+
+/// A call that counts.
+fn count_of_lobby() -> Value {
+    json!({ "rpc": { "method": "count", "data": { "room": "lobby" } } })
+}
+
+/// The count and the node that it names.
+fn counted_of(rpc: &Value) -> (u64, String) {
+    let counted = &rpc["data"];
+    let node = counted["node"].as_str().unwrap().to_owned();
+    (counted["count"].as_u64().unwrap(), node)
 }
 
 /// The command of a service.

@@ -223,6 +223,11 @@ impl<'a> Known<'a> {
 
     /// Who votes.
     pub fn voters(&self) -> VotersView {
+        self.voters_wanted(self.table.settings().voters)
+    }
+
+    /// The same if so many were wanted.
+    pub(crate) fn voters_wanted(&self, wanted: u8) -> VotersView {
         let members = &self.raft.members;
         let voters = members.voters();
         let living = |id: &NodeId| self.is_living(*id);
@@ -234,7 +239,6 @@ impl<'a> Known<'a> {
             .filter(|(id, _)| !members.learners.contains(id))
             .map(|(id, _)| *id)
             .collect();
-        let wanted = self.table.settings().voters;
         let learners = members.learners.iter().copied();
         let there = voters.iter().filter(|id| living(id)).count()
             + learners.clone().filter(living).count()

@@ -127,7 +127,8 @@ impl<'a> Board<'a> {
     }
 
     /// Finds a node for a slot and counts it there: below its quota, a holder of the slot's state
-    /// before others, then by score. An orphan goes to the node with the least if all are full.
+    /// before others, then by score. If all are full, an orphan goes to the node with the least, and
+    /// so does what is of a node that is cut off: others even out what that one has too many.
     pub(super) fn place(
         &mut self,
         slot: SlotId,
@@ -148,7 +149,7 @@ impl<'a> Board<'a> {
         let least = || {
             let open = self.load.iter().filter(|(id, _)| may(**id));
             open.min_by_key(|(id, load)| (**load, **id))
-                .filter(|_| from.is_none())
+                .filter(|_| from.is_none_or(|from| self.conditions.cut_off.contains(&from)))
         };
         let id = best.or_else(least).map(|(id, _)| *id)?;
         let member = self.table.member(id)?;

@@ -266,6 +266,20 @@ fn a_node_that_is_cut_off_loses_its_slots_and_gets_none() {
 }
 
 #[test]
+fn what_a_node_can_give_to_one_other_alone_goes_there_and_is_evened_out_from_there() {
+    let mut log = Log::with_nodes(3);
+    settle(&mut log, &Conditions::default());
+    // The leader does not hear the second, so nothing can move between these two either.
+    let cut = Conditions {
+        cut_off: BTreeSet::from([NodeId(3)]),
+        resting: BTreeSet::from([(NodeId(3), NodeId(1))]),
+        ..Conditions::default()
+    };
+    settle(&mut log, &cut);
+    assert_eq!(counts(&log.table), [2048, 0, 2048]);
+}
+
+#[test]
 fn a_pair_that_rests_is_passed_over() {
     let mut log = Log::with_nodes(3);
     settle(&mut log, &Conditions::default());

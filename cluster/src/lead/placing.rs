@@ -96,12 +96,16 @@ impl Lead {
             .map(|node| (node, HeldBack::Degraded));
         let quarantined = self.roster.deaths.quarantined(now.raw);
         let quarantined = quarantined.map(|node| (node, HeldBack::Quarantine));
+        let cut_off = self.grantor.cut_off(now);
+        // The values of their slots could not come here either: they go to others.
+        let unreached = cut_off.iter().map(|node| (*node, self.leader().node));
+        let resting = self.rests.resting(now.raw).into_iter().chain(unreached);
         Conditions {
             leader_age: now.raw.saturating_sub(self.began.raw),
             joining: self.roster.been(NodeState::Joining, now.raw),
             held_back: quarantined.chain(degraded).collect(),
-            cut_off: self.grantor.cut_off(now),
-            resting: self.rests.resting(now.raw),
+            resting: resting.collect(),
+            cut_off,
             across_builds: self.placing.across,
             open_limit: self.config.open_limit,
         }

@@ -302,11 +302,10 @@ impl Core {
             }
             Ask::Voters(Some(wanted)) => {
                 let command = checked!(|known| known.want_voters(wanted));
-                let view = seen!(|known| known.voters());
+                let view = seen!(|known| known.voters_wanted(wanted));
                 let Some(command) = command else {
                     return Ok(Some((Told::Voters(view), told)));
                 };
-                let view = crate::admin::VotersView { wanted, ..view };
                 self.decide(command, told, move |_| Told::Voters(view));
                 return Ok(None);
             }

@@ -93,14 +93,35 @@ pub(crate) struct Node {
 /// How many vote; they own nothing, as the design has it for large clusters.
 pub(crate) const VOTERS: u32 = 3;
 
-async fn start(number: u32, net: &Arc<Net>, now: &Now, own_thread: bool) -> Node {
+/// Which time nodes live in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Time {
+    /// Work takes none of it.
+    Simulated,
+    /// That of the machine. Voters have a thread each, all others share one, which is no more than one
+    /// core for hundreds of nodes: where it is late, nobody is to be held for dead. So leases are longer
+    /// than by default; what a leader is asked by each node, and how often, is the same.
+    Real,
+}
+
+/// How long leases last in real time, and how long voters wait for a leader.
+const REAL_LEASE: Duration = Duration::from_secs(20);
+const REAL_ELECTION: Duration = Duration::from_secs(2);
+
+/// How many nodes join at a time.
+const JOINING: usize = 25;
+
+async fn start(number: u32, net: &Arc<Net>, now: &Now, time: Time) -> Node {
     let addr = |number: u32| format!("n{number}");
     let known = registration(number);
     let home = match number {
         1 => {
             let mut founder = registration(1);
             founder.addrs = vec![addr(1)];
-            let info = ClusterInfo::new(ClusterId(0xc1));
+            let mut info = ClusterInfo::new(ClusterId(0xc1));
+            if time == Time::Real {
+                info.lease_length = REAL_LEASE;
+            }
             let table = genesis(info, Settings::default(), &founder);
             MemoryHome::founder(DataId(1), &table)
         }
@@ -116,6 +137,10 @@ async fn start(number: u32, net: &Arc<Net>, now: &Now, own_thread: bool) -> Node
         ingress: true,
         region: number > VOTERS,
     };
+    if time == Time::Real {
+        config.timing.election = REAL_ELECTION;
+    }
+    let own_thread = time == Time::Real && number <= VOTERS;
     config.control = (!own_thread).then(Handle::current);
     let standing = Arc::new(Standing::new(Arc::clone(now)));
     let cluster = Cluster::start(
@@ -138,7 +163,7 @@ async fn start(number: u32, net: &Arc<Net>, now: &Now, own_thread: bool) -> Node
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(120), "never: {what}");
+        assert!(began.elapsed() < Duration::from_secs(240), "never: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     began.elapsed()
@@ -150,35 +175,50 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// So many nodes, of which three vote; all up, every slot owned, nothing moves. With `own_thread`
-    /// the founder, which leads, runs on a thread of its own.
-    pub(crate) async fn of(count: u32, now: &Now, own_thread: bool) -> Self {
+    /// So many nodes, of which three vote; all up, every slot owned, nothing moves.
+    pub(crate) async fn of(count: u32, now: &Now, time: Time) -> Self {
         let net = Net::new(Handle::current());
-        let mut nodes = vec![start(1, &net, now, own_thread).await];
-        until("the founder leads", || {
-            let status = nodes[0].cluster.status();
-            status.leads && status.state == Some(NodeState::Up)
-        })
-        .await;
+        let founder = start(1, &net, now, time).await;
+        let mut fleet = Self {
+            nodes: vec![founder],
+        };
+        until("the founder leads", || fleet.up() == 1).await;
         for number in 2..=count {
-            nodes.push(start(number, &net, now, false).await);
+            fleet.nodes.push(start(number, &net, now, time).await);
+            if fleet.nodes.len().is_multiple_of(JOINING) {
+                let joined = fleet.nodes.len();
+                let took = until("those that join are up", || fleet.up() == joined).await;
+                println!("{joined} nodes are up, the last {JOINING} after {took:.1?}");
+            }
         }
-        let fleet = Self { nodes };
         fleet.settled().await;
         fleet
     }
 
+    /// How many nodes are up, as the leader has it.
+    fn up(&self) -> usize {
+        let Some(leader) = self.leader() else {
+            return 0;
+        };
+        let table = Arc::clone(&leader.standing.shown().table);
+        let up = table.nodes().values();
+        up.filter(|node| node.state == NodeState::Up).count()
+    }
+
     /// Waits until all know of all, every slot is owned and nothing moves.
     pub(crate) async fn settled(&self) -> Duration {
+        let mut told = Instant::now();
         until("all are up and all slots are spread", || {
+            if told.elapsed() > Duration::from_secs(10) {
+                told = Instant::now();
+                println!("{}", self.describe());
+            }
             let leader = self.leader();
             let Some(leader) = leader else { return false };
             let table = Arc::clone(&leader.standing.shown().table);
-            let up = table.nodes().values();
-            let up = up.filter(|node| node.state == NodeState::Up).count();
             let raft = leader.cluster.status().raft;
             let voters = raft.map_or(0, |raft| raft.members.voters().len());
-            up == self.nodes.len()
+            self.up() == self.nodes.len()
                 && voters == VOTERS as usize
                 && table
                     .slots()
@@ -192,6 +232,36 @@ impl Fleet {
                     .is_some_and(|(least, most)| most - least <= 1)
         })
         .await
+    }
+
+    /// How far it is, in a line.
+    fn describe(&self) -> String {
+        let Some(leader) = self.leader() else {
+            return "nobody leads".to_owned();
+        };
+        let table = Arc::clone(&leader.standing.shown().table);
+        let mut states = std::collections::BTreeMap::new();
+        for node in table.nodes().values() {
+            *states.entry(format!("{:?}", node.state)).or_insert(0) += 1;
+        }
+        let moving = table
+            .slots()
+            .filter(|(_, rec)| rec.moving.is_some())
+            .count();
+        let orphans = table
+            .slots()
+            .filter(|(slot, _)| table.is_orphan(*slot))
+            .count();
+        let version = table.version();
+        let behind = self
+            .nodes
+            .iter()
+            .filter(|node| node.standing.shown().table.version() != version)
+            .count();
+        format!(
+            "{states:?}, {moving} move, {orphans} orphans, version {version}, {behind} behind, share {:?}",
+            self.share(&table)
+        )
     }
 
     fn share(&self, table: &centripeta_cluster::Table) -> Option<(usize, usize)> {

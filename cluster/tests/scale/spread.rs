@@ -1,5 +1,6 @@
 //! How long one change of the table takes to all nodes, and what the leader pays for them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,10 +8,12 @@ use centripeta_cluster::lease::Clock;
 use centripeta_cluster::{Command, NodeChange, Now, Outcome};
 use tokio::time::Instant;
 
-use super::fleet::{Fleet, VOTERS, clock, until};
+use super::fleet::{Fleet, Time, VOTERS, clock, until};
 
 /// What 99 of 100 nodes must stay below.
 const TARGET: Duration = Duration::from_millis(200);
+/// The same where the voter that they follow has just died.
+const AFTER_A_DEATH: Duration = Duration::from_secs(2);
 
 /// From the proposal of a change until each node shows it, sorted.
 async fn spread(fleet: &Fleet, change: u64) -> Vec<Duration> {
@@ -69,12 +72,13 @@ async fn spreads(what: &str, fleet: &Fleet, changes: u64) -> Duration {
 /// Changes with all there, and one right after one of three voters has died; in simulated time.
 async fn tells_all(count: u32, changes: u64) -> Fleet {
     let now = clock();
-    let mut fleet = Fleet::of(count, &now, false).await;
+    let mut fleet = Fleet::of(count, &now, Time::Simulated).await;
     let leader = fleet.leader().unwrap().number;
     assert!(spreads("all there", &fleet, changes).await < TARGET);
     let lost = (1..=VOTERS).find(|number| *number != leader).unwrap();
     fleet.kill(lost).await;
-    spreads("a voter just died", &fleet, 1).await;
+    // Those that followed it have to notice, and to ask another.
+    assert!(spreads("a voter just died", &fleet, 1).await < AFTER_A_DEATH);
     fleet
 }
 
@@ -95,46 +99,54 @@ async fn a_change_reaches_300_nodes_soon_with_and_without_one_of_three_voters() 
     println!("the leader of 300 nodes has {feeds} links");
 }
 
-/// Processor time of the threads of this process with this name.
-fn worked(name: &str) -> Duration {
+/// The threads of this process that nodes have for themselves, with their processor time.
+fn threads() -> BTreeMap<String, Duration> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let time = tasks.filter_map(|task| {
         let path = task.ok()?.path();
-        let is_it = std::fs::read_to_string(path.join("comm")).ok()?.trim() == name;
+        let is_it = std::fs::read_to_string(path.join("comm")).ok()?.trim() == "cluster";
         let text = std::fs::read_to_string(path.join("schedstat")).ok()?;
         let nanos: u64 = text.split(' ').next()?.parse().ok()?;
-        is_it.then(|| Duration::from_nanos(nanos))
+        is_it.then(|| (path.display().to_string(), Duration::from_nanos(nanos)))
     });
-    time.sum()
+    time.collect()
 }
 
-/// In real time: the leader has a thread of its own, all others share one.
+/// In real time: each voter has a thread of its own, all others share one. The leader works most.
 #[tokio::test]
-#[ignore = "a measurement, of Linux, that wants a core for itself: run it in release"]
+#[ignore = "a measurement, of Linux, that wants the machine for itself: run it in release"]
 async fn the_shell_of_a_leader_of_300_nodes_uses_less_than_a_tenth_of_a_core() {
     const SECONDS: u32 = 10;
+    let count = std::env::var("SCALE_NODES").map_or(300, |count| count.parse().unwrap());
     let now: Now = Arc::new(Clock::read);
-    let fleet = Fleet::of(300, &now, true).await;
-    assert_eq!(fleet.leader().unwrap().number, 1, "the founder leads");
+    let fleet = Fleet::of(count, &now, Time::Real).await;
     let share = async |what: &str, changes: bool| {
-        let (before, began) = (worked("cluster"), Instant::now());
-        let mut change = 0;
+        let (before, began) = (threads(), Instant::now());
+        let (mut change, mut turns) = (0, 0_u32);
         while began.elapsed() < Duration::from_secs(SECONDS.into()) {
             if changes {
                 change += 1;
                 spread(&fleet, 1_000_000 + change).await;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
+            turns += 1;
         }
-        let used = (worked("cluster") - before).as_secs_f64() / began.elapsed().as_secs_f64();
+        let took = began.elapsed().as_secs_f64();
+        let mut used: Vec<_> = threads()
+            .iter()
+            .map(|(thread, time)| (*time - before[thread]).as_secs_f64() / took * 100.0)
+            .collect();
+        used.sort_by(f64::total_cmp);
+        assert_eq!(used.len(), VOTERS as usize, "a thread for each voter");
         println!(
-            "the leader of 300 nodes, {what}: {:.2} % of a core ({change} changes)",
-            used * 100.0
+            "the leader of {count} nodes, {what}: {:.2} % of a core ({change} changes; the other voters \
+             {:.2} and {:.2} %; the thread of all others turned {turns} times in {took:.1} s)",
+            used[2], used[1], used[0],
         );
-        used
+        used[2]
     };
     let rest = share("at rest", false).await;
     let busy = share("with changes", true).await;
     until("it still leads", || fleet.leader().is_some()).await;
-    assert!(rest < 0.1 && busy < 0.1, "more than 10 % of a core");
+    assert!(rest < 10.0 && busy < 10.0, "more than 10 % of a core");
 }
