@@ -10,7 +10,6 @@ use crate::config::RpcAddress;
 use crate::goridge::{Decoder, Flags, Frame};
 use crate::rpc::Door;
 use bytes::BytesMut;
-use rustix::process::Pid;
 use serde::Deserialize;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -280,10 +279,14 @@ async fn within<T>(work: impl Future<Output = Result<T, Stranger>>) -> Result<T,
     timeout(SHAKE, work).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// The group of a process, which for what we start has the number of the process itself.
+/// The group of a process, which for what we start has the number of the process itself. `None` for
+/// one that is not there, and for those of the kernel, which are in none.
 fn group_of(pid: i32) -> Option<u32> {
-    let group = rustix::process::getpgid(Pid::from_raw(pid)).ok()?;
-    u32::try_from(group.as_raw_nonzero().get()).ok()
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Behind the name, which may hold anything: state, parent, group.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let group: u32 = rest.split(' ').nth(2)?.parse().ok()?;
+    (group > 0).then_some(group)
 }
 
 fn arrive(waiting: &Mutex<Waiting>, mut shaken: Shaken, of: Vec<u32>) {
@@ -340,4 +343,28 @@ pub(super) fn pid_in(frame: &Frame) -> Result<i64, Stranger> {
     (answer.pid > 0)
         .then_some(answer.pid)
         .ok_or(Stranger::NoPid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_of_a_process_is_known_and_what_is_none_has_none() {
+        let own = std::process::id().cast_signed();
+        let group = u32::try_from(rustix::process::getpgrp().as_raw_nonzero().get());
+        assert_eq!(group_of(own), group.ok());
+        // Those of the kernel are in group 0.
+        let of_kernel = |stat: &str| {
+            stat.rsplit_once(") ")
+                .is_some_and(|it| it.1.contains(" 0 0 0 "))
+        };
+        for pid in 1..40 {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            if stat.is_ok_and(|stat| of_kernel(&stat)) {
+                assert_eq!(group_of(pid), None, "{pid}");
+            }
+        }
+        assert_eq!([-1, 0, i32::MAX].map(group_of), [None; 3]);
+    }
 }

@@ -249,9 +249,14 @@ impl Source {
         effects
     }
 
-    /// The last started event of a closed slot is over.
-    pub fn idle(&mut self, slot: SlotId, now: Duration) -> Vec<SourceEffect> {
+    /// The last started event of a closed slot is over: there are values to send or not. It may have
+    /// been the one that has made them.
+    pub fn idle(&mut self, slot: SlotId, values: bool, now: Duration) -> Vec<SourceEffect> {
         let mut effects = Vec::new();
+        let going = self.moves.get_mut(&slot);
+        if let Some(Stage::Finishing { values: known, .. }) = going.map(|it| &mut it.stage) {
+            *known = values;
+        }
         self.finished(slot, now, &mut effects);
         effects
     }

@@ -373,9 +373,23 @@ fn a_rebalance_gives_up_when_closed_for_500_ms_and_a_drain_cuts_after_5_s() {
     );
     assert_eq!(world.source.tick(at(5100), idle), [], "cut twice");
     assert!(matches!(
-        world.source.idle(slot(5), at(5101))[..],
+        world.source.idle(slot(5), true, at(5101))[..],
         [SourceEffect::SendValues { .. }]
     ));
+}
+
+#[test]
+fn values_that_the_last_event_of_a_closed_slot_has_made_go_with_it() {
+    for (before, after) in [(false, true), (true, true), (true, false), (false, false)] {
+        let mut world = World::new(MoveReason::Rebalance, Rules::ALL);
+        world.prepare(0);
+        world.source.tick(at(0), idle);
+        assert_eq!(world.source.closed(slot(5), 1, before, at(1)), []);
+        let then = world.source.idle(slot(5), after, at(2));
+        let sends = matches!(then[..], [SourceEffect::SendValues { .. }]);
+        let releases = matches!(then[..], [SourceEffect::LetGo { .. }]);
+        assert_eq!((sends, releases), (after, !after), "{then:?}");
+    }
 }
 
 #[test]

@@ -306,7 +306,7 @@ impl Core {
                 if life.source.shut_for(slot).is_none_or(|to| to.id != id) {
                     return;
                 }
-                life.source.idle(slot, now)
+                life.source.idle(slot, !self.store.is_empty(slot), now)
             }
             Report::Worked { core } => {
                 life.holder.worked(core, reading);

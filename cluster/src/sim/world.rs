@@ -283,7 +283,7 @@ impl World {
                 let node = &mut self.nodes[index];
                 let now = node.clock(self.now);
                 if let Some(life) = node.life.as_mut().filter(|_| node.me == life_of) {
-                    let effects = life.source.idle(slot, now);
+                    let effects = life.source.idle(slot, true, now);
                     self.sourced(index, effects);
                 }
             }

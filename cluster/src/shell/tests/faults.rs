@@ -136,11 +136,13 @@ async fn a_node_that_lives_through_a_recovery_never_acts_beside_the_recovered_on
         panic!("four nodes run")
     };
     tokio::join!(a.stop(), b.stop(), c.stop());
-    let outcome = nodes.all[0].recover_dir();
+    assert!(nodes.all[3].acting() > 0, "its lease goes on for a while");
+    let outcome = nodes.all[0].recover_dir().await;
     assert!(
         matches!(outcome, RecoverOutcome::Recovered(_)),
         "{outcome:?}"
     );
+    assert_eq!(nodes.all[3].acting(), 0, "it was waited for");
     nodes.all[0].start(&[]).await;
     // Whoever is seen to act for a slot while it looks is the only one.
     nodes.even().await;

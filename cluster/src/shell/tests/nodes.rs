@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::net::Net;
 use super::parts::Around;
 use crate::lease::Clock;
-use crate::member::{DataDir, Founding, RecoverOutcome};
-use crate::raft::genesis;
+use crate::member::{DataDir, Error, Founding, RecoverOutcome};
+use crate::raft::{StoreError, genesis};
 use crate::shell::{Cluster, ClusterConfig, Door, Home, MemoryHome, Names};
 use crate::testing::registration;
 use crate::{
@@ -121,12 +121,26 @@ impl Node {
         }
     }
 
-    /// The same on a disk, as an operator does it.
-    pub(super) fn recover_dir(&self) -> RecoverOutcome {
+    /// The same on a disk, as an operator does it, beside nodes that live. What has stopped may take a
+    /// moment to let go of its file.
+    pub(super) async fn recover_dir(&self) -> RecoverOutcome {
         let Kept::Dir(dir) = &self.home else {
             panic!("{} is not on a disk", self.name)
         };
-        crate::member::recover(dir.path()).unwrap()
+        let path = dir.path().to_owned();
+        let tries = async {
+            loop {
+                let path = path.clone();
+                let done = tokio::task::spawn_blocking(move || crate::member::recover(&path));
+                match done.await.unwrap() {
+                    Err(Error::Store(StoreError::Locked { .. })) => {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                    outcome => return outcome.unwrap(),
+                }
+            }
+        };
+        tokio::time::timeout(LONG, tries).await.unwrap()
     }
 
     /// It is reached elsewhere from its next start on.
