@@ -1,5 +1,5 @@
 //! Which worker gets which event: idle workers in the order they became idle, waiting events in the
-//! order they came, over all cores. A pool in debug starts a worker for each event instead.
+//! order they came, those on the core of a free worker first (see [`waiting`]). A pool in debug starts a worker for each event instead.
 
 #[cfg(test)]
 mod tests;
