@@ -164,7 +164,7 @@ impl Answer {
 
     /// Waits for it up to `time`, which is before the deadline: `None` if it has not come by then.
     /// Cancelling the wait loses nothing; not to be called again once it has come.
-    pub async fn by(&mut self, time: Instant) -> Option<Result<Answered, RequestError>> {
+    async fn by(&mut self, time: Instant) -> Option<Result<Answered, RequestError>> {
         let come = timeout_at(time, &mut self.receive).await.ok()?;
         self.here = true;
         let gone = RequestError::Gone {
@@ -205,11 +205,6 @@ pub struct StreamAnswer(Answer);
 impl StreamAnswer {
     pub(super) const fn new(answer: Answer) -> Self {
         Self(answer)
-    }
-
-    /// As [`Answer::by`].
-    pub async fn by(&mut self, time: Instant) -> Option<Result<Answered, RequestError>> {
-        self.0.by(time).await
     }
 
     /// Waits for it, up to the deadline, which means nothing to an open stream.
