@@ -201,8 +201,7 @@ impl Queue {
         self.workers.load(Ordering::Relaxed)
     }
 
-    /// How long the request has waited that waits longest; `None` if none does. Asked of a queue that
-    /// does not grow, the answer is `None`.
+    /// How long the request has waited that waits longest; `None` if none does.
     pub(crate) fn longest_wait(&self) -> Option<Duration> {
         let since = self.state().waiting.longest();
         since.map(|since| since.elapsed())
@@ -305,7 +304,7 @@ impl Queue {
             if let Some(link) = state.idle.pop_front() {
                 return Ok(Lease::new(link, Arc::clone(self)));
             }
-            let next = state.waiting.join(self.rules.grows.then(Instant::now));
+            let next = state.waiting.join();
             if self.rules.grows {
                 self.short.notify_one();
             }

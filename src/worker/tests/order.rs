@@ -70,7 +70,7 @@ async fn w62_waiting_requests_are_served_in_the_order_they_came() {
 }
 
 #[tokio::test]
-async fn w62_requests_of_a_core_keep_their_order_and_none_is_passed_over_for_long() {
+async fn w62_on_whatever_core_they_wait_requests_are_served_in_the_order_they_came() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let pool = pool(with_env(spec(1), "STANDIN_LOG", log.to_str().unwrap())).await;
@@ -87,8 +87,14 @@ async fn w62_requests_of_a_core_keep_their_order_and_none_is_passed_over_for_lon
         let (asked, what) = (pool.clone(), format!("sleep:{n}"));
         // Several in a row of one core, and the last of all on the core of the first.
         let on = &cores[n / 4 % 3].0;
+        let before = Instant::now();
         calls.push(on.spawn(async move { ask(&asked, &what).await }));
         until("it waits", || async { pool.waiting() == n }).await;
+        // Those that come within a few milliseconds of each other may change places.
+        until("the next one comes later", || async {
+            before.elapsed() > Duration::from_millis(12)
+        })
+        .await;
     }
     for call in join_all(calls).await {
         call.unwrap().unwrap();
@@ -96,12 +102,7 @@ async fn w62_requests_of_a_core_keep_their_order_and_none_is_passed_over_for_lon
     let served = order(&log);
     let served: Vec<usize> = served.iter().map(|n| n.parse().unwrap()).collect();
     assert_eq!((served.len(), served[0]), (31, 600));
-    for core in 0..3 {
-        let of_core: Vec<_> = served[1..].iter().filter(|n| *n / 4 % 3 == core).collect();
-        assert!(of_core.is_sorted(), "{core}: {served:?}");
-    }
-    let first = served.iter().position(|n| *n == 1);
-    assert!(first.is_some_and(|at| at <= 17), "{served:?}");
+    assert!(served[1..].is_sorted(), "{served:?}");
 }
 
 #[tokio::test]
