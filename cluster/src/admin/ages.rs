@@ -1,6 +1,6 @@
 //! For how long moves have been open, and which of them are stuck. Times count from any fixed start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::{MoveId, NodeId, SlotId, Table};
@@ -24,9 +24,16 @@ pub struct MoveAges {
 }
 
 impl MoveAges {
-    /// The table has changed.
-    pub fn table(&mut self, table: &Table, now: Duration) {
-        for (slot, rec) in table.slots() {
+    /// The table has changed, in these slots.
+    pub fn table(
+        &mut self,
+        table: &Table,
+        slots: impl IntoIterator<Item = SlotId>,
+        now: Duration,
+    ) {
+        let mut ended = false;
+        for slot in slots {
+            let rec = table.slot(slot);
             let before = self.open.get(&slot).copied();
             if let Some(Open { id, from, .. }) = before
                 && rec.via == Some(id)
@@ -41,17 +48,17 @@ impl MoveAges {
                         from: rec.owner.map(|owner| owner.id),
                         since: now,
                     };
-                    self.open.insert(slot, open);
+                    ended |= self.open.insert(slot, open).is_some();
                 }
                 Some(_) => {}
-                None => {
-                    self.open.remove(&slot);
-                }
+                None => ended |= self.open.remove(&slot).is_some(),
             }
         }
-        let open = &self.open;
-        self.progress
-            .retain(|from, _| open.values().any(|open| open.from == Some(*from)));
+        if !ended || self.progress.is_empty() {
+            return;
+        }
+        let sources: BTreeSet<_> = self.open.values().filter_map(|open| open.from).collect();
+        self.progress.retain(|from, _| sources.contains(from));
     }
 
     /// For how long a move has been open; `None` if it is not.

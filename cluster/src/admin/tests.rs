@@ -83,7 +83,7 @@ impl Scene {
     }
 
     fn wait(&mut self, seconds: u64) {
-        self.ages.table(&self.log.table, self.now);
+        self.ages.table(&self.log.table, SlotId::all(), self.now);
         self.now += Duration::from_secs(seconds);
     }
 

@@ -27,6 +27,8 @@ const BEHIND: Duration = Duration::from_secs(1);
 const FIRST: Duration = Duration::from_millis(300);
 /// Up to so many living nodes the leader feeds all.
 const SMALL: usize = 100;
+/// Stands for all versions that need the whole table; no table gets so far.
+const WHOLE: u64 = u64::MAX;
 /// What was sent and is not there by then is sent again.
 const AGAIN: Duration = Duration::from_millis(300);
 
@@ -44,6 +46,8 @@ struct Fed {
 pub(super) struct Feed {
     history: History,
     fed: BTreeMap<NodeId, Fed>,
+    /// What brings someone with a version to the present one: many are told the same.
+    ready: BTreeMap<u64, Bytes>,
 }
 
 impl Feed {
@@ -51,24 +55,32 @@ impl Feed {
         Self {
             history: History::new(HISTORY),
             fed: BTreeMap::new(),
+            ready: BTreeMap::new(),
         }
     }
 
     pub(super) fn advanced(&mut self, delta: &Delta) {
         self.history.push(delta.clone());
+        self.ready.clear();
     }
 
     pub(super) fn replaced(&mut self) {
         self.history = History::new(HISTORY);
+        self.ready.clear();
     }
 
     /// What brings someone with that version forward.
-    fn since(&self, version: u64, table: &Table) -> Bytes {
-        let control = self
-            .history
-            .since(version)
-            .map_or_else(|| Control::Table(table.clone()), Control::Delta);
-        control.encode().into()
+    fn since(&mut self, version: u64, table: &Table) -> Bytes {
+        if let Some(ready) = self.ready.get(&version) {
+            return ready.clone();
+        }
+        let delta = self.history.since(version);
+        let from = delta.as_ref().map_or(WHOLE, |delta| delta.from);
+        let encode = || {
+            let control = delta.map_or_else(|| Control::Table(table.clone()), Control::Delta);
+            Bytes::from(control.encode())
+        };
+        self.ready.entry(from).or_insert_with(encode).clone()
     }
 }
 
@@ -134,7 +146,6 @@ impl Core {
         }
         order.extend(self.feed.fed.keys().copied());
         let mut done = std::collections::BTreeSet::from([self.me.id]);
-        let mut encoded: BTreeMap<u64, Bytes> = BTreeMap::new();
         let version = table.version();
         for node in order {
             if !done.insert(node) {
@@ -148,10 +159,7 @@ impl Core {
             if before >= version {
                 continue;
             }
-            let bytes = encoded
-                .entry(before)
-                .or_insert_with(|| self.feed.since(before, table));
-            let bytes = bytes.clone();
+            let bytes = self.feed.since(before, table);
             self.send_bytes(node, bytes);
             if let Some(fed) = self.feed.fed.get_mut(&node) {
                 (fed.version, fed.at) = (version, now);

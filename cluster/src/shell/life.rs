@@ -114,7 +114,9 @@ impl Core {
                 _ => {}
             }
         }
-        self.watched.ages.table(&table, clock);
+        self.watched
+            .ages
+            .table(&table, slots.iter().copied(), clock);
         self.note_drain(&before, &table);
         self.show(&table);
         self.follow.reached(table.version());

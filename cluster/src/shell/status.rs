@@ -68,14 +68,13 @@ impl Core {
                 && (status.version != table.version() || status.me != Some(self.me))
             {
                 status.version = table.version();
-                let owned = table.slots().filter(|(_, rec)| rec.owner == Some(self.me));
-                status.slots = owned.count();
-                let vacant = table.slots().filter(|(slot, _)| table.is_orphan(*slot));
-                status.vacant = vacant.count();
-                status.moves = table
-                    .slots()
-                    .filter(|(_, rec)| rec.moving.is_some())
-                    .count();
+                (status.slots, status.vacant, status.moves) = (0, 0, 0);
+                for (_, rec) in table.slots() {
+                    let lives = |owner| table.is_living(owner);
+                    status.slots += usize::from(rec.owner == Some(self.me));
+                    status.vacant += usize::from(!rec.owner.is_some_and(lives));
+                    status.moves += usize::from(rec.moving.is_some());
+                }
             }
             status.version_lag = self.newest.saturating_sub(status.version);
             status.oldest_move = self.watched.ages.oldest(now.raw);

@@ -29,22 +29,45 @@ pub struct Delta {
 impl Delta {
     /// This delta and the next as one; `None` if they do not meet.
     pub fn then(&self, next: &Self) -> Option<Self> {
-        if self.to != next.from || self.recovery != next.recovery {
-            return None;
+        Self::all([self, next])
+    }
+
+    /// One delta after the other as one; `None` if there is none, or two do not meet.
+    fn all<'d>(deltas: impl IntoIterator<Item = &'d Self>) -> Option<Self> {
+        let mut deltas = deltas.into_iter();
+        let first = deltas.next()?;
+        let mut to = first.to;
+        // Of each record the last one counts: only those are copied.
+        let mut slots: BTreeMap<_, _> = by_id(&first.slots).collect();
+        let mut nodes: BTreeMap<_, _> = by_id(&first.nodes).collect();
+        let mut settings = first.settings.as_ref();
+        for next in deltas {
+            if to != next.from || first.recovery != next.recovery {
+                return None;
+            }
+            to = next.to;
+            slots.extend(by_id(&next.slots));
+            nodes.extend(by_id(&next.nodes));
+            settings = next.settings.as_ref().or(settings);
         }
-        let mut slots: BTreeMap<_, _> = self.slots.iter().cloned().collect();
-        slots.extend(next.slots.iter().cloned());
-        let mut nodes: BTreeMap<_, _> = self.nodes.iter().cloned().collect();
-        nodes.extend(next.nodes.iter().cloned());
         Some(Self {
-            recovery: self.recovery,
-            from: self.from,
-            to: next.to,
-            slots: slots.into_iter().collect(),
-            nodes: nodes.into_iter().collect(),
-            settings: next.settings.clone().or_else(|| self.settings.clone()),
+            recovery: first.recovery,
+            from: first.from,
+            to,
+            slots: copied(slots),
+            nodes: copied(nodes),
+            settings: settings.cloned(),
         })
     }
+}
+
+fn by_id<K: Copy, V>(records: &[(K, V)]) -> impl Iterator<Item = (K, &V)> {
+    records.iter().map(|(id, record)| (*id, record))
+}
+
+fn copied<K, V: Clone>(records: BTreeMap<K, &V>) -> Vec<(K, V)> {
+    let copied = |(id, record): (K, &V)| (id, record.clone());
+    records.into_iter().map(copied).collect()
 }
 
 /// The latest deltas of a table, for those who watch it.
@@ -77,10 +100,11 @@ impl History {
     /// All that changed after this version, as one delta; `None` if it reaches further back than
     /// what is kept, or nothing has changed since.
     pub fn since(&self, version: u64) -> Option<Delta> {
-        let first = self.deltas.iter().position(|delta| delta.from == version)?;
-        let mut rest = self.deltas.iter().skip(first);
-        let start = rest.next()?.clone();
-        rest.try_fold(start, |all, next| all.then(next))
+        let first = self
+            .deltas
+            .binary_search_by_key(&version, |delta| delta.from)
+            .ok()?;
+        Delta::all(self.deltas.range(first..))
     }
 }
 

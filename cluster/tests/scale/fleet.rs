@@ -98,9 +98,9 @@ pub(crate) const VOTERS: u32 = 3;
 pub(crate) enum Time {
     /// Work takes none of it.
     Simulated,
-    /// That of the machine. Voters have a thread each, all others share one, which is no more than one
-    /// core for hundreds of nodes: where it is late, nobody is to be held for dead. So leases are longer
-    /// than by default; what a leader is asked by each node, and how often, is the same.
+    /// That of the machine. Voters have a thread each, all others share as many as there are cores, which
+    /// is little for hundreds of nodes: where they are late, nobody is to be held for dead. So leases are
+    /// longer than by default; what a leader is asked by each node, and how often, is the same.
     Real,
 }
 
@@ -111,7 +111,7 @@ const REAL_ELECTION: Duration = Duration::from_secs(2);
 /// How many nodes join at a time.
 const JOINING: usize = 25;
 
-async fn start(number: u32, net: &Arc<Net>, now: &Now, time: Time) -> Node {
+async fn start(number: u32, net: &Arc<Net>, others: &Handle, now: &Now, time: Time) -> Node {
     let addr = |number: u32| format!("n{number}");
     let known = registration(number);
     let home = match number {
@@ -141,7 +141,7 @@ async fn start(number: u32, net: &Arc<Net>, now: &Now, time: Time) -> Node {
         config.timing.election = REAL_ELECTION;
     }
     let own_thread = time == Time::Real && number <= VOTERS;
-    config.control = (!own_thread).then(Handle::current);
+    config.control = (!own_thread).then(|| others.clone());
     let standing = Arc::new(Standing::new(Arc::clone(now)));
     let cluster = Cluster::start(
         config,
@@ -172,19 +172,41 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) -> Durati
 /// Nodes of one cluster.
 pub(crate) struct Fleet {
     pub(crate) nodes: Vec<Node>,
+    /// Where those run that have no thread of their own, in real time.
+    threads: Option<tokio::runtime::Runtime>,
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
 }
 
 impl Fleet {
     /// So many nodes, of which three vote; all up, every slot owned, nothing moves.
     pub(crate) async fn of(count: u32, now: &Now, time: Time) -> Self {
-        let net = Net::new(Handle::current());
-        let founder = start(1, &net, now, time).await;
+        let threads = (time == Time::Real).then(|| {
+            let mut threads = tokio::runtime::Builder::new_multi_thread();
+            threads.thread_name("others").enable_all().build().unwrap()
+        });
+        let others = match &threads {
+            Some(threads) => threads.handle().clone(),
+            None => Handle::current(),
+        };
+        let net = match time {
+            Time::Simulated => Net::new(Some(others.clone())),
+            Time::Real => Net::new(None),
+        };
+        let founder = start(1, &net, &others, now, time).await;
         let mut fleet = Self {
             nodes: vec![founder],
+            threads,
         };
         until("the founder leads", || fleet.up() == 1).await;
         for number in 2..=count {
-            fleet.nodes.push(start(number, &net, now, time).await);
+            fleet.nodes.push(start(number, &net, &others, now, time).await);
             if fleet.nodes.len().is_multiple_of(JOINING) {
                 let joined = fleet.nodes.len();
                 let took = until("those that join are up", || fleet.up() == joined).await;
