@@ -25,12 +25,7 @@ pub struct MoveAges {
 
 impl MoveAges {
     /// The table has changed, in these slots.
-    pub fn table(
-        &mut self,
-        table: &Table,
-        slots: impl IntoIterator<Item = SlotId>,
-        now: Duration,
-    ) {
+    pub fn table(&mut self, table: &Table, slots: impl IntoIterator<Item = SlotId>, now: Duration) {
         let mut ended = false;
         for slot in slots {
             let rec = table.slot(slot);

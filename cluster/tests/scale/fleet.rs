@@ -100,13 +100,18 @@ pub(crate) enum Time {
     Simulated,
     /// That of the machine. Voters have a thread each, all others share as many as there are cores, which
     /// is little for hundreds of nodes: where they are late, nobody is to be held for dead. So leases are
-    /// longer than by default; what a leader is asked by each node, and how often, is the same.
+    /// longer than by default; what a leader is asked by each node, and how often, is the same. Slots
+    /// belong to [`OWNERS`]: who has had slots of each other keeps a link, and hundreds of thousands of
+    /// links would be more than two cores carry.
     Real,
 }
 
 /// How long leases last in real time, and how long voters wait for a leader.
 const REAL_LEASE: Duration = Duration::from_secs(20);
 const REAL_ELECTION: Duration = Duration::from_secs(2);
+
+/// How many nodes own slots in real time.
+const OWNERS: u32 = 64;
 
 /// How many nodes join at a time.
 const JOINING: usize = 25;
@@ -135,7 +140,7 @@ async fn start(number: u32, net: &Arc<Net>, others: &Handle, now: &Now, time: Ti
     config.roles = Roles {
         voter: number <= VOTERS,
         ingress: true,
-        region: number > VOTERS,
+        region: number > VOTERS && (time == Time::Simulated || number <= VOTERS + OWNERS),
     };
     if time == Time::Real {
         config.timing.election = REAL_ELECTION;
@@ -206,7 +211,9 @@ impl Fleet {
         };
         until("the founder leads", || fleet.up() == 1).await;
         for number in 2..=count {
-            fleet.nodes.push(start(number, &net, &others, now, time).await);
+            fleet
+                .nodes
+                .push(start(number, &net, &others, now, time).await);
             if fleet.nodes.len().is_multiple_of(JOINING) {
                 let joined = fleet.nodes.len();
                 let took = until("those that join are up", || fleet.up() == joined).await;

@@ -112,7 +112,7 @@ fn threads() -> BTreeMap<String, Duration> {
     time.collect()
 }
 
-/// In real time: each voter has a thread of its own, all others share one. The leader works most.
+/// In real time: each voter has a thread of its own, all others share some. The leader works most.
 #[tokio::test]
 #[ignore = "a measurement, of Linux, that wants the machine for itself: run it in release"]
 async fn the_shell_of_a_leader_of_300_nodes_uses_less_than_a_tenth_of_a_core() {
@@ -140,7 +140,7 @@ async fn the_shell_of_a_leader_of_300_nodes_uses_less_than_a_tenth_of_a_core() {
         assert_eq!(used.len(), VOTERS as usize, "a thread for each voter");
         println!(
             "the leader of {count} nodes, {what}: {:.2} % of a core ({change} changes; the other voters \
-             {:.2} and {:.2} %; the thread of all others turned {turns} times in {took:.1} s)",
+             {:.2} and {:.2} %; the test turned {turns} times in {took:.1} s)",
             used[2], used[1], used[0],
         );
         used[2]
