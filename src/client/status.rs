@@ -37,8 +37,11 @@ impl GrpcStatus {
 /// Why a call has no answer.
 #[derive(Debug)]
 pub(crate) enum CallError {
-    /// Nothing has reached the server's application.
+    /// Nothing has reached the server, since there is no connection that works.
     NotSent(String),
+    /// The server has said that it did not look at it: it ends the connection in good order, or takes
+    /// no more calls at once.
+    Refused(String),
     /// It was on its way; nobody knows what became of it.
     Lost(String),
     /// Something came back that is no answer.
@@ -51,7 +54,7 @@ impl CallError {
     /// What hyper says of a call that had been handed to the connection.
     pub(super) fn of(error: &hyper::Error) -> Self {
         match is_refused(error) {
-            true => Self::NotSent(chain(error)),
+            true => Self::Refused(chain(error)),
             false => Self::Lost(chain(error)),
         }
     }

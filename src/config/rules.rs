@@ -1,6 +1,7 @@
 //! Rules between keys: what single values cannot show.
 
 mod cluster;
+mod ports;
 
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub(super) fn check(
     }
     interceptors(settings, &used, problems, warnings);
     handlers(settings, &used, problems, warnings);
+    ports::check(settings, &used.handlers, problems);
     patience(settings, warnings);
 }
 
@@ -88,17 +90,6 @@ fn listeners(settings: &Settings, problems: &mut Vec<Problem>) {
         ));
     }
     presentable(settings, "listen.auth.value", problems);
-    if let (Some(ListenAddr::Tcp(grpc)), Some(admin)) = (grpc, admin) {
-        let meets =
-            grpc.ip() == admin.ip() || grpc.ip().is_unspecified() || admin.ip().is_unspecified();
-        if grpc.port() == admin.port() && grpc.port() != 0 && meets {
-            problems.push(settings.problem(
-                "listen.admin",
-                "is the port that listen.grpc has",
-                "give each a port of its own",
-            ));
-        }
-    }
 }
 
 /// Where workers call back, nobody asks who calls.
@@ -111,13 +102,6 @@ fn rpc(settings: &Settings, problems: &mut Vec<Problem>) {
             "rpc.listen",
             "lets anyone beyond this machine publish and reset workers",
             "say rpc.allow_open = true if the network keeps strangers out, or listen on 127.0.0.1",
-        ));
-    }
-    if settings.rpc_server("rpc.fallback") == Some(address) {
-        problems.push(settings.problem(
-            "rpc.fallback",
-            "is where rpc.listen is, so that calls would come back for ever",
-            "name the address of the other RPC server, or give rpc.listen one of its own",
         ));
     }
 }

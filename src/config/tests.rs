@@ -604,6 +604,127 @@ fn an_rpc_listener_beyond_loopback_is_refused_unless_the_network_is_said_to_be_c
         );
         good(&format!("{toml}allow_open = true"));
     }
-    let round = said("[rpc]\nlisten = \"tcp://127.0.0.1:1\"\nfallback = \"tcp://127.0.0.1:1\"");
-    assert!(round.contains("calls would come back for ever"), "{round}");
+}
+
+#[test]
+fn a_fallback_that_is_the_own_rpc_listener_is_refused_however_it_is_spelled() {
+    for (listen, fallback, is_round) in [
+        ("tcp://127.0.0.1:1", "tcp://127.0.0.1:1", true),
+        ("tcp://127.0.0.1:1", "localhost:1", true),
+        ("tcp://localhost:1", "tcp://127.0.0.1:1", true),
+        ("tcp://[::1]:1", "tcp://LOCALHOST:1", true),
+        ("tcp://127.0.0.1:1", "tcp://0.0.0.0:1", true),
+        ("tcp://0.0.0.0:1", "tcp://127.9.9.9:1", true),
+        ("tcp://[::]:1", "tcp://127.0.0.1:1", true),
+        ("tcp://[::1]:1", "tcp://[0:0::1]:1", true),
+        ("tcp://127.0.0.1:1", "tcp://[::ffff:127.0.0.1]:1", true),
+        ("tcp://php:1", "tcp://PHP:1", true),
+        ("unix:///run/a.sock", "unix:///run/./a.sock", true),
+        ("tcp://127.0.0.1:1", "tcp://127.0.0.1:2", false),
+        ("tcp://127.0.0.1:1", "tcp://[::1]:1", false),
+        ("tcp://127.0.0.1:1", "tcp://127.0.0.2:1", false),
+        ("tcp://0.0.0.0:1", "tcp://10.1.2.3:1", false),
+        ("tcp://127.0.0.1:1", "tcp://roadrunner:1", false),
+        ("unix:///run/a.sock", "unix:///run/b.sock", false),
+        ("off", "tcp://127.0.0.1:6001", false),
+    ] {
+        let toml =
+            format!("[rpc]\nallow_open = true\nlisten = \"{listen}\"\nfallback = \"{fallback}\"");
+        let found = load_with(&toml, &[], &[]).err().map(|why| why.to_string());
+        let found = found.is_some_and(|it| it.contains("calls would come back for ever"));
+        assert_eq!(found, is_round, "{listen} {fallback}");
+    }
+    // Nobody said where to listen, and pools make it 6001.
+    let pool = format!("{POOL}[rpc]\nfallback = \"tcp://localhost:6001\"");
+    assert!(said(&pool).contains("calls would come back for ever"));
+    good("[rpc]\nfallback = \"tcp://localhost:6001\"");
+}
+
+/// A pool that a route names; `relay` follows.
+const POOL: &str = "[[route]]\non = \"rpc\"\nhandler = \"a\"\n[handler.a]\nkind = \"roadrunner\"\ncommand = \"php\"\n";
+
+#[test]
+fn two_listeners_at_one_place_are_refused_with_both_keys_and_the_cure() {
+    let pools = |a: &str, b: &str| {
+        let second = POOL.replace("rpc", "publish").replace("\"a\"", "\"b\"");
+        let second = second.replace("handler.a", "handler.b");
+        format!("{POOL}relay = \"{a}\"\n{second}relay = \"{b}\"")
+    };
+    for (toml, here, there) in [
+        (
+            "[rpc]\nlisten = \"tcp://127.0.0.1:10001\"".to_owned(),
+            "rpc.listen",
+            "listen.grpc",
+        ),
+        (
+            "[rpc]\nlisten = \"tcp://localhost:10003\"".to_owned(),
+            "rpc.listen",
+            "listen.admin",
+        ),
+        (
+            format!("{POOL}relay = \"tcp://127.0.0.1:10003\""),
+            "handler.a.relay",
+            "listen.admin",
+        ),
+        (
+            format!("{POOL}relay = \"tcp://localhost:6001\""),
+            "handler.a.relay",
+            "rpc.listen",
+        ),
+        // What was written is at fault, not what stands at its default.
+        (
+            "[listen]\ngrpc = \"127.0.0.1:10003\"".to_owned(),
+            "listen.grpc",
+            "listen.admin",
+        ),
+        (
+            format!("[listen]\nallow_open = true\ngrpc = \"0.0.0.0:6001\"\n{POOL}"),
+            "listen.grpc",
+            "rpc.listen",
+        ),
+        (
+            "[cluster]\nlisten = \"127.0.0.1:7946\"\n[rpc]\nlisten = \"tcp://127.0.0.1:7946\""
+                .to_owned(),
+            "rpc.listen",
+            "cluster.listen",
+        ),
+        (
+            "[rpc]\nallow_open = true\nlisten = \"tcp://[::]:10001\"".to_owned(),
+            "rpc.listen",
+            "listen.grpc",
+        ),
+        (
+            "[listen]\ngrpc = \"unix:///run/a.sock\"\n[rpc]\nlisten = \"unix:///run/a.sock\""
+                .to_owned(),
+            "rpc.listen",
+            "listen.grpc",
+        ),
+        (
+            pools("tcp://127.0.0.1:7", "tcp://localhost:7"),
+            "handler.b.relay",
+            "handler.a.relay",
+        ),
+    ] {
+        let why = load_with(&toml, &[], &[]).map(|_| ()).expect_err(&toml);
+        let [problem] = &why.problems[..] else {
+            panic!("{toml}\n{why}");
+        };
+        assert_eq!(problem.key, here, "{toml}\n{why}");
+        assert!(problem.rule.contains(there), "{toml}\n{why}");
+        assert!(problem.fix.contains("of its own"), "{toml}\n{why}");
+    }
+    for toml in [
+        pools("tcp://127.0.0.1:7", "tcp://127.0.0.1:7"),
+        pools("tcp://127.0.0.1:7", "tcp://127.0.0.1:8"),
+        "[rpc]\nlisten = \"tcp://[::1]:10001\"".to_owned(),
+        "[listen]\ngrpc = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"".to_owned(),
+        // No route names it, so it never listens.
+        "[handler.x]\nkind = \"roadrunner\"\ncommand = \"php\"\nrelay = \"tcp://127.0.0.1:10003\""
+            .to_owned(),
+        // There is no pool, so nothing is at 6001.
+        "[listen]\ngrpc = \"127.0.0.1:6001\"".to_owned(),
+        "[listen]\ngrpc = \"127.0.0.1:7946\"".to_owned(),
+    ] {
+        good(&toml);
+    }
 }

@@ -236,7 +236,7 @@ impl Flying {
                 biased;
                 answer = &mut call => return match answer {
                     Ok(answer) => Attempt::Answered(answer),
-                    Err(CallError::NotSent(why)) => Attempt::NotSent(why),
+                    Err(CallError::NotSent(why) | CallError::Refused(why)) => Attempt::NotSent(why),
                     Err(CallError::Lost(why) | CallError::Unreadable(why)) => Attempt::Lost(why),
                     Err(CallError::Status(status)) => Attempt::Status(status),
                 },

@@ -381,9 +381,12 @@ async fn ask(upstream: &Upstream, connection: &Connection) -> Result<(), String>
         // Who says so is there.
         Err(CallError::Status(status)) if !matches!(status.code, 4 | 14) => Ok(()),
         Err(CallError::Status(status)) => Err(format!("{address}: {}", status.message)),
-        Err(CallError::NotSent(why) | CallError::Lost(why) | CallError::Unreadable(why)) => {
-            Err(format!("{address}: {why}"))
-        }
+        Err(
+            CallError::NotSent(why)
+            | CallError::Refused(why)
+            | CallError::Lost(why)
+            | CallError::Unreadable(why),
+        ) => Err(format!("{address}: {why}")),
     }
 }
 

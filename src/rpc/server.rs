@@ -8,6 +8,7 @@ use super::fallback::{self, Passed};
 use super::room::{Place, Room};
 use super::{Codec, Services};
 use crate::config::RpcAddress;
+use crate::engine::faults::Throttle;
 use crate::goridge::{Call, Decoder, Flags, Frame};
 use crate::node::bind_unix;
 use bytes::{Bytes, BytesMut};
@@ -30,7 +31,7 @@ const ANSWERS: usize = 1024;
 pub(super) const CHUNK: usize = 4 * 1024;
 /// Answers are gathered up to so many bytes for one write.
 const WRITE: usize = 64 * 1024;
-/// How long the answers of a connection that broke the rules may take to leave.
+/// How long the answers of a connection may take whose caller has left, or has broken the rules.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// How long accepting rests after it failed.
 const REST: Duration = Duration::from_millis(50);
@@ -141,6 +142,7 @@ impl Server {
 async fn serve(door: Door, services: Arc<Services>, stopped: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     let mut stop = stopped.clone();
+    let failures = Throttle::default();
     loop {
         let accepted = tokio::select! {
             // Whoever stops it has been dropped, or has said so.
@@ -157,7 +159,9 @@ async fn serve(door: Door, services: Arc<Services>, stopped: watch::Receiver<boo
                 connections.spawn(connection(stream, services, stopped));
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection to `rpc.listen` was not accepted");
+                if let Some(count) = failures.pass() {
+                    tracing::warn!(%error, count, "connections to `rpc.listen` were not accepted");
+                }
                 tokio::time::sleep(REST).await;
             }
         }
@@ -216,13 +220,25 @@ where
         _ = tasks.join_next() => return,
     };
     match read {
-        // The answers to what was read still leave.
-        Ok(()) => drop(tasks.join_next().await),
+        // The answers to what was read still leave; whoever stops the server keeps the time.
+        Ok(Left::Stopped) => drop(tasks.join_next().await),
+        // It may have closed one half alone, and then reads them; but what is passed on to another
+        // server may never be answered.
+        Ok(Left::Caller) => drop(timeout(LAST_ANSWERS, tasks.join_next()).await),
         Err(why) => {
             tracing::warn!("a connection to `rpc.listen` is closed: {why}");
             drop(timeout(LAST_ANSWERS, tasks.join_next()).await);
         }
     }
+}
+
+/// Why no more calls are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// The caller has closed.
+    Caller,
+    /// The server ends.
+    Stopped,
 }
 
 /// Reads calls and starts each.
@@ -231,7 +247,7 @@ async fn calls<R: AsyncRead + Unpin>(
     services: &Arc<Services>,
     answers: mpsc::Sender<Answer>,
     mut stopped: watch::Receiver<bool>,
-) -> Result<(), String> {
+) -> Result<Left, String> {
     let mut decoder = Decoder::new(LONGEST);
     let mut input = BytesMut::new();
     let room = Room::new();
@@ -241,7 +257,7 @@ async fn calls<R: AsyncRead + Unpin>(
             let call = frame.as_call().map_err(|why| why.to_string())?;
             let codec = Codec::of(frame.flags);
             let Some(place) = room.place(frame.payload.len()).await else {
-                return Ok(());
+                return Ok(Left::Caller);
             };
             if let Some(address) = services.passes_on(&call.method) {
                 let passed = Passed {
@@ -253,7 +269,7 @@ async fn calls<R: AsyncRead + Unpin>(
                 };
                 let to = other.get_or_insert_with(|| fallback::start(address, answers.clone()));
                 if to.send(passed).await.is_err() {
-                    return Ok(());
+                    return Ok(Left::Caller);
                 }
                 continue;
             }
@@ -267,12 +283,15 @@ async fn calls<R: AsyncRead + Unpin>(
         input.reserve(CHUNK);
         let read = tokio::select! {
             read = read.read_buf(&mut input) => read,
-            _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+            _ = stopped.wait_for(|stop| *stop) => return Ok(Left::Stopped),
         };
         match read {
-            Ok(0) => return decoder.end(&input).map_err(|why| why.to_string()),
+            Ok(0) => {
+                let ended = decoder.end(&input).map(|()| Left::Caller);
+                return ended.map_err(|why| why.to_string());
+            }
             Ok(_) => {}
-            Err(why) if why.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+            Err(why) if why.kind() == io::ErrorKind::ConnectionReset => return Ok(Left::Caller),
             Err(why) => return Err(why.to_string()),
         }
     }

@@ -75,6 +75,7 @@ impl Ask {
 pub(super) fn told(error: &CallError, place: &str) -> String {
     match error {
         CallError::NotSent(why) => format!("{place}: not sent: {why}"),
+        CallError::Refused(why) => format!("{place}: refused unseen: {why}"),
         CallError::Lost(why) => format!("{place}: lost: {why}"),
         CallError::Unreadable(why) => format!("{place}: {why}"),
         CallError::Status(status) => of_status(status, place),

@@ -248,7 +248,7 @@ impl Upstream {
             drop(lease);
             tried.push(member);
             match error {
-                CallError::NotSent(_) => {
+                CallError::NotSent(_) | CallError::Refused(_) => {
                     unsent += 1;
                     if unsent == SENDINGS {
                         return Err(Failed::Unreachable(told));
@@ -282,7 +282,9 @@ impl Upstream {
         let code = match error {
             CallError::Status(status) => status.code,
             CallError::Lost(_) => UNAVAILABLE,
-            CallError::NotSent(_) | CallError::Unreadable(_) => return false,
+            CallError::NotSent(_) | CallError::Refused(_) | CallError::Unreadable(_) => {
+                return false;
+            }
         };
         retry.on.contains(&code) && sent < retry.attempts && self.budget.may_retry()
     }

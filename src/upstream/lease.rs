@@ -71,6 +71,12 @@ impl Lease {
         if std::mem::replace(&mut self.is_settled, true) {
             return;
         }
+        // Behind the last call that a connection takes others are refused, or not even sent on it.
+        let served = self.channel.as_ref().is_some_and(InUse::has_answered);
+        let end = match end {
+            End::NotSent if served => End::Refused,
+            end => end,
+        };
         let target = &self.member.target;
         target.count(end);
         if matches!(end, End::Status(_)) {
@@ -97,6 +103,8 @@ impl Lease {
                     );
                 }
             }
+            // Who leaves in good order may have moved.
+            Verdict::Nothing if end == End::Refused => self.fleet.doubt.notify_one(),
             Verdict::Nothing => {}
         }
     }

@@ -125,6 +125,11 @@ impl InUse {
         self.0.answered.store(at, Ordering::Relaxed);
     }
 
+    /// Whether anything ever was.
+    pub(super) fn has_answered(&self) -> bool {
+        self.0.answered.load(Ordering::Relaxed) > 0
+    }
+
     /// A call that began then was not answered in time. If nothing else was either since, the
     /// connection may be dead without a word, and takes no more calls.
     pub(super) fn doubt(&self, since: Instant) {

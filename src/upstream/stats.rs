@@ -50,6 +50,8 @@ pub(super) enum End {
     Status(i32),
     /// It was provably not sent.
     NotSent,
+    /// It has arrived, and provably was not looked at; counted with the former.
+    Refused,
     /// Nobody knows what became of it.
     Lost,
     /// Something came back that is no answer.
@@ -65,6 +67,7 @@ impl End {
     pub(super) const fn of(error: &CallError) -> Self {
         match error {
             CallError::NotSent(_) => Self::NotSent,
+            CallError::Refused(_) => Self::Refused,
             CallError::Lost(_) => Self::Lost,
             CallError::Unreadable(_) => Self::Unreadable,
             CallError::Status(status) => Self::Status(status.code),
@@ -82,7 +85,8 @@ impl End {
             }
             Self::Status(_) => Verdict::Well,
             Self::NotSent => Verdict::Unreachable,
-            Self::Cancelled => Verdict::Nothing,
+            // A server that ends a connection after so many calls refuses all that were on their way.
+            Self::Refused | Self::Cancelled => Verdict::Nothing,
         }
     }
 
@@ -92,7 +96,7 @@ impl End {
                 ..STATUSES => code,
                 _ => 2,
             }),
-            Self::NotSent => STATUSES,
+            Self::NotSent | Self::Refused => STATUSES,
             Self::Lost => STATUSES + 1,
             Self::Unreadable => STATUSES + 2,
             Self::Timeout => STATUSES + 3,
@@ -193,6 +197,7 @@ mod tests {
             (End::Status(17), "UNKNOWN"),
             (End::Status(-1), "UNKNOWN"),
             (End::NotSent, "not_sent"),
+            (End::Refused, "not_sent"),
             (End::Lost, "lost"),
             (End::Unreadable, "unreadable"),
             (End::Timeout, "timeout"),
@@ -217,6 +222,7 @@ mod tests {
             (End::Status(14), Verdict::Down),
             (End::Lost, Verdict::Down),
             (End::NotSent, Verdict::Unreachable),
+            (End::Refused, Verdict::Nothing),
             (End::Cancelled, Verdict::Nothing),
         ] {
             assert_eq!(end.verdict(), verdict, "{end:?}");

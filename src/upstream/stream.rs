@@ -131,9 +131,10 @@ fn ended(why: &CallError, place: &str) -> String {
             status.name(),
             status.message
         ),
-        CallError::NotSent(why) | CallError::Lost(why) | CallError::Unreadable(why) => {
-            format!("upstream {place}: {why}")
-        }
+        CallError::NotSent(why)
+        | CallError::Refused(why)
+        | CallError::Lost(why)
+        | CallError::Unreadable(why) => format!("upstream {place}: {why}"),
     }
 }
 

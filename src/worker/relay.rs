@@ -7,6 +7,7 @@
 
 use super::link::Relay;
 use crate::config::RpcAddress;
+use crate::engine::faults::Throttle;
 use crate::goridge::{Decoder, Flags, Frame};
 use crate::rpc::Door;
 use bytes::BytesMut;
@@ -23,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-/// How long a connection may take to say who it is.
+/// How long a connection may take to say who it is, unless it is that of a process which we wait for.
 const SHAKE: Duration = Duration::from_secs(10);
 /// The longest answer to the question for a pid, in bytes.
 const ANSWER: usize = 4096;
@@ -179,6 +180,7 @@ fn lock(waiting: &Mutex<Waiting>) -> std::sync::MutexGuard<'_, Waiting> {
 
 async fn accept(door: Door, waiting: Arc<Mutex<Waiting>>, name: String) {
     let mut shaking = Shaking::default();
+    let failures = Throttle::default();
     loop {
         let taken = match &door {
             Door::Unix(listener, _) => match listener.accept().await {
@@ -202,7 +204,7 @@ async fn accept(door: Door, waiting: Arc<Mutex<Waiting>>, name: String) {
                 }
                 let (waiting, name) = (Arc::clone(&waiting), name.clone());
                 shaking.0.push_back(tokio::spawn(async move {
-                    let (shaken, of) = greet(line).await;
+                    let (shaken, of) = greet(line, &waiting).await;
                     if let Err(why) = &shaken {
                         tracing::warn!(relay = name, "a connection is no worker: {why}");
                     }
@@ -210,7 +212,9 @@ async fn accept(door: Door, waiting: Arc<Mutex<Waiting>>, name: String) {
                 }));
             }
             Err(why) => {
-                tracing::warn!(relay = name, "a worker can't connect: {why}");
+                if let Some(count) = failures.pass() {
+                    tracing::warn!(relay = name, count, "workers can't connect: {why}");
+                }
                 tokio::time::sleep(REST).await;
             }
         }
@@ -251,17 +255,20 @@ enum Line {
 }
 
 /// Shakes hands; gives the processes as well that the connection may be of.
-async fn greet(line: Line) -> (Shaken, Vec<u32>) {
+async fn greet(line: Line, waiting: &Mutex<Waiting>) -> (Shaken, Vec<u32>) {
     match line {
         Line::Unix(mut stream, peer) => {
             // What it reports is not needed: the kernel knows better.
             let of = group_of(peer).into_iter().chain(u32::try_from(peer));
-            let shaken = within(shake(&mut stream)).await;
+            let of: Vec<u32> = of.collect();
+            let is_awaited = || of.iter().any(|pid| lock(waiting).workers.contains_key(pid));
+            let shaken = within(shake(&mut stream), is_awaited).await;
             let relay = shaken.and_then(|_| stream.into_std().map_err(Stranger::line));
-            (relay.map(Relay::Unix), of.collect())
+            (relay.map(Relay::Unix), of)
         }
         Line::Tcp(mut stream) => {
-            let shaken = within(shake(&mut stream)).await;
+            // Whose it is shows in its answer alone.
+            let shaken = within(shake(&mut stream), || false).await;
             let pid = shaken
                 .as_ref()
                 .ok()
@@ -274,9 +281,20 @@ async fn greet(line: Line) -> (Shaken, Vec<u32>) {
     }
 }
 
-async fn within<T>(work: impl Future<Output = Result<T, Stranger>>) -> Result<T, Stranger> {
-    let late = || Stranger::line(format!("no answer within {SHAKE:?}"));
-    timeout(SHAKE, work).await.unwrap_or_else(|_| Err(late()))
+/// Gives a connection its time, and more as long as it is that of a worker whose start has its own
+/// limit (`allocate_timeout`).
+async fn within<T>(
+    work: impl Future<Output = Result<T, Stranger>>,
+    is_awaited: impl Fn() -> bool,
+) -> Result<T, Stranger> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        match timeout(SHAKE, &mut work).await {
+            Ok(done) => return done,
+            Err(_) if is_awaited() => {}
+            Err(_) => return Err(Stranger::line(format!("no answer within {SHAKE:?}"))),
+        }
+    }
 }
 
 /// The group of a process, which for what we start has the number of the process itself. `None` for
@@ -347,7 +365,43 @@ pub(super) fn pid_in(frame: &Frame) -> Result<i64, Stranger> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use tokio::net::UnixStream;
+    use tokio::time::sleep;
+
+    /// A connection of this process, with its other end at a door.
+    fn connected() -> (UnixStream, Line) {
+        let (near, far) = UnixStream::pair().unwrap();
+        (near, Line::Unix(far, std::process::id().cast_signed()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_connects_first_may_boot_for_longer_than_a_stranger_may_be_silent() {
+        let waiting = Mutex::<Waiting>::default();
+        let (mut near, line) = connected();
+        let (tell, _told) = oneshot::channel();
+        lock(&waiting).workers.insert(std::process::id(), tell);
+        let booting = async {
+            sleep(SHAKE * 4).await;
+            let mut answer = BytesMut::new();
+            Frame::pid(std::process::id()).encode(&mut answer).unwrap();
+            near.write_all(&answer).await.unwrap();
+        };
+        let ((shaken, _), ()) = tokio::join!(greet(line, &waiting), booting);
+        assert!(shaken.is_ok(), "{shaken:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_nobody_waits_for_is_given_up_after_ten_seconds() {
+        let waiting = Mutex::<Waiting>::default();
+        let start = Instant::now();
+        let (_near, line) = connected();
+        let (shaken, _) = greet(line, &waiting).await;
+        let late = Stranger::line("no answer within 10s");
+        assert_eq!(shaken.err(), Some(late));
+        assert!(start.elapsed() < SHAKE * 2);
+    }
 
     #[test]
     fn the_group_of_a_process_is_known_and_what_is_none_has_none() {

@@ -1,7 +1,7 @@
 //! Every key that `.rr.yaml` may hold for us, in one file: each has its counterpart with its value, or
 //! is listed.
 
-use crate::{at, leaves, of_roadrunner, run, small};
+use crate::{Imported, at, leaves, of_roadrunner, run, small};
 use serde_json::Value;
 use std::fs;
 
@@ -400,4 +400,181 @@ fn w115_sections_of_other_plugins_are_listed_by_name_and_so_is_a_file_without_ou
     made.expect("left", "smtp", "RoadRunner");
     let alone = run("roadrunner", ".rr.yaml", &small("http: {}\n"), None);
     assert!(alone.err().unwrap().contains("no `centrifuge` section"));
+}
+
+/// The text at a path of what was made.
+#[track_caller]
+fn text(made: &Imported, path: &str) -> String {
+    let table = made.toml();
+    let found = at(&table, path).and_then(toml::Value::as_str);
+    found
+        .unwrap_or_else(|| panic!("no {path}\n{}", made.config))
+        .to_owned()
+}
+
+#[test]
+fn relative_sockets_are_found_from_the_folder_of_the_file_as_roadrunner_does() {
+    let made = of_roadrunner(
+        "version: '3'\nserver: {command: php a.php, relay: 'unix://relay.sock'}\n\
+         centrifuge: {proxy_address: 'unix://run/proxy.sock'}\nrpc: {listen: 'unix://rr.sock'}\n",
+    );
+    let folder = made.dir.path().display();
+    for (key, file) in [
+        ("listen.grpc", "run/proxy.sock"),
+        ("rpc.listen", "rr.sock"),
+        ("handler.php.relay", "relay.sock"),
+    ] {
+        assert_eq!(text(&made, key), format!("unix://{folder}/{file}"));
+    }
+    made.passes_check_config();
+    // Beside others ours is another one.
+    let made = of_roadrunner(&small(
+        "centrifuge: {}\nrpc: {listen: 'unix://rr.sock'}\nkv: {a: {driver: memory}}\n",
+    ));
+    let theirs = format!("unix://{}/rr.sock", made.dir.path().display());
+    assert_eq!(text(&made, "rpc.fallback"), theirs);
+    assert_eq!(text(&made, "rpc.listen"), format!("{theirs}.centripeta"));
+    made.passes_check_config();
+}
+
+#[test]
+fn a_relay_that_is_open_becomes_loopback_and_one_in_a_variable_stays() {
+    let of = |relay: &str| {
+        of_roadrunner(&format!(
+            "version: '3'\nserver: {{command: php a.php, relay: '{relay}'}}\ncentrifuge: {{}}\n"
+        ))
+    };
+    for (relay, written, warned) in [
+        ("tcp://0.0.0.0:7001", "tcp://127.0.0.1:7001", true),
+        ("tcp://:7001", "tcp://127.0.0.1:7001", true),
+        (
+            "tcp://${H:-0.0.0.0}:${P:-7001}",
+            "tcp://127.0.0.1:${P:-7001}",
+            true,
+        ),
+        ("tcp://localhost:7001", "tcp://127.0.0.1:7001", false),
+        ("tcp://[::1]:7001", "tcp://[::1]:7001", false),
+        ("${RELAY:-pipes}", "${RELAY:-pipes}", false),
+    ] {
+        let made = of(relay);
+        assert_eq!(text(&made, "handler.php.relay"), written, "{relay}");
+        let told = made.says("warning", "server.relay", "pass for a worker");
+        assert_eq!(told, warned, "{relay}");
+        made.passes_check_config();
+    }
+}
+
+#[test]
+fn zeros_of_the_allocator_are_roadrunners_defaults_and_left_out() {
+    let made = of_roadrunner(&small(
+        "centrifuge: {pool: {dynamic_allocator: {max_workers: 0, spawn_rate: 0, idle_timeout: 0s}}}\n",
+    ));
+    let table = made.toml();
+    let place = at(&table, "handler.php.pool.dynamic_allocator").unwrap();
+    assert_eq!(place.as_table().map(toml::Table::len), Some(0));
+    made.passes_check_config();
+}
+
+#[test]
+fn the_admin_listener_makes_way_for_addresses_of_the_file() {
+    for more in [
+        "centrifuge: {proxy_address: 'tcp://127.0.0.1:10003'}\n",
+        "centrifuge: {}\nrpc: {listen: 'tcp://127.0.0.1:10003'}\n",
+        "centrifuge: {}\nhttp: {address: '0.0.0.0:10003'}\n",
+        "centrifuge: {proxy_address: ':10003'}\nstatus: {address: 'unix://a.sock'}\n",
+    ] {
+        let made = of_roadrunner(&small(more));
+        assert_eq!(text(&made, "listen.admin"), "127.0.0.1:10004", "{more}");
+        let told = made.says("note", "metrics", "127.0.0.1:10004")
+            || made.says("left", "status.address", "127.0.0.1:10004");
+        assert!(told, "{more}{:#?}", made.remarks);
+        made.passes_check_config();
+    }
+    let usual = of_roadrunner(&small("centrifuge: {}\n"));
+    usual.expect("note", "metrics", "127.0.0.1:10003");
+}
+
+#[test]
+fn an_api_address_without_a_port_gets_the_usual_one_and_a_warning() {
+    for (address, written) in [
+        ("tcp://centrifugo", "grpc://centrifugo:10000"),
+        ("centrifugo:10001", "grpc://centrifugo:10001"),
+        ("tcp://[::1]", "grpc://[::1]:10000"),
+        (
+            "${API:-centrifugo:10000}",
+            "grpc://${API:-centrifugo:10000}",
+        ),
+    ] {
+        let made = of_roadrunner(&small(&format!(
+            "centrifuge: {{grpc_api_address: '{address}'}}\n"
+        )));
+        let found = at(&made.toml(), "centrifugo.api").cloned();
+        assert_eq!(found, Some(toml::Value::from(vec![written])), "{address}");
+        let told = made.says("warning", "centrifuge.grpc_api_address", "no port");
+        assert_eq!(told, !address.contains("1000"), "{address}");
+        made.passes_check_config();
+    }
+}
+
+#[test]
+fn beside_a_roadrunner_that_stays_its_rpc_address_keeps_host_and_variables() {
+    for (theirs, fallback, ours) in [
+        (
+            "tcp://${RPC_HOST:-127.0.0.1}:${RPC_PORT:-6001}",
+            "tcp://${RPC_HOST:-127.0.0.1}:${RPC_PORT:-6001}",
+            "tcp://127.0.0.1:6002",
+        ),
+        (
+            "tcp://0.0.0.0:6001",
+            "tcp://127.0.0.1:6001",
+            "tcp://127.0.0.1:6002",
+        ),
+        (
+            "tcp://:${P:-6001}",
+            "tcp://127.0.0.1:${P:-6001}",
+            "tcp://127.0.0.1:6002",
+        ),
+        // It listens there alone.
+        (
+            "tcp://10.1.2.3:6001",
+            "tcp://10.1.2.3:6001",
+            "tcp://127.0.0.1:6002",
+        ),
+    ] {
+        let made = of_roadrunner(&small(&format!(
+            "centrifuge: {{}}\nrpc: {{listen: '{theirs}'}}\njobs: {{consume: [a]}}\n"
+        )));
+        assert_eq!(text(&made, "rpc.fallback"), fallback);
+        assert_eq!(text(&made, "rpc.listen"), ours);
+        let told = made.says("note", "rpc.listen", "has a variable");
+        assert_eq!(told, fallback.contains('$'), "{theirs}");
+        made.passes_check_config();
+    }
+}
+
+#[test]
+fn beside_a_roadrunner_that_stays_workers_are_not_told_its_address_and_its_on_init_is_told_of() {
+    let file = |others: &str| {
+        of_roadrunner(&format!(
+            "version: '3'\nserver:\n  command: php a.php\n  env: [{{RR_RPC: 'tcp://127.0.0.1:6001'}}, {{A: b}}]\n  \
+             on_init: {{command: php migrate.php, env: [{{RR_RPC: 'tcp://127.0.0.1:6001'}}]}}\n\
+             centrifuge: {{}}\nrpc: {{listen: 'tcp://127.0.0.1:6001'}}\n{others}"
+        ))
+    };
+    let beside = file("http: {address: ':8080'}\n");
+    let table = beside.toml();
+    let env = at(&table, "handler.php.env").unwrap();
+    assert_eq!(env.as_table().map(toml::Table::len), Some(1), "{env}");
+    assert_eq!(at(&table, "handler.php.on_init.env"), None);
+    for key in ["server.env.RR_RPC", "server.on_init.env.RR_RPC"] {
+        beside.expect("left", key, "told tcp://127.0.0.1:6002");
+    }
+    beside.expect("warning", "server.on_init", "RoadRunner that stays");
+    beside.passes_check_config();
+    // Alone nothing of that is so.
+    let alone = file("");
+    let env = at(&alone.toml(), "handler.php.env").cloned().unwrap();
+    assert_eq!(env["RR_RPC"].as_str(), Some("tcp://127.0.0.1:6001"));
+    alone.expect("warning", "server.env.RR_RPC", "overrides");
+    assert!(!alone.says("warning", "server.on_init", "stays"));
 }

@@ -198,3 +198,32 @@ async fn a_caller_that_leaves_takes_its_connection_to_the_other_server_along() {
     let end = timeout(crate::client::SOON, other.stream.read(&mut byte)).await;
     assert_eq!(end.expect("the end").unwrap(), 0);
 }
+
+#[tokio::test]
+async fn a_caller_that_leaves_unanswered_does_not_hold_a_connection_to_a_server_that_hangs() {
+    let (listener, address) = listener().await;
+    let served = served(address).await;
+    let mut client = served.client().await;
+    client.send(&encoded(Flags::RAW, 1, "lock.Lock", b"")).await;
+    let mut other = Other::accept(&listener).await;
+    other.next().await;
+    drop(client);
+    let mut byte = [0];
+    let end = timeout(crate::client::SOON, other.stream.read(&mut byte)).await;
+    assert_eq!(end.expect("the end").unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_caller_that_has_closed_one_half_alone_still_reads_its_answer() {
+    let (listener, address) = listener().await;
+    let served = served(address).await;
+    let mut client = served.client().await;
+    client.send(&encoded(Flags::RAW, 1, "kv.Has", b"")).await;
+    client.stream.shutdown().await.unwrap();
+    let mut other = Other::accept(&listener).await;
+    let call = other.next().await;
+    other.answer(&call, b"yes").await;
+    let answer = client.next().await.unwrap().as_call().unwrap();
+    assert_eq!(answer.body, &b"yes"[..]);
+    client.is_closed().await;
+}

@@ -1,13 +1,16 @@
 //! What an upstream's statuses become: never an empty OK. What is sent again, and how often.
 
 use crate::backend::{Answer, Backend};
-use crate::front::{Front, UNARY, response};
+use crate::front::{Front, UNARY, handler, response};
 use crate::support::{path, small_request};
 use bytes::Bytes;
 use centripeta::event::EventKind;
 use h2::Reason;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 /// A backend whose answers are to be changed.
 async fn changing(first: Answer) -> (Backend, Arc<std::sync::Mutex<Answer>>) {
@@ -161,4 +164,117 @@ async fn a_stream_that_is_refused_unseen_is_opened_elsewhere() {
         }
     }
     assert!(broken.count() > 0);
+}
+
+/// How often an address of a backend was ejected.
+async fn ejections(front: &Front, endpoint: &str) -> Option<f64> {
+    let labels = format!("handler=\"b\",endpoint=\"{endpoint}\"");
+    let line = format!("centripeta_upstream_ejections_total{{{labels}}}");
+    front.metric(&line).await
+}
+
+#[tokio::test]
+async fn a_backend_that_refuses_streams_unseen_is_not_ejected_and_its_calls_go_elsewhere() {
+    let full = Backend::start(|_| Answer::Reset(Reason::REFUSED_STREAM)).await;
+    let well = Backend::start(|_| Answer::Reply(response())).await;
+    let front = Front::start(&[&full, &well], "eject = { failures = 2 }").await;
+    let request = small_request(EventKind::Rpc, "a");
+    for _ in 0..60 {
+        let reply = front.call(EventKind::Rpc, &request).await;
+        assert_eq!(reply.message(), &response());
+    }
+    // Ejected it would have been asked twice.
+    assert!(full.count() > 5, "{}", full.count());
+    assert_eq!(ejections(&front, &full.endpoint()).await, Some(0.0));
+}
+
+/// The frame of HTTP/2 that comes next: its kind, and whether it ends its stream.
+async fn frame(socket: &mut TcpStream) -> std::io::Result<(u8, bool)> {
+    let mut head = [0; 9];
+    socket.read_exact(&mut head).await?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut payload = vec![0; length as usize];
+    socket.read_exact(&mut payload).await?;
+    Ok((head[3], head[4] & 1 == 1))
+}
+
+/// A frame of HTTP/2.
+fn framed(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    let head = [0, 0, length, kind, flags, 0, 0, 0, stream];
+    [&head[..], payload].concat()
+}
+
+/// A header that is in no table.
+fn header(name: &str, value: &str) -> Vec<u8> {
+    let part = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    [vec![0], part(name), part(value)].concat()
+}
+
+/// Answers the first call of a connection, and ends it in good order amid the next ones, of which it
+/// has looked at none.
+async fn turn_away(mut socket: TcpStream, after: usize) -> std::io::Result<()> {
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const GOAWAY: u8 = 7;
+    let mut preface = [0; 24];
+    socket.read_exact(&mut preface).await?;
+    socket.write_all(&framed(SETTINGS, 0, 0, &[])).await?;
+    socket.write_all(&framed(SETTINGS, 1, 0, &[])).await?;
+    while frame(&mut socket).await? != (DATA, true) {}
+    let head = [vec![0x88], header("content-type", "application/grpc")].concat();
+    let length = u8::try_from(response().len()).unwrap();
+    let message = [&[0, 0, 0, 0, length], &response()[..]].concat();
+    let answer = [
+        framed(HEADERS, 4, 1, &head),
+        framed(DATA, 0, 1, &message),
+        framed(HEADERS, 5, 1, &header("grpc-status", "0")),
+    ];
+    socket.write_all(&answer.concat()).await?;
+    let mut seen = 0;
+    while seen < after {
+        seen += usize::from(frame(&mut socket).await?.0 == HEADERS);
+    }
+    // The last stream was 1, and there is no error.
+    let last = framed(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
+    socket.write_all(&last).await?;
+    while frame(&mut socket).await.is_ok() {}
+    Ok(())
+}
+
+#[tokio::test]
+async fn calls_behind_the_last_one_that_a_connection_takes_are_sent_again_and_eject_nobody() {
+    const REFUSED: usize = 3;
+    let backend = Backend::start(|_| Answer::Reply(response())).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (to, at) = (backend.address, listener.local_addr().unwrap());
+    let endpoint = format!("grpc://{at}");
+    let before = tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        let first = listener.accept().await.unwrap().0;
+        connections.spawn(async move { drop(turn_away(first, REFUSED).await) });
+        loop {
+            let mut socket = listener.accept().await.unwrap().0;
+            connections.spawn(async move {
+                let mut on = TcpStream::connect(to).await.unwrap();
+                drop(tokio::io::copy_bidirectional(&mut socket, &mut on).await);
+            });
+        }
+    });
+    let keys = "eject = { failures = 2 }";
+    let front = Front::start_with(&handler(std::slice::from_ref(&endpoint), keys)).await;
+    let request = small_request(EventKind::Rpc, "a");
+    let reply = front.call(EventKind::Rpc, &request).await;
+    assert_eq!((reply.message(), backend.count()), (&response(), 0));
+    let calls = (0..12).map(|_| front.call(EventKind::Rpc, &request));
+    for reply in futures_util::future::join_all(calls).await {
+        assert_eq!(reply.message(), &response());
+    }
+    let retries = "centripeta_upstream_retries_total{handler=\"b\",reason=\"not_sent\"}";
+    #[expect(clippy::cast_precision_loss, reason = "it is small")]
+    let refused = REFUSED as f64;
+    assert!(front.metric(retries).await.unwrap() >= refused);
+    assert_eq!(ejections(&front, &endpoint).await, Some(0.0));
+    before.abort();
 }

@@ -52,6 +52,8 @@ struct Draft<'a> {
     out: String,
     /// The sections that stay with RoadRunner.
     others: Vec<String>,
+    /// Where workers call, if that is another address than RoadRunner's.
+    own_rpc: Option<String>,
 }
 
 /// Makes a `node.toml`.
@@ -74,6 +76,7 @@ pub(super) fn import(source: &Source) -> Result<Imported, CliError> {
         remarks: Remarks::default(),
         out: String::new(),
         others: Vec::new(),
+        own_rpc: None,
     };
     draft.take("version");
     draft.find_others();

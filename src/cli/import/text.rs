@@ -183,6 +183,22 @@ pub(super) fn split(address: &str) -> (String, String) {
     }
 }
 
+/// The host and the port of an address as they are written, variables and all, without the scheme.
+pub(super) fn split_raw(address: &str) -> (&str, &str) {
+    let bare = address.strip_prefix("tcp://").unwrap_or(address);
+    let mut depth = 0_usize;
+    let mut colon = None;
+    for (at, letter) in bare.char_indices() {
+        match letter {
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth = depth.saturating_sub(1),
+            ':' if depth == 0 => colon = Some(at),
+            _ => {}
+        }
+    }
+    colon.map_or((bare, ""), |at| (&bare[..at], &bare[at + 1..]))
+}
+
 /// Whether a host is this machine alone.
 pub(super) fn is_loopback(host: &str) -> bool {
     host == "localhost"

@@ -111,23 +111,6 @@ fn addresses(it: &Settings, problems: &mut Vec<Problem>) {
             "write the address or name that the others reach this node at",
         ));
     }
-    let others = [
-        it.tcp("listen.admin"),
-        it.listen("listen.grpc").and_then(|grpc| match grpc {
-            crate::config::ListenAddr::Tcp(grpc) => Some(grpc),
-            crate::config::ListenAddr::Unix(_) => None,
-        }),
-    ];
-    for (other, key) in others.into_iter().zip(["listen.admin", "listen.grpc"]) {
-        let meets = |other: SocketAddr| {
-            let wild = other.ip().is_unspecified() || listen.ip().is_unspecified();
-            other.port() == listen.port() && (other.ip() == listen.ip() || wild)
-        };
-        if listen.port() != 0 && other.is_some_and(meets) {
-            let rule = format!("is the port that {key} has");
-            problems.push(it.problem("cluster.listen", rule, "give each a port of its own"));
-        }
-    }
 }
 
 /// Beyond loopback nodes have to know each other.

@@ -1,10 +1,13 @@
 //! Who listens where: the proxy, the admin listener, the RPC server.
 
 use super::super::source::at;
-use super::super::text::{at_defaults, host_and_port, is_loopback, split};
+use super::super::text::{host_and_port, is_loopback, split, split_raw};
 use super::{Draft, quoted};
 use rustls::crypto::ring::default_provider;
 use serde_json::Value;
+
+/// The port of `listen.admin`, if nothing is said.
+const ADMIN: u16 = 10_003;
 
 impl Draft<'_> {
     /// `[listen]`.
@@ -39,10 +42,10 @@ impl Draft<'_> {
         } else if self.had("status.address") {
             "status.address"
         } else {
+            let at = self.default_admin();
             self.remarks.note(
                 "metrics",
-                "RoadRunner served neither metrics nor status; both are at 127.0.0.1:10003 here, the \
-                 default of listen.admin",
+                format!("RoadRunner served neither metrics nor status; both are at {at} here"),
             );
             return;
         };
@@ -50,9 +53,12 @@ impl Draft<'_> {
         let address = address.unwrap_or_else(|| "127.0.0.1:2112".to_owned());
         let (admin, open) = self.address(chosen, &address);
         if admin.starts_with("unix:") {
+            let at = self.default_admin();
             self.remarks.left(
                 chosen,
-                "is a socket file; listen.admin takes an IP address and a port alone, and stays at its default",
+                format!(
+                    "is a socket file; listen.admin takes an IP address and a port alone, and is at {at}"
+                ),
             );
             return;
         }
@@ -89,6 +95,20 @@ impl Draft<'_> {
         }
     }
 
+    /// Where the admin listener is if nothing is said of it: at its default, unless something else of
+    /// the file is there.
+    fn default_admin(&mut self) -> String {
+        let mut taken = Vec::new();
+        ports(&self.source.root, &mut taken);
+        if !taken.contains(&ADMIN) {
+            return format!("127.0.0.1:{ADMIN}, the default of listen.admin,");
+        }
+        let address = format!("127.0.0.1:{}", self.free_port(ADMIN));
+        let from = format!("{ADMIN}, the default, stands in the file already");
+        self.put("admin", &address, &from);
+        address
+    }
+
     /// `[metrics]`: dashboards go on with the names that they know.
     pub(super) fn metrics(&mut self) {
         if self.had("metrics") {
@@ -100,7 +120,7 @@ impl Draft<'_> {
     /// `IP:PORT` or `unix://PATH` of an address, and whether it is open beyond this machine.
     fn address(&mut self, key: &str, address: &str) -> (String, bool) {
         let Some(bare) = host_and_port(address) else {
-            return (address.to_owned(), false);
+            return (self.socket(address), false);
         };
         if address.contains("-tcp://") || address.starts_with("${") {
             self.remarks.note(
@@ -153,62 +173,100 @@ impl Draft<'_> {
             );
             return;
         }
+        let key = "rpc.listen";
         let theirs = listen.unwrap_or_else(|| "tcp://127.0.0.1:6001".to_owned());
-        let kept = self.loopback(&theirs);
         if !stays {
-            self.put("listen", &kept, "rpc.listen");
+            let kept = self.loopback(key, &theirs, "publish and reset workers");
+            self.put("listen", &kept, key);
             return;
         }
-        let ours = match host_and_port(&kept) {
-            None => format!("{kept}.centripeta"),
-            Some(_) => format!("tcp://127.0.0.1:{}", self.free_port(&kept)),
+        let fallback = self.dialled(&theirs);
+        let ours = match host_and_port(&theirs) {
+            None => format!("{fallback}.centripeta"),
+            Some(_) => {
+                let first = split(&theirs).1.parse().unwrap_or(6001);
+                format!("tcp://127.0.0.1:{}", self.free_port(first))
+            }
         };
         self.put("listen", &ours, "a port of its own, since RoadRunner stays");
         self.put(
             "fallback",
-            &at_defaults(&kept),
+            &fallback,
             "rpc.listen of the RoadRunner that stays",
         );
         self.remarks.note(
-            "rpc.listen",
+            key,
             format!(
                 "RoadRunner stays at {theirs}, so workers here call {ours}, which no address of the file \
                  has; it hands on to RoadRunner what it does not serve itself. RR_RPC is set to it"
             ),
         );
+        if fallback.contains("${") {
+            self.remarks.note(
+                key,
+                format!(
+                    "has a variable, which rpc.fallback has too: give it to both programs with one value; \
+                     {ours} must stay free"
+                ),
+            );
+        }
+        self.own_rpc = Some(ours);
     }
 
-    /// An address that nobody beyond this machine reaches.
-    fn loopback(&mut self, address: &str) -> String {
+    /// An address of RoadRunner as others on its machine call it; its variables stay.
+    fn dialled(&self, address: &str) -> String {
         if host_and_port(address).is_none() {
-            return address.to_owned();
+            return self.socket(address);
+        }
+        let (host, port) = split_raw(address);
+        match host.trim_matches(['[', ']']) {
+            "" | "0.0.0.0" | "::" => format!("tcp://127.0.0.1:{port}"),
+            "localhost" => format!("tcp://127.0.0.1:{port}"),
+            _ if address.starts_with("${") => address.to_owned(),
+            _ => format!("tcp://{host}:{port}"),
+        }
+    }
+
+    /// A socket file as RoadRunner finds it: from the folder of its file.
+    fn socket(&self, address: &str) -> String {
+        match address.strip_prefix("unix://") {
+            Some(path) => format!("unix://{}", self.beside(path)),
+            None => address.to_owned(),
+        }
+    }
+
+    /// An address that nobody beyond this machine reaches; `could` is what they could do there.
+    pub(super) fn loopback(&mut self, key: &str, address: &str, could: &str) -> String {
+        if host_and_port(address).is_none() {
+            return self.socket(address);
         }
         let (host, port) = split(address);
         if is_loopback(&host) && address.starts_with("tcp://") {
             return address.replacen("localhost", "127.0.0.1", 1);
         }
-        let made = format!(
-            "tcp://127.0.0.1:{}",
-            if port.is_empty() { "6001" } else { &port }
-        );
-        let why = "anyone who reaches it could publish and reset workers";
+        let port = match split_raw(address).1 {
+            "" if port.is_empty() => "6001",
+            "" => &port,
+            raw => raw,
+        };
+        let made = format!("tcp://127.0.0.1:{port}");
         if is_loopback(&host) {
             self.remarks
-                .note("rpc.listen", format!("{address} is written as {made}"));
+                .note(key, format!("{address} is written as {made}"));
         } else {
+            let why = format!("anyone who reaches it could {could}");
             self.remarks.warn(
-                "rpc.listen",
+                key,
                 format!("{address} is open beyond this machine: {why}. {made} is written"),
             );
         }
         made
     }
 
-    /// The first port behind this one's that no text of the file ends with.
-    fn free_port(&self, address: &str) -> u16 {
-        let mut taken = vec![10_000, 10_001, 10_002, 10_003];
+    /// The first port behind this one that no text of the file ends with.
+    fn free_port(&self, first: u16) -> u16 {
+        let mut taken = vec![2112, 10_000, 10_001, 10_002, ADMIN, 30_000];
         ports(&self.source.root, &mut taken);
-        let first = split(address).1.parse::<u16>().unwrap_or(6001);
         let next = first.checked_add(1).unwrap_or(6001);
         (next..=u16::MAX)
             .find(|port| !taken.contains(port))
@@ -230,6 +288,14 @@ impl Draft<'_> {
         let scheme = if tls { "grpcs" } else { "grpc" };
         let bare = address.replace("tcp://", "");
         let bare = bare.split_once("://").map_or(&*bare, |(_, bare)| bare);
+        let mut bare = bare.to_owned();
+        if !bare.contains("${") && split_raw(&bare).1.is_empty() {
+            bare = format!("{}:10000", bare.trim_end_matches(':'));
+            self.remarks.warn(
+                key,
+                format!("{address} has no port: {bare} is written, the usual one of Centrifugo's gRPC API"),
+            );
+        }
         let api = format!("[{}]", quoted(&format!("{scheme}://{bare}")));
         self.raw("api", &api, from);
         self.remarks.note(

@@ -51,6 +51,11 @@ impl Draft<'_> {
         self.raw("command", &quoted_list(&command), "the command");
         let relay = self.text("server.relay");
         if let Some(relay) = relay.filter(|relay| relay != "pipes") {
+            let relay = match text::at_defaults(&relay).contains(':') {
+                true => self.loopback("server.relay", &relay, "pass for a worker"),
+                // A variable that says pipes, if nothing else.
+                false => relay,
+            };
             self.put("relay", &relay, "server.relay");
             self.remarks
                 .note("server.relay", "pipes are faster and safer than a socket");
@@ -130,6 +135,18 @@ impl Draft<'_> {
                 self.remarks.left(&key, "is no text, and was left out");
                 continue;
             };
+            if name == "RR_RPC"
+                && let Some(ours) = &self.own_rpc
+            {
+                self.remarks.left(
+                    &key,
+                    format!(
+                        "{text} is left out: workers here are told {ours}, since the RoadRunner that stays \
+                         serves `centrifuge` no more"
+                    ),
+                );
+                continue;
+            }
             if name == "RR_RPC" || name == "RR_RELAY" {
                 self.remarks.warn(
                     &key,
@@ -150,6 +167,13 @@ impl Draft<'_> {
         let Some(command) = self.command("server.on_init.command") else {
             return;
         };
+        if !self.others.is_empty() {
+            self.remarks.warn(
+                "server.on_init",
+                "is run by the RoadRunner that stays and by us: take it out of one of the two files if it \
+                 must run once, as migrations do",
+            );
+        }
         self.table("handler.php.on_init");
         self.raw("command", &quoted_list(&command), "server.on_init");
         if let Some(limit) = self.duration("server.on_init.exec_timeout", 1, 24 * HOUR) {
@@ -255,7 +279,8 @@ impl Draft<'_> {
         self.table("handler.php.pool.dynamic_allocator");
         for (name, most) in [("max_workers", 100), ("spawn_rate", 100)] {
             let key = format!("{place}.{name}");
-            if let Some(number) = self.count(&key) {
+            // A zero is RoadRunner's default there, and so is the absent key here.
+            if let Some(number) = self.count(&key).filter(|it| *it > 0) {
                 self.raw(name, &number.min(most).to_string(), &key);
             }
         }
