@@ -305,10 +305,12 @@ def main():
             else:
                 open(argument, "w").close()
                 line.put(answer(b"", b'{"stop":true}'))
-        elif name == "grow-sleep":
-            size, pause = argument.split(".")
+        elif name == "grow-until":
+            # At work until there is that file.
+            size, path = argument.split(".", 1)
             hold.append(bytearray(os.urandom(1024)) * (1024 * int(size)))
-            time.sleep(float(pause) / 1000)
+            while not os.path.exists(path):
+                time.sleep(0.005)
             line.put(answer(body))
         elif name == "grow":
             hold.append(bytearray(os.urandom(1024)) * (1024 * int(argument)))

@@ -377,22 +377,27 @@ async fn w69_w70_w71_age_idleness_and_size_replace_workers_between_requests() {
 async fn w69_size_and_idleness_interrupt_no_request() {
     let mut big = spec(1);
     big.max_worker_memory = 60;
+    big.exec_ttl = Duration::ZERO;
     let small = pool(big).await;
+    let dir = tempfile::tempdir().unwrap();
+    let end = dir.path().join("end");
     let before = ask(&small, "pid").await.unwrap();
     let asked = small.clone();
-    let running = tokio::spawn(async move { ask(&asked, "grow-sleep:80.6000").await });
+    let work = format!("grow-until:80.{}", end.display());
+    let running = tokio::spawn(async move { ask(&asked, &work).await });
     let limit = 60 << 20;
     until("it is too big", || async {
         let workers = small.workers().await;
         workers.iter().any(|it| it.memory >= limit)
     })
     .await;
-    until("that was seen", || async {
+    until("its new one is up", || async {
         let workers = small.workers().await;
         workers.iter().any(|it| it.state == WorkerState::Invalid)
     })
     .await;
     assert!(!running.is_finished());
+    std::fs::write(end, "").unwrap();
     assert!(running.await.unwrap().is_ok());
     assert_ne!(ask(&small, "pid").await.unwrap(), before);
 
