@@ -14,6 +14,8 @@ mod connections;
 mod double;
 #[path = "rpc/fallback.rs"]
 mod fallback;
+#[path = "support/logs.rs"]
+mod logs;
 #[path = "rpc/real.rs"]
 mod real;
 #[path = "rpc/vectors.rs"]

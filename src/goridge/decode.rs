@@ -60,6 +60,7 @@ pub struct Decoder {
     limit: usize,
     head: Option<Head>,
     odd_version: Option<u8>,
+    is_odd_told: bool,
     failed: Option<FrameError>,
 }
 
@@ -70,6 +71,7 @@ impl Decoder {
             limit,
             head: None,
             odd_version: None,
+            is_odd_told: false,
             failed: None,
         }
     }
@@ -128,8 +130,12 @@ impl Decoder {
         }
     }
 
-    /// The first version seen that is not 1, for one line in the log.
-    pub const fn odd_version(&self) -> Option<u8> {
+    /// The first version seen that is not 1, for one line in the log: told once, and `None` from then on.
+    pub const fn odd_version(&mut self) -> Option<u8> {
+        if self.is_odd_told {
+            return None;
+        }
+        self.is_odd_told = self.odd_version.is_some();
         self.odd_version
     }
 

@@ -254,6 +254,12 @@ async fn calls<R: AsyncRead + Unpin>(
     let mut other: Option<mpsc::Sender<Passed>> = None;
     loop {
         while let Some(frame) = decoder.next(&mut input).map_err(|why| why.to_string())? {
+            if let Some(version) = decoder.odd_version() {
+                tracing::warn!(
+                    version,
+                    "a connection to `rpc.listen` sends frames that are not of version 1; they are taken"
+                );
+            }
             let call = frame.as_call().map_err(|why| why.to_string())?;
             let codec = Codec::of(frame.flags);
             let Some(place) = room.place(frame.payload.len()).await else {

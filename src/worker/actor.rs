@@ -227,7 +227,8 @@ async fn start(
         stderr,
     } = process::start(args.command.clone()).await?;
     let stderr = Stderr::follow(stderr, Arc::clone(&args.pool), pid)?;
-    let info = Arc::new(WorkerInfo::new(args.id, pid, args.max_jobs, actor.clone()));
+    let info = WorkerInfo::new(args.id, pid, args.max_jobs, actor.clone());
+    let info = Arc::new(info.of(Arc::clone(&args.pool)));
     let (keeper, orders) = mpsc::unbounded_channel();
     tokio::spawn(keep(child, orders, args.stop_timeout, actor));
     let running = Running {

@@ -101,6 +101,8 @@ impl WorkerState {
 pub(crate) struct WorkerInfo {
     /// Its number, never used again in this process.
     pub(crate) id: u64,
+    /// The name of its pool; empty outside of one.
+    pool: Arc<str>,
     /// Its process.
     pub(crate) pid: u32,
     /// When it was started.
@@ -138,6 +140,7 @@ impl WorkerInfo {
     pub(crate) fn new(id: u64, pid: u32, max_jobs: u64, actor: ActorRef<WorkerMessage>) -> Self {
         Self {
             id,
+            pool: Arc::default(),
             pid,
             created: SystemTime::now(),
             started: Instant::now(),
@@ -150,6 +153,16 @@ impl WorkerInfo {
             at_work: AtomicU64::new(0),
             end: watch::channel(None).0,
         }
+    }
+
+    /// The same as one of a pool.
+    pub(crate) fn of(self, pool: Arc<str>) -> Self {
+        Self { pool, ..self }
+    }
+
+    /// The name of its pool; empty outside of one.
+    pub(crate) fn pool(&self) -> &str {
+        &self.pool
     }
 
     /// The process has ended: how, and the last that it said.

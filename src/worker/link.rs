@@ -191,7 +191,7 @@ impl Link {
     /// The worker has closed its end, or what came is no frame.
     pub(crate) async fn frame(&mut self) -> Result<Frame, LinkError> {
         loop {
-            if let Some(frame) = self.decoder.next(&mut self.input)? {
+            if let Some(frame) = self.frame_now()? {
                 return Ok(frame);
             }
             let line = here(&mut self.watched, &mut self.on)?;
@@ -215,7 +215,17 @@ impl Link {
     /// # Errors
     /// As for [`Link::frame`].
     pub(crate) fn frame_now(&mut self) -> Result<Option<Frame>, LinkError> {
-        Ok(self.decoder.next(&mut self.input)?)
+        let frame = self.decoder.next(&mut self.input)?;
+        if let Some(version) = self.decoder.odd_version() {
+            let (pool, pid) = (self.worker.pool(), self.worker.pid);
+            tracing::warn!(
+                pool,
+                pid,
+                version,
+                "a worker's frames are not of version 1; they are taken"
+            );
+        }
+        Ok(frame)
     }
 
     /// How many bytes the worker has said unasked; 0 if it is gone, `None` if all is quiet. Where the

@@ -23,6 +23,7 @@ use reset::{Asker, Parting, Reset};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use supervise::Renewal;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, interval};
 
@@ -106,6 +107,8 @@ struct PoolState {
     failed: u64,
     failures: u32,
     not_before: Instant,
+    /// The new workers for those that are due.
+    renewal: Renewal,
     /// The reset whose new workers are not all up.
     reset: Option<Reset>,
     /// Those whose old workers have not all left.
@@ -155,6 +158,7 @@ impl Actor for Pool {
             failed: 0,
             failures: 0,
             not_before: Instant::now(),
+            renewal: Renewal::new(),
             reset: None,
             partings: Vec::new(),
             next_reset: Vec::new(),
@@ -182,7 +186,7 @@ impl Actor for Pool {
             PoolMessage::Fill => state.fill(&myself),
             PoolMessage::Fresh(request) => state.start_for(&myself, request),
             PoolMessage::Tick => state.end_overdue(),
-            PoolMessage::Watch => state.watch(),
+            PoolMessage::Watch => state.watch(&myself),
             PoolMessage::List(reply) => drop(reply.send(state.report())),
             PoolMessage::Add(reply) => drop(reply.send(state.add(&myself))),
             PoolMessage::Remove(reply) => drop(reply.send(state.remove())),

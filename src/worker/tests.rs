@@ -9,6 +9,7 @@ mod growth;
 mod lifecycle;
 mod order;
 mod relays;
+mod renewal;
 mod reset;
 
 use super::actor::WorkerMessage;
@@ -21,10 +22,13 @@ use bytes::BytesMut;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
+use tracing::subscriber::DefaultGuard;
 
 /// A condition that takes longer than this has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,7 +37,7 @@ fn standin() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/workers/standin.py")
 }
 
-fn spec(workers: usize) -> PoolSpec {
+pub(super) fn spec(workers: usize) -> PoolSpec {
     let env = [("RR_RELAY", "pipes"), ("RR_MODE", "centrifuge")];
     let env = env.map(|(key, value)| (key.to_owned(), value.to_owned()));
     PoolSpec {
@@ -174,6 +178,42 @@ pub(super) async fn listener() -> (
     let (tell, told) = mpsc::unbounded_channel();
     let (actor, _) = Actor::spawn(None, Listener, tell).await.unwrap();
     (actor, told)
+}
+
+/// What this thread logs, as long as the guard beside it lives.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Keeps what is logged from now on, warnings and errors.
+    fn keep() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let lines = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing::Level::WARN)
+            .with_writer(move || writer.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(lines))
+    }
+
+    /// The lines that hold a word.
+    fn with(&self, word: &str) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().filter(|line| line.contains(word));
+        lines.map(str::to_owned).collect()
+    }
 }
 
 fn pids(workers: &[WorkerReport]) -> Vec<u32> {

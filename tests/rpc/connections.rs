@@ -3,7 +3,7 @@
 use crate::client::{Client, SOON, encoded, tcp};
 use crate::double::Double;
 use crate::vectors::vector;
-use crate::{Served, eventually, free};
+use crate::{Served, eventually, free, logs};
 use bytes::Bytes;
 use centripeta::Listeners;
 use centripeta::config::{RpcAddress, RpcListen};
@@ -281,4 +281,26 @@ async fn an_idle_connection_is_closed_when_the_node_ends() {
     assert_eq!(client.json("rpc.Version", "true").await, r#""2025.1.15""#);
     timeout(SOON, served.node.shutdown(SOON)).await.unwrap();
     client.is_closed().await;
+}
+
+#[tokio::test]
+async fn w11_a_call_of_another_version_is_answered_and_said_once_for_its_connection() {
+    logs::keep();
+    let served = Served::start(&Double::plain().await).await;
+    let said = || logs::with("not of version 1");
+    assert_eq!(said(), [""; 0]);
+    let mut odd = vector("TV30");
+    // Version 9 instead of 1, under a checksum that is right.
+    odd[0] = 0x90 | odd[0] & 0x0f;
+    let sum = crc32fast::hash(&odd[..6]).to_le_bytes();
+    odd[6..10].copy_from_slice(&sum);
+    for connections in 1..=2 {
+        let mut client = served.client().await;
+        for _ in 0..3 {
+            assert_eq!(client.exchange(&odd).await, vector("TV31")[..]);
+        }
+        let lines = said();
+        assert_eq!(lines.len(), connections, "{lines:?}");
+        assert!(lines.iter().all(|line| line.contains("version=9")));
+    }
 }

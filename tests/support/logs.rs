@@ -30,7 +30,7 @@ impl<'a> MakeWriter<'a> for Memory {
 }
 
 /// From now on everything at `info` and above is kept; tests beside this one write to it too.
-pub fn keep() {
+pub(crate) fn keep() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         tracing_subscriber::fmt()
@@ -42,7 +42,7 @@ pub fn keep() {
 }
 
 /// The lines that hold a word.
-pub fn with(word: &str) -> Vec<String> {
+pub(crate) fn with(word: &str) -> Vec<String> {
     let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     let text = String::from_utf8_lossy(&lines);
     let lines = text.lines().filter(|line| line.contains(word));

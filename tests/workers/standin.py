@@ -63,7 +63,8 @@ class Line:
 
 
 def frame(flags, payload, options=(), stream=0, crc=None):
-    head = bytes([0x10 | (3 + len(options)), flags]) + struct.pack("<I", len(payload))
+    version = int(os.environ.get("STANDIN_VERSION", "1"))
+    head = bytes([version << 4 | (3 + len(options)), flags]) + struct.pack("<I", len(payload))
     crc = zlib.crc32(head) if crc is None else crc
     tail = struct.pack("<IBB", crc, stream, 0)
     return head + tail + b"".join(struct.pack("<I", it) for it in options) + payload
@@ -111,6 +112,12 @@ def main():
         time.sleep(3600)
     if start.startswith("slow:"):
         time.sleep(float(start[5:]) / 1000)
+    if start.startswith("meet:"):
+        # Not up before so many have been started beside it: each leaves a file in that folder.
+        _, count, folder = start.split(":", 2)
+        open(os.path.join(folder, str(os.getpid())), "x").close()
+        while len(os.listdir(folder)) < int(count):
+            time.sleep(0.005)
     if start == "exit":
         sys.stderr.write("broken from the start\n")
         sys.exit(3)
@@ -298,10 +305,12 @@ def main():
             else:
                 open(argument, "w").close()
                 line.put(answer(b"", b'{"stop":true}'))
-        elif name == "grow-sleep":
-            size, pause = argument.split(".")
+        elif name == "grow-until":
+            # At work until there is that file.
+            size, path = argument.split(".", 1)
             hold.append(bytearray(os.urandom(1024)) * (1024 * int(size)))
-            time.sleep(float(pause) / 1000)
+            while not os.path.exists(path):
+                time.sleep(0.005)
             line.put(answer(body))
         elif name == "grow":
             hold.append(bytearray(os.urandom(1024)) * (1024 * int(argument)))

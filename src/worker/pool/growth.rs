@@ -72,7 +72,8 @@ impl PoolState {
     pub(super) fn grow(&mut self, myself: &ActorRef<PoolMessage>) {
         let Some(growth) = self.growth() else { return };
         self.grown.needed = Instant::now();
-        let on_their_way = self.slots.values().any(|slot| slot.info.is_none());
+        // One that takes the place of another is none more.
+        let on_their_way = self.staying().any(|(_, slot)| slot.info.is_none());
         let room = growth.max_workers.saturating_sub(self.grown.extra);
         let room = room.min(super::MOST_WORKERS.saturating_sub(self.wanted()));
         let more = growth.spawn_rate.min(room);

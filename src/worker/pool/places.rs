@@ -30,6 +30,8 @@ pub(super) struct Slot {
     pub(super) info: Option<Arc<WorkerInfo>>,
     /// The worker that it takes the place of.
     pub(super) replaces: Option<u64>,
+    /// Whether it was started since that one is due, and not by a reset.
+    pub(super) renews: bool,
     /// Whether it is to leave.
     pub(super) leaving: bool,
     /// Held as long as a worker is wanted that is not up yet.
@@ -85,7 +87,7 @@ impl PoolState {
 
     /// Those that count among the wanted: they are not to leave, and take the place of nobody who is
     /// there.
-    fn staying(&self) -> impl Iterator<Item = (&u64, &Slot)> {
+    pub(super) fn staying(&self) -> impl Iterator<Item = (&u64, &Slot)> {
         let is_there = |id: &u64| self.slots.get(id).is_some_and(|slot| !slot.leaving);
         let is_staying = move |(_, slot): &(&u64, &Slot)| {
             !slot.leaving && !slot.replaces.as_ref().is_some_and(is_there)
@@ -148,6 +150,7 @@ impl PoolState {
         let slot = Slot {
             info: None,
             replaces,
+            renews: false,
             leaving: false,
             wanted: Some(want),
             attempt: self.attempts,
@@ -200,6 +203,7 @@ impl PoolState {
         if is_unwanted {
             return self.retire(id);
         }
+        self.renewal_is_well();
         let old = self
             .slots
             .get_mut(&id)
@@ -221,7 +225,9 @@ impl PoolState {
         } else if self.spec.debug {
             // Whoever asked is told.
             tracing::error!(pool, "the worker of an event did not come up: {why}");
-        } else if slot.replaces.is_some() {
+        } else if slot.renews && slot.replaces.is_some_and(|it| self.slots.contains_key(&it)) {
+            self.renewal_has_failed(slot.attempt, why);
+        } else if slot.replaces.is_some() && !slot.renews {
             tracing::error!(
                 pool,
                 "a new worker did not come up; the old ones go on: {why}"

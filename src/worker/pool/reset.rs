@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 /// The part of a pool, as in one of so many, that is started at a time.
-const STEPS: usize = 4;
+pub(super) const STEPS: usize = 4;
 
 /// How many workers were replaced, or why not all.
 pub(crate) type Replaced = Result<usize, String>;
@@ -81,6 +81,7 @@ impl PoolState {
         if askers.is_empty() {
             return;
         }
+        self.give_up_renewals();
         let staying = self.slots.iter().filter(|(_, slot)| !slot.leaving);
         let rest: VecDeque<u64> = staying.map(|(id, _)| *id).collect();
         self.resets += 1;

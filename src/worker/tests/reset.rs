@@ -7,26 +7,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::timeout;
 
 /// Workers whose script is as a file in this folder says: good, broken, or not yet up (`wait`).
-struct Switched {
-    dir: tempfile::TempDir,
+pub(super) struct Switched {
+    pub(super) dir: tempfile::TempDir,
 }
 
 impl Switched {
-    fn new(state: &str) -> Self {
+    pub(super) fn new(state: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let switched = Self { dir };
         switched.is(state);
         switched
     }
 
-    fn is(&self, state: &str) {
+    pub(super) fn is(&self, state: &str) {
         // At once, so that nobody reads half of it.
         let new = self.dir.path().join("new");
         std::fs::write(&new, state).unwrap();
         std::fs::rename(new, self.dir.path().join("switch")).unwrap();
     }
 
-    fn spec(&self, workers: usize) -> PoolSpec {
+    pub(super) fn spec(&self, workers: usize) -> PoolSpec {
         let switch = self.dir.path().join("switch");
         let mut spec = with_env(
             spec(workers),
@@ -37,7 +37,7 @@ impl Switched {
         spec
     }
 
-    fn running(&self) -> usize {
+    pub(super) fn running(&self) -> usize {
         running_in(self.dir.path())
     }
 }
