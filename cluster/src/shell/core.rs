@@ -234,6 +234,8 @@ impl Core {
             Event::Ready(me, slot, epoch) => self.open(me, slot, epoch),
             Event::Sent(slot, id, refused) => self.sent(slot, id, refused),
             Event::Round(leader, id, led) => {
+                // Whatever was committed before it began counts.
+                self.own_table();
                 let now = self.reading();
                 if let (Some(lead), Some(view)) = (&mut self.lead, &self.view)
                     && lead.leader() == leader
