@@ -293,7 +293,12 @@ fn a_drain_goes_to_an_older_build_while_the_newer_one_may_get_nothing() {
     };
     let drain = plan(&log.table, &conditions);
     assert!(!drain.moves.is_empty());
-    assert!(drain.moves.iter().all(|(start, _)| start.to.id == NodeId(5)));
+    assert!(
+        drain
+            .moves
+            .iter()
+            .all(|(start, _)| start.to.id == NodeId(5))
+    );
     // What the older one has no room for by its share waits for the newer one.
     assert!(drain.waits.contains(&Wait::Resting(NodeId(3), NodeId(1))));
     assert_eq!(left_at_the_second(&mut log, &Conditions::default()), 0);

@@ -211,6 +211,31 @@ fn a_late_lease_timer_makes_a_node_degraded() {
 }
 
 #[test]
+fn a_worker_that_is_stuck_is_so_in_the_next_life_from_its_first_heartbeat() {
+    let mut progress = Progress::new(2, at(0));
+    progress.worked(0, at(5000));
+    progress.worked(7, at(5000));
+    let mut node = holder(Rules::ALL);
+    let noticed = node.progress(progress.clone(), at(5100));
+    let worker = Some(1);
+    let degraded = true;
+    assert_eq!(noticed, [HolderEffect::Degraded { degraded, worker }]);
+    let beats = node.leader(Some(NodeId(1)), at(5100));
+    assert!(
+        matches!(&beats[..], [HolderEffect::Send { heartbeat, .. }] if heartbeat.degraded),
+        "{beats:?}"
+    );
+    progress.worked(0, at(9500));
+    // Stuck for 10 s, or all stalled: nothing is asked for.
+    for (stuck, now) in [(progress, 10_001), (Progress::new(2, at(0)), 1001)] {
+        let mut node = holder(Rules::ALL);
+        assert!(stuck.is_enough(at(now - 1)) && !stuck.is_enough(at(now)));
+        node.progress(stuck, at(now));
+        assert_eq!(sends(&node.leader(Some(NodeId(1)), at(now))), []);
+    }
+}
+
+#[test]
 fn a_dead_life_never_acts_again() {
     let mut node = holder(Rules::ALL);
     node.leader(Some(NodeId(1)), at(0));
