@@ -165,6 +165,12 @@ impl Forward {
             handle.spawn(empty).abort_handle()
         });
         lock(&this.tasks).extend(emptying);
+        let waking = cores.iter().enumerate().map(|(core, handle)| {
+            let wakes = this.holds[core].wakes();
+            let wake = held::wake_when_told(Arc::downgrade(&this), core, wakes);
+            handle.spawn(wake).abort_handle()
+        });
+        lock(&this.tasks).extend(waking);
         this
     }
 

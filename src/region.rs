@@ -21,4 +21,6 @@ pub(crate) use lane::{InboundTurn, LaneState, LaneView, Leg, Values};
 pub(crate) use shard::{Shard, ShardActor, ShardArgs, ShardMessage};
 pub(crate) use slots::{GateCounts, Slots};
 pub(crate) use streams::stream_end;
+#[cfg(test)]
+pub(crate) use streams::tie;
 pub(crate) use tenure::{report_progress, shard_parked};

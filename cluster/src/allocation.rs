@@ -186,13 +186,15 @@ fn move_slots(table: &Table, conditions: &Conditions, board: &mut Board<'_>, pla
     let older = if let ([oldest, .., newest], false) = (&*builds, conditions.across_builds) {
         plan.waits
             .push(Wait::TwoBuilds((*oldest).to_owned(), (*newest).to_owned()));
-        board.not_of_build(newest)
+        board.not_of_newest_build()
     } else {
         BTreeSet::new()
     };
     let urgent_only = plan.waits.len() > before;
 
     let quotas = board.quotas(&older);
+    // An older build is better than a node that leaves with its slots.
+    let of_any_build = (!older.is_empty()).then(|| board.quotas(&BTreeSet::new()));
     let mut pool = board.leaving(urgent_only);
     if !urgent_only {
         pool.extend(board.surplus(&quotas));
@@ -204,7 +206,11 @@ fn move_slots(table: &Table, conditions: &Conditions, board: &mut Board<'_>, pla
     let mut found = Vec::new();
     let mut homeless = 0;
     for spare in pool {
-        match board.place(spare.slot, Some(spare.from), &quotas) {
+        let mut to = board.place(spare.slot, Some(spare.from), &quotas);
+        if let (None, true, Some(quotas)) = (to, spare.urgent, &of_any_build) {
+            to = board.place(spare.slot, Some(spare.from), quotas);
+        }
+        match to {
             Some(to) => {
                 let expect_epoch = table.slot(spare.slot).epoch;
                 let start = MoveStart {

@@ -18,6 +18,7 @@
 mod clock;
 mod grantor;
 mod holder;
+mod progress;
 mod registrar;
 mod tenure;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use std::time::Duration;
 pub use clock::{Clock, Reading};
 pub use grantor::{Grantor, GrantorEffect};
 pub use holder::{Holder, HolderEffect};
+pub use progress::Progress;
 pub use registrar::RegisterRefusal;
 pub use tenure::{DropReason, Tenure, TenureEffect};
 

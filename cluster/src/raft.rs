@@ -46,5 +46,5 @@ pub use records::StoreError;
 pub use settings::Timing;
 pub use store::{Extent, Store, genesis};
 pub use types::{FOUNDER, Identity};
-pub use voters::{Members, ReplaceError, Step, plan, replace};
+pub use voters::{Behind, Members, ReplaceError, Step, plan, replace};
 pub use watcher::Status;

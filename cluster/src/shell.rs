@@ -73,9 +73,12 @@ use self::event::{Event, Order};
 use self::feed::{Feed, Follow};
 use self::leave::Leaving;
 use self::operate::Watched;
+use self::parked::Shards;
 use self::quiet::Quiet;
+use self::values::Arrivals;
 use self::voter::Raft;
 use self::wire::Calls;
+use crate::lease::Progress;
 use crate::peer::{Answer, Class, LinkConfig, Links, RequestError, Tcp, Transport};
 use crate::store::StateStore;
 use crate::{Command, Ingress, NodeChange, NodeId, Now, Outcome, Region, Report, Standing};
@@ -338,7 +341,6 @@ async fn begin(
             lift_after: config.lift_after,
             payload_limit: config.payload_limit,
             build: config.build,
-            workers: config.workers,
             layout: config.layout,
         },
         serves: config.serves,
@@ -380,14 +382,15 @@ async fn begin(
         join_again: Duration::ZERO,
         refused: None,
         unheard: (0, BTreeSet::new()),
-        parked: BTreeMap::new(),
+        progress: Progress::new(config.workers, (config.now)()),
+        shards: Shards::default(),
         watched: Watched::default(),
         in_touch: (config.now)().raw,
         ready: false,
         asked_leader: Duration::ZERO,
         leaving: Leaving::default(),
         prepared: BTreeMap::new(),
-        arriving: BTreeMap::new(),
+        arriving: Arrivals::default(),
         arrived: BTreeMap::new(),
         sending: BTreeMap::new(),
         attempts: 0,

@@ -1,7 +1,7 @@
 //! Events with a key at their ingress: sent to the owner of their slot, or held until it takes them.
 //!
 //! One hold per core, the machine of the cluster crate; here its effects are performed, in their
-//! order, by whoever brings one about first. A flight that this node runs itself is in its shard
+//! order, by whoever brings one about first; never on the thread of the cluster. A flight that this node runs itself is in its shard
 //! meanwhile; one that another node runs waits here.
 
 use crate::dispatch::{Place, run_here};
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use centripeta_cluster::hold::{Bounce, Fate, Hold, HoldEffect, HoldLimits, Offer, Sender, Ticket};
 use centripeta_cluster::peer::{Mark, NotHere, Reason, RequestError};
 use centripeta_cluster::{IdMap, Member, SlotId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -29,6 +29,8 @@ const TICK: Duration = Duration::from_millis(5);
 /// An owner that said it is moving a slot, or has no lease, is asked again after so long without a
 /// word: the word may have come before what it sent back.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// A core goes on with what else it has to do after so many slots that may be served again.
+const WOKEN: usize = 64;
 /// The links have so long to say what a node that died had not started.
 const LAST_WORD: Duration = Duration::from_millis(50);
 
@@ -79,6 +81,15 @@ pub(super) struct HoldCore {
     answers: Arc<AnswerBox>,
     ticker: Arc<Notify>,
     ticking: AtomicBool,
+    wakes: Arc<Wakes>,
+}
+
+/// Slots whose owners may take what a core holds, until that core comes to them. Told on the thread
+/// of the cluster, which performs none of it: leases are renewed there.
+#[derive(Debug, Default)]
+pub(super) struct Wakes {
+    slots: Mutex<BTreeSet<SlotId>>,
+    told: Notify,
 }
 
 impl Default for HoldCore {
@@ -96,6 +107,7 @@ impl Default for HoldCore {
             answers: Arc::default(),
             ticker: Arc::default(),
             ticking: AtomicBool::new(false),
+            wakes: Arc::default(),
         }
     }
 }
@@ -107,6 +119,10 @@ impl HoldCore {
 
     pub(super) fn ticker(&self) -> Arc<Notify> {
         Arc::clone(&self.ticker)
+    }
+
+    pub(super) fn wakes(&self) -> Arc<Wakes> {
+        Arc::clone(&self.wakes)
     }
 
     /// Where the links put answers to events of this core.
@@ -145,6 +161,26 @@ pub(super) async fn tick_while_needed(forward: Weak<Forward>, core: usize, wake:
             if !forward.tick(core) {
                 break;
             }
+        }
+    }
+}
+
+/// Goes on with what a core holds, on that core, whenever owners may take it.
+pub(super) async fn wake_when_told(forward: Weak<Forward>, core: usize, wakes: Arc<Wakes>) {
+    loop {
+        wakes.told.notified().await;
+        let mut slots = std::mem::take(&mut *lock(&wakes.slots)).into_iter();
+        loop {
+            let next: Vec<SlotId> = slots.by_ref().take(WOKEN).collect();
+            if next.is_empty() {
+                break;
+            }
+            let Some(forward) = forward.upgrade() else {
+                return;
+            };
+            forward.wake_at(core, &next);
+            drop(forward);
+            tokio::task::yield_now().await;
         }
     }
 }
@@ -499,17 +535,23 @@ impl Forward {
         }
     }
 
-    /// The owners of these slots may take what is held.
-    pub(super) fn wake(self: &Arc<Self>, slots: &[SlotId]) {
-        for core in 0..self.holds.len() {
-            self.act(core, |state| {
-                let wake = |slot: &SlotId| {
-                    state.again.remove(slot);
-                    state.hold.wake(*slot, self.standing().owner_of(*slot))
-                };
-                slots.iter().flat_map(wake).collect()
-            });
+    /// The owners of these slots may take what is held: each core hears of it, and goes on itself.
+    pub(super) fn wake(&self, slots: &[SlotId]) {
+        for hold in &self.holds {
+            lock(&hold.wakes.slots).extend(slots);
+            hold.wakes.told.notify_one();
         }
+    }
+
+    /// The same for what one core holds.
+    fn wake_at(self: &Arc<Self>, core: usize, slots: &[SlotId]) {
+        self.act(core, |state| {
+            let wake = |slot: &SlotId| {
+                state.again.remove(slot);
+                state.hold.wake(*slot, self.standing().owner_of(*slot))
+            };
+            slots.iter().flat_map(wake).collect()
+        });
     }
 
     /// Nobody serves anything with a key for long: what is held is answered.
@@ -528,14 +570,11 @@ impl Forward {
     /// A life of a node is over. The links say of most events whether they had started; of what
     /// they say nothing soon, it is assumed.
     pub(super) fn lose_soon(self: &Arc<Self>, member: Member) {
-        let this = Arc::downgrade(self);
-        let Some(handle) = self.handles.first() else {
-            return;
-        };
-        handle.spawn(async move {
-            tokio::time::sleep(LAST_WORD).await;
-            let Some(this) = this.upgrade() else { return };
-            for core in 0..this.holds.len() {
+        for (core, handle) in self.handles.iter().enumerate() {
+            let this = Arc::downgrade(self);
+            handle.spawn(async move {
+                tokio::time::sleep(LAST_WORD).await;
+                let Some(this) = this.upgrade() else { return };
                 let mut lost = Vec::new();
                 this.act(core, |state| {
                     let events = &state.events;
@@ -546,8 +585,8 @@ impl Forward {
                 for mark in lost {
                     this.lost(core, mark, true);
                 }
-            }
-        });
+            });
+        }
     }
 
     /// Looks at deadlines; answers whether it has to be done again.

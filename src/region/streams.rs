@@ -14,6 +14,7 @@ use futures_util::Stream;
 use futures_util::stream::BoxStream;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
@@ -52,12 +53,18 @@ pub(crate) fn stream_end(cause: &BoxError) -> StreamEndReason {
 
 /// Ties an accepted stream to its slot: it publishes nothing while the node may not act for it, and
 /// ends when the slot is closed or lost. On a node alone it is left as it is.
-pub(super) fn tie(open: StreamOpen, lane: &LaneView, shared: &Arc<Shared>) -> StreamOpen {
+pub(crate) fn tie(open: StreamOpen, lane: &LaneView, shared: &Arc<Shared>) -> StreamOpen {
     let (slot, epoch) = (lane.slot, lane.epoch);
     let Some(end) = shared.slots.stream_opened(slot) else {
         return open;
     };
-    let end = Box::pin(told(end));
+    // Lost since its outcome might leave: whoever ended the streams of the slot knew nothing of it.
+    let end: End = if may_leave(shared, slot, epoch) == Leave::Never {
+        shared.slots.counts.streams.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::ready(StreamEndReason::Moved))
+    } else {
+        Box::pin(told(end))
+    };
     let rest = match open.rest {
         StreamSource::Publications(source) => {
             let owned = Owned::new(source, end, shared, slot, epoch);

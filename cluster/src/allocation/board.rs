@@ -88,9 +88,16 @@ impl<'a> Board<'a> {
         usize::from(SLOT_COUNT) / self.load.len().max(1)
     }
 
-    /// Eligible nodes of other builds than this.
-    pub(super) fn not_of_build(&self, build: &str) -> BTreeSet<NodeId> {
-        let other = |id: &&NodeId| self.table.node(**id).is_none_or(|node| node.build != build);
+    /// Eligible nodes of other builds than the newest among those that may get more. Nodes without
+    /// slots may be of a newer one; nothing can go to them.
+    pub(super) fn not_of_newest_build(&self) -> BTreeSet<NodeId> {
+        let build = |id: &NodeId| self.table.node(*id).map(|node| node.build.as_str());
+        let may_grow = self.load.keys().filter(|id| !self.frozen.contains(id));
+        let newest = may_grow.filter_map(build).max_by(|a, b| older_build(a, b));
+        let Some(newest) = newest else {
+            return BTreeSet::new();
+        };
+        let other = |id: &&NodeId| build(id) != Some(newest);
         self.load.keys().filter(other).copied().collect()
     }
 

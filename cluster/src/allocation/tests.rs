@@ -232,6 +232,78 @@ fn two_builds_wait_but_a_drain_goes_to_the_newer_one() {
     assert_eq!(moved, 1365);
 }
 
+/// Three nodes with slots, of which the first has a newer build; the second drains.
+fn a_drain_beside_a_newer_build() -> Log {
+    let mut log = Log::with_nodes(3);
+    settle(&mut log, &Conditions::default());
+    first(&mut log, |node| node.build = "1.0.1".to_owned());
+    log.turn(3, NodeState::Draining);
+    log
+}
+
+/// What the second node has when all is done, whatever becomes of it.
+fn left_at_the_second(log: &mut Log, conditions: &Conditions) -> usize {
+    settle(log, conditions);
+    let owned = log.table.slots();
+    owned
+        .filter(|(_, rec)| rec.owner.is_some_and(|owner| owner.id == NodeId(3)))
+        .count()
+}
+
+#[test]
+fn a_drain_goes_to_the_newest_build_that_may_own_slots() {
+    for change in [
+        (|node| node.roles.region = false) as fn(&mut NodeRec),
+        |node| node.serves.channel = false,
+    ] {
+        let mut log = Log::with_nodes(3);
+        first(&mut log, |node| {
+            node.build = "1.0.1".to_owned();
+            change(node);
+        });
+        settle(&mut log, &Conditions::default());
+        assert_eq!(counts(&log.table), [0, 2048, 2048]);
+        log.turn(3, NodeState::Draining);
+        let waits = plan(&log.table, &Conditions::default()).waits;
+        assert!(
+            matches!(&waits[..], [Wait::TwoBuilds(old, new), ..] if old == "1.0.0" && new == "1.0.1"),
+            "{waits:?}"
+        );
+        assert_eq!(left_at_the_second(&mut log, &Conditions::default()), 0);
+        assert_eq!(counts(&log.table), [0, 4096]);
+    }
+}
+
+#[test]
+fn a_drain_goes_to_an_older_build_while_the_newer_one_may_get_nothing() {
+    for held in [HeldBack::Quarantine, HeldBack::Degraded] {
+        let mut log = a_drain_beside_a_newer_build();
+        let before = counts(&log.table)[0];
+        let conditions = Conditions {
+            held_back: BTreeMap::from([(NodeId(1), held)]),
+            ..Conditions::default()
+        };
+        assert_eq!(left_at_the_second(&mut log, &conditions), 0, "{held:?}");
+        assert_eq!(counts(&log.table)[0], before, "{held:?}");
+    }
+    let mut log = a_drain_beside_a_newer_build();
+    let conditions = Conditions {
+        resting: BTreeSet::from([(NodeId(3), NodeId(1))]),
+        ..Conditions::default()
+    };
+    let drain = plan(&log.table, &conditions);
+    assert!(!drain.moves.is_empty());
+    assert!(
+        drain
+            .moves
+            .iter()
+            .all(|(start, _)| start.to.id == NodeId(5))
+    );
+    // What the older one has no room for by its share waits for the newer one.
+    assert!(drain.waits.contains(&Wait::Resting(NodeId(3), NodeId(1))));
+    assert_eq!(left_at_the_second(&mut log, &Conditions::default()), 0);
+}
+
 #[test]
 fn a_degraded_node_keeps_what_it_has_and_gets_nothing() {
     let mut log = Log::with_nodes(3);

@@ -157,13 +157,12 @@ impl Grantor {
             nodes.insert(*id, known.copied().unwrap_or(fresh));
         }
         self.nodes = nodes;
-        self.waiting
-            .retain(|waiting| table.is_living(waiting.heartbeat.member));
         self.condemned.retain(|member, _| table.is_living(*member));
         self.left.retain(|member| table.is_living(*member));
     }
 
-    /// A heartbeat has arrived, straight or through a voter.
+    /// A heartbeat has arrived, straight or through a voter. Whoever sent it hears after a round that
+    /// it is acknowledged, or that its life is over: a leader that is cut off knows of no new ones.
     pub fn heartbeat(
         &mut self,
         heartbeat: Heartbeat,
@@ -175,27 +174,24 @@ impl Grantor {
         if self.barrier.is_some() {
             return effects;
         }
-        let Some(heard) = self.nodes.get_mut(&member.id) else {
-            effects.push(GrantorEffect::TellDead { member });
-            return effects;
-        };
-        if heard.member != member {
-            if member.incarnation < heard.member.incarnation {
-                effects.push(GrantorEffect::TellDead { member });
+        if !self.is_over(member) {
+            let heard = self.nodes.get_mut(&member.id);
+            // A life that is newer than the table is heard once that names it.
+            let Some(heard) = heard.filter(|heard| heard.member == member) else {
+                return effects;
+            };
+            if heard.boot != heartbeat.boot && self.rules.hold(Rule::BootIdTellsApart) {
+                effects.push(GrantorEffect::RefuseProcess {
+                    member,
+                    boot: heartbeat.boot,
+                });
+                return effects;
             }
-            return effects;
-        }
-        if heard.boot != heartbeat.boot && self.rules.hold(Rule::BootIdTellsApart) {
-            effects.push(GrantorEffect::RefuseProcess {
-                member,
-                boot: heartbeat.boot,
-            });
-            return effects;
-        }
-        heard.degraded = heartbeat.degraded;
-        heard.closed = heartbeat.closed;
-        if via.is_none() {
-            heard.straight = now;
+            heard.degraded = heartbeat.degraded;
+            heard.closed = heartbeat.closed;
+            if via.is_none() {
+                heard.straight = now;
+            }
         }
         let waiting = Waiting {
             heartbeat,
@@ -366,6 +362,10 @@ impl Grantor {
         let Heartbeat {
             member, boot, seq, ..
         } = waiting.heartbeat;
+        if self.is_over(member) {
+            effects.push(GrantorEffect::TellDead { member });
+            return;
+        }
         let condemned = self.condemned.contains_key(&member) || self.left.contains(&member);
         if condemned && self.rules.hold(Rule::NoAckAfterProposal) {
             return;
@@ -392,17 +392,25 @@ impl Grantor {
         });
     }
 
-    /// A heartbeat waits for the next round. Of each life, and each way that its heartbeats come by,
-    /// only the newest does: a leader that cannot make sure that it leads hears them for hours.
+    /// Whether the table names no such life any more.
+    fn is_over(&self, member: Member) -> bool {
+        self.nodes
+            .get(&member.id)
+            .is_none_or(|heard| member.incarnation < heard.member.incarnation)
+    }
+
+    /// A heartbeat waits for the next round. Of each process, and each way that its heartbeats come
+    /// by, only the newest does: a leader that cannot make sure that it leads hears them for hours.
     fn wait(&mut self, new: Waiting) {
         let same = |old: &&mut Waiting| {
             old.round.is_none()
                 && old.via == new.via
-                && old.heartbeat.member == new.heartbeat.member
+                && old.heartbeat.member.id == new.heartbeat.member.id
                 && old.heartbeat.boot == new.heartbeat.boot
         };
+        let age = |waiting: &Waiting| (waiting.heartbeat.member.incarnation, waiting.heartbeat.seq);
         match self.waiting.iter_mut().find(same) {
-            Some(old) if old.heartbeat.seq < new.heartbeat.seq => *old = new,
+            Some(old) if age(old) < age(&new) => *old = new,
             Some(_) => {}
             None => self.waiting.push(new),
         }

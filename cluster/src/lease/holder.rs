@@ -4,15 +4,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Ack, Heartbeat, LeaseConfig, Reading};
+use super::{Ack, Heartbeat, LeaseConfig, Progress, Reading};
 use crate::{BootId, Member, NodeId, Rule, Rules};
 
 /// Heartbeats that may still be acknowledged.
 const UNANSWERED: usize = 64;
-/// A worker without a tick for so long is stalled.
-const STALLED: Duration = Duration::from_secs(1);
-/// One worker stalled for so long ends renewal.
-const STUCK: Duration = Duration::from_secs(10);
 /// A lease timer late by so much makes the node degraded.
 const LATE: Duration = Duration::from_millis(200);
 
@@ -76,7 +72,7 @@ pub struct Holder {
     version: u64,
     closed: u16,
     last_tick: Option<Reading>,
-    workers: Vec<Reading>,
+    progress: Progress,
     degraded: bool,
 }
 
@@ -117,7 +113,7 @@ impl Holder {
             version: 0,
             closed: 0,
             last_tick: None,
-            workers: vec![now; workers],
+            progress: Progress::new(workers, now),
             degraded: false,
         }
     }
@@ -172,9 +168,15 @@ impl Holder {
 
     /// A worker has ticked.
     pub fn worked(&mut self, worker: usize, now: Reading) {
-        if let Some(last) = self.workers.get_mut(worker) {
-            *last = now;
-        }
+        self.progress.worked(worker, now);
+    }
+
+    /// What the workers had done before this life began.
+    pub fn progress(&mut self, progress: Progress, now: Reading) -> Vec<HolderEffect> {
+        let mut effects = Vec::new();
+        self.progress = progress;
+        self.watch_progress(now, &mut effects);
+        effects
     }
 
     /// A leader made itself known, or was lost. A new one gets a heartbeat at once.
@@ -266,7 +268,7 @@ impl Holder {
     fn send(&mut self, now: Reading, effects: &mut Vec<HolderEffect>) {
         let Some(leader) = self
             .leader
-            .filter(|_| self.state != State::Dead && self.renews(now))
+            .filter(|_| self.state != State::Dead && self.progress.is_enough(now))
         else {
             return;
         };
@@ -293,20 +295,8 @@ impl Holder {
         });
     }
 
-    fn stalled_for(&self, now: Reading) -> impl Iterator<Item = Duration> {
-        self.workers
-            .iter()
-            .map(move |last| now.longest_since(*last))
-    }
-
-    /// Whether there is enough progress to ask for more: not all workers stalled, none stuck.
-    fn renews(&self, now: Reading) -> bool {
-        let all = !self.workers.is_empty() && self.stalled_for(now).all(|span| span > STALLED);
-        !all && self.stalled_for(now).all(|span| span <= STUCK)
-    }
-
     fn watch_progress(&mut self, now: Reading, effects: &mut Vec<HolderEffect>) {
-        let worker = self.stalled_for(now).position(|span| span > STALLED);
+        let worker = self.progress.stalled(now);
         let late = self
             .last_tick
             .is_some_and(|last| now.longest_since(last) > self.config.tick + LATE);

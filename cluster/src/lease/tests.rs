@@ -211,6 +211,31 @@ fn a_late_lease_timer_makes_a_node_degraded() {
 }
 
 #[test]
+fn a_worker_that_is_stuck_is_so_in_the_next_life_from_its_first_heartbeat() {
+    let mut progress = Progress::new(2, at(0));
+    progress.worked(0, at(5000));
+    progress.worked(7, at(5000));
+    let mut node = holder(Rules::ALL);
+    let noticed = node.progress(progress.clone(), at(5100));
+    let worker = Some(1);
+    let degraded = true;
+    assert_eq!(noticed, [HolderEffect::Degraded { degraded, worker }]);
+    let beats = node.leader(Some(NodeId(1)), at(5100));
+    assert!(
+        matches!(&beats[..], [HolderEffect::Send { heartbeat, .. }] if heartbeat.degraded),
+        "{beats:?}"
+    );
+    progress.worked(0, at(9500));
+    // Stuck for 10 s, or all stalled: nothing is asked for.
+    for (stuck, now) in [(progress, 10_001), (Progress::new(2, at(0)), 1001)] {
+        let mut node = holder(Rules::ALL);
+        assert!(stuck.is_enough(at(now - 1)) && !stuck.is_enough(at(now)));
+        node.progress(stuck, at(now));
+        assert_eq!(sends(&node.leader(Some(NodeId(1)), at(now))), []);
+    }
+}
+
+#[test]
 fn a_dead_life_never_acts_again() {
     let mut node = holder(Rules::ALL);
     node.leader(Some(NodeId(1)), at(0));
@@ -418,7 +443,7 @@ fn a_copied_directory_displaces_nobody() {
 }
 
 #[test]
-fn an_old_life_is_told_that_it_is_over() {
+fn an_old_life_is_told_that_it_is_over_after_a_round() {
     let mut log = Log::with_nodes(2);
     let old = beat(&log.table, 3, 1);
     log.kill(3, Vec::new());
@@ -426,10 +451,61 @@ fn an_old_life_is_told_that_it_is_over() {
     let told = [GrantorEffect::TellDead {
         member: member(3, 1),
     }];
-    assert_eq!(lead.heartbeat(old, None, at(5)), told);
+    let round = |effects: Vec<GrantorEffect>| match effects[..] {
+        [GrantorEffect::Round { id }] => id,
+        _ => panic!("{effects:?}"),
+    };
+    let first = round(lead.heartbeat(old, None, at(5)));
+    assert_eq!(lead.round_over(first, true, at(10)), told);
     log.register(registration("n2", 2, 2));
-    lead.table(&log.table, at(10));
-    assert_eq!(lead.heartbeat(old, None, at(15)), told);
+    lead.table(&log.table, at(100));
+    let second = round(lead.heartbeat(Heartbeat { seq: 2, ..old }, None, at(105)));
+    assert_eq!(lead.round_over(second, true, at(110)), told);
+    // One that ends while its heartbeat waits is told so as well.
+    let new = beat(&log.table, 3, 1);
+    let third = round(lead.heartbeat(new, None, at(205)));
+    log.kill(3, Vec::new());
+    lead.table(&log.table, at(207));
+    let told = [GrantorEffect::TellDead { member: new.member }];
+    assert_eq!(lead.round_over(third, true, at(210)), told);
+}
+
+#[test]
+fn a_leader_that_cannot_prove_that_it_leads_ends_no_life_that_is_new_to_it() {
+    let mut log = Log::with_nodes(3);
+    let before = log.table.clone();
+    let newcomer = log.join("n4", 4).id.0;
+    let mut isolated = grantor(&before, Rules::ALL);
+    let mut round = None;
+    for seq in 1..100 {
+        let ms = seq * 200;
+        let heard = isolated.heartbeat(beat(&log.table, newcomer, seq), None, at(ms));
+        round = new_round(&heard).or(round);
+        let failed = isolated.round_over(round.unwrap(), false, at(ms + 100));
+        round = new_round(&failed);
+        for effects in [heard, failed] {
+            let told = |effect: &GrantorEffect| matches!(effect, GrantorEffect::TellDead { .. });
+            assert!(!effects.iter().any(told), "{effects:?}");
+        }
+        assert!(isolated.waiting_count() <= 2);
+    }
+    // Once it leads again its table names the life, before the round is over.
+    isolated.table(&log.table, at(20_000));
+    let led = isolated.round_over(round.unwrap(), true, at(20_001));
+    assert_eq!((acked(&led), led.len()), (1, 1), "{led:?}");
+}
+
+#[test]
+fn lives_of_one_process_wait_as_one_with_a_leader_without_a_majority() {
+    let log = Log::with_nodes(3);
+    let mut lead = grantor(&log.table, Rules::ALL);
+    let living = beat(&log.table, 3, 1);
+    for incarnation in 0..50 {
+        let member = member(9, incarnation);
+        let old = Heartbeat { member, ..living };
+        lead.heartbeat(old, None, at(200 * (incarnation + 1)));
+    }
+    assert!(lead.waiting_count() <= 2, "{}", lead.waiting_count());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use openraft::error::{CheckIsLeaderError, ClientWriteError, InitializeError, RaftError};
@@ -17,7 +17,7 @@ use super::network::{Clients, Network};
 use super::settings::Timing;
 use super::store::Store;
 use super::types::{Core, Id, Place, Request, Response, leadership, place};
-use super::voters::{self, Step};
+use super::voters::{self, Behind, Step};
 use super::watcher::{Status, Watcher};
 use crate::codec::{decode_rpc, encode_rpc};
 use crate::table::{LeaderId, LogId, Outcome};
@@ -57,6 +57,8 @@ pub struct Raft {
     stopped: watch::Receiver<Option<Stopped>>,
     flushes: Arc<Times>,
     round: Duration,
+    began: Instant,
+    behind: Arc<Mutex<Behind>>,
 }
 
 /// openraft's handle, which does not print itself.
@@ -113,6 +115,8 @@ impl Raft {
             stopped: ended_seen,
             flushes: Arc::clone(&store.flushes),
             round,
+            began: Instant::now(),
+            behind: Arc::default(),
         })
     }
 
@@ -282,7 +286,11 @@ impl Raft {
     /// As the call that the step is.
     pub async fn tend_voters(&self) -> Result<Option<Step>, Error> {
         let members = self.status.borrow().members.clone();
-        let step = voters::plan(&members, &self.table.table());
+        let late = {
+            let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+            behind.late(&members, self.began.elapsed())
+        };
+        let step = voters::plan(&members, &self.table.table(), late);
         match &step {
             None => {}
             Some(Step::Finish(voters) | Step::Vote(voters)) => self.set_voters(voters).await?,

@@ -2,15 +2,23 @@
 //! Pure.
 //!
 //! Voters are one, three or five, and change two at a time, or one for one. A node becomes a learner
-//! first, and a voter once it has caught up. Nobody stops voting by itself.
+//! first, and a voter once it has caught up; one that does not for long keeps nobody else from it.
+//! Nobody stops voting by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use crate::{NodeId, NodeState, Table};
 
 /// A learner this many entries behind, or fewer, has caught up.
 const CAUGHT_UP: u64 = 64;
+/// A learner that has not caught up after so long is late: others learn in its place.
+const LATE: Duration = Duration::from_secs(30);
+/// Who has looked at the learners longer ago than this has seen nothing of them meanwhile.
+const LOOKED: Duration = Duration::from_secs(10);
+/// In place of so many others learn at most.
+const REPLACED: usize = 2;
 
 /// Raft's membership, seen from the leader.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +49,31 @@ impl Members {
         self.matched
             .get(&id)
             .is_some_and(|matched| matched.saturating_add(CAUGHT_UP) >= self.last)
+    }
+}
+
+/// Since when learners have been behind.
+#[derive(Debug, Clone, Default)]
+pub struct Behind {
+    since: BTreeMap<NodeId, Duration>,
+    looked: Option<Duration>,
+}
+
+impl Behind {
+    /// How many learners have been behind for 30 s. To be asked every few seconds by the leader; now
+    /// counts from any fixed start.
+    pub fn late(&mut self, members: &Members, now: Duration) -> usize {
+        let looked = self.looked.replace(now);
+        if looked.is_none_or(|looked| now.saturating_sub(looked) > LOOKED) {
+            self.since.clear();
+        }
+        let behind = |id: &NodeId| members.learners.contains(id) && !members.has_caught_up(*id);
+        self.since.retain(|id, _| behind(id));
+        for id in members.learners.iter().filter(|id| behind(id)) {
+            self.since.entry(*id).or_insert(now);
+        }
+        let late = |since: &&Duration| now.saturating_sub(**since) >= LATE;
+        self.since.values().filter(late).count()
     }
 }
 
@@ -98,8 +131,8 @@ pub enum ReplaceError {
     NoLearner(NodeId),
 }
 
-/// The next step, if there is one.
-pub fn plan(members: &Members, table: &Table) -> Option<Step> {
+/// The next step, if there is one, where so many learners are late.
+pub fn plan(members: &Members, table: &Table, late: usize) -> Option<Step> {
     if let (true, Some(last)) = (members.is_joint(), members.configs.last()) {
         return Some(Step::Finish(last.clone()));
     }
@@ -123,7 +156,8 @@ pub fn plan(members: &Members, table: &Table) -> Option<Step> {
         return Some(Step::Vote(voters));
     }
     let living = voters.iter().filter(|id| lives(table, **id)).count();
-    if living + members.learners.len() >= wanted {
+    let learning = members.learners.len().saturating_sub(late.min(REPLACED));
+    if living + learning >= wanted {
         return None;
     }
     let next = table.nodes().iter().find(|(id, _)| {

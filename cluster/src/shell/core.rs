@@ -17,15 +17,16 @@ use super::leave::Leaving;
 use super::life::Life;
 use super::names::Names;
 use super::operate::Watched;
+use super::parked::Shards;
 use super::quiet::Quiet;
 use super::spoke::Spoke;
 use super::status::Status;
-use super::values::Arriving;
+use super::values::Arrivals;
 use super::voter::{Raft, Turn};
 use super::wire::{CONTROL, RaftSlot};
 use crate::handoff::{HandoffConfig, Prepared};
 use crate::lead::{Lead, ProposalId};
-use crate::lease::Reading;
+use crate::lease::{Progress, Reading};
 use crate::peer::{Class, Control, Links, Request};
 use crate::raft::Timing;
 use crate::store::StateStore;
@@ -57,7 +58,6 @@ pub(super) struct Setup {
     pub(super) lift_after: Duration,
     pub(super) payload_limit: usize,
     pub(super) build: String,
-    pub(super) workers: usize,
     pub(super) layout: Option<ShardLayout>,
 }
 
@@ -120,8 +120,9 @@ pub(super) struct Core {
     /// How often in a row no seed has answered, and which reasons were told.
     pub(super) unheard: (u32, BTreeSet<String>),
 
-    /// Shards that are parked, by their first slot, with all of their slots.
-    pub(super) parked: BTreeMap<SlotId, Vec<SlotId>>,
+    /// When workers have ticked, in whichever life.
+    pub(super) progress: Progress,
+    pub(super) shards: Shards,
     pub(super) watched: Watched,
     /// When the node was last in touch with its cluster, or asked whether that was recovered.
     pub(super) in_touch: Duration,
@@ -133,7 +134,7 @@ pub(super) struct Core {
     /// What targets of moves have said that they are ready for, before this node reaches them.
     pub(super) prepared: BTreeMap<SlotId, (Member, Prepared)>,
     /// Values that are coming, and those that are there.
-    pub(super) arriving: BTreeMap<SlotId, Arriving>,
+    pub(super) arriving: Arrivals,
     pub(super) arrived: BTreeMap<SlotId, (MoveId, Vec<bytes::Bytes>)>,
     pub(super) sending: BTreeMap<SlotId, (MoveId, JoinHandle<()>)>,
     pub(super) attempts: u64,
@@ -234,6 +235,8 @@ impl Core {
             Event::Ready(me, slot, epoch) => self.open(me, slot, epoch),
             Event::Sent(slot, id, refused) => self.sent(slot, id, refused),
             Event::Round(leader, id, led) => {
+                // Whatever was committed before it began counts.
+                self.own_table();
                 let now = self.reading();
                 if let (Some(lead), Some(view)) = (&mut self.lead, &self.view)
                     && lead.leader() == leader
@@ -244,6 +247,11 @@ impl Core {
             }
             Event::Proposed(leader, id, answer) => self.proposed(leader, id, answer),
             Event::Tended => self.tending = false,
+            Event::RunsAgain(leader, word) => {
+                if self.leader == Some(leader) {
+                    self.shards.heard(word);
+                }
+            }
             Event::Joined(table) => {
                 self.joining = None;
                 self.take_table(*table);
@@ -293,6 +301,11 @@ impl Core {
 
     fn reported(&mut self, report: Report) {
         let (now, reading) = (self.clock(), self.reading());
+        match report {
+            Report::Worked { core } => self.progress.worked(core, reading),
+            Report::Parked { slot, parked } => self.shard_parked(slot, parked),
+            Report::Closed { .. } | Report::Idle { .. } => {}
+        }
         let Some(life) = &mut self.life else { return };
         let effects = match report {
             Report::Closed { slot, id, started } => {
@@ -312,10 +325,7 @@ impl Core {
                 life.holder.worked(core, reading);
                 return;
             }
-            Report::Parked { slot, parked } => {
-                self.shard_parked(slot, parked);
-                return;
-            }
+            Report::Parked { .. } => return,
         };
         self.sourced(effects);
     }
@@ -366,6 +376,7 @@ impl Core {
         self.be_up();
         self.keep_following();
         self.tell_resumed();
+        self.tell_parked();
         self.go_on_leaving();
         self.hurry();
         self.hand_over();

@@ -131,6 +131,7 @@ impl Core {
             self.held(held);
             self.sourced(source);
         }
+        self.shards.say_again();
         self.tell_parked();
     }
 

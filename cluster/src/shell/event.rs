@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::operate::ToldTo;
+use super::parked::Word;
 use super::values::Staged;
 use super::voter::Raft;
 use super::wire::Part;
@@ -41,6 +42,8 @@ pub(super) enum Event {
     Round(LeaderId, u64, bool),
     /// A proposal is decided.
     Proposed(LeaderId, ProposalId, Result<Outcome, String>),
+    /// This leader has heard that a shard runs again.
+    RunsAgain(LeaderId, Word),
     /// A step toward the wanted voters was taken, or there was none.
     Tended,
     /// The node is in this table.

@@ -36,6 +36,10 @@ impl Core {
         if self.life.is_some() || ends || now < self.join_again {
             return;
         }
+        // A life in which nothing would run is none: it would soon be over, with the slots it got.
+        if !self.progress.is_enough(self.reading()) {
+            return;
+        }
         let wanted = self.registration();
         if self.lead.is_some() {
             self.join_again = now + PAUSE;
@@ -143,7 +147,7 @@ impl Core {
     }
 
     /// Asks the leader for what the table does not say yet of this node: that it is up once it is
-    /// ready, and what has changed.
+    /// ready and makes progress, and what has changed.
     pub(super) fn be_up(&mut self) {
         let (Some(life), Some(view)) = (&self.life, &self.view) else {
             return;
@@ -151,7 +155,7 @@ impl Core {
         let Some(rec) = view.table().node(life.me.id) else {
             return;
         };
-        let change = if rec.state == NodeState::Joining && self.ready {
+        let change = if rec.state == NodeState::Joining && self.ready && life.degraded.is_none() {
             NodeChange::State(NodeState::Up)
         } else if self.leaving.drains() && rec.state != NodeState::Draining {
             NodeChange::State(NodeState::Draining)

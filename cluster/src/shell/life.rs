@@ -119,6 +119,7 @@ impl Core {
             .table(&table, slots.iter().copied(), clock);
         self.note_drain(&before, &table);
         self.show(&table);
+        self.arriving.table(&table, slots);
         self.follow.reached(table.version());
         if let Some(lead) = &mut self.lead {
             let effects = lead.table_changed(&table, slots.iter().copied(), now);
@@ -324,18 +325,22 @@ impl Core {
         let me = self.me;
         let mut life = Life {
             me,
-            holder: Holder::new(me, self.boot, lease, self.setup.workers, now),
+            holder: Holder::new(me, self.boot, lease, 0, now),
             tenure: crate::lease::Tenure::new(me),
             source: Source::new(me, self.setup.handoff),
             target: Target::new(me),
             lease,
             degraded: None,
         };
-        let held = life
-            .holder
-            .leader(self.leader.map(|leader| leader.node), now);
+        let mut held = life.holder.progress(self.progress.clone(), now);
+        held.extend(
+            life.holder
+                .leader(self.leader.map(|leader| leader.node), now),
+        );
         self.life = Some(life);
         self.held(held);
+        self.shards.say_again();
+        self.tell_parked();
         self.changed(&SlotId::all().collect::<Vec<_>>());
         self.follow.hasten();
     }

@@ -95,7 +95,10 @@ impl Core {
                 .as_ref()
                 .map(|life| life.source.progress())
                 .unwrap_or_default();
-            status.degraded = self.life.as_ref().and_then(|life| life.degraded);
+            status.degraded = match &self.life {
+                Some(life) => life.degraded,
+                None => self.progress.stalled(now).map(Some),
+            };
             status.raft = self.raft.as_ref().map(|raft| raft.status.borrow().clone());
             status.refused.clone_from(&self.refused);
             status.at = now;

@@ -1,6 +1,7 @@
 //! The values of slots that move: from the source's store in parts over the data link, and put
 //! together at the target.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,16 +14,16 @@ use super::wire::{CONTROL, Part, VALUES};
 use crate::handoff::Prepared;
 use crate::peer::{Class, LinkState, Links, Outcome, Request};
 use crate::store::StoreError;
-use crate::{Gate, Member, Move, MoveId, SlotId};
+use crate::{Gate, Member, Move, MoveId, SlotId, Table, View};
 
 /// How long a part may wait for its answer.
 const PART: Duration = Duration::from_secs(5);
 /// The largest part, in bytes.
 const PART_MAX: usize = 512 * 1024;
 
-/// Values that are coming.
+/// Values of one slot that are coming.
 #[derive(Debug)]
-pub(super) struct Arriving {
+struct Arriving {
     id: MoveId,
     attempt: u64,
     next: u32,
@@ -68,6 +69,53 @@ impl Arriving {
         }
         self.complete = part.last;
         part.last
+    }
+}
+
+/// Values that are coming, by slot.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals(BTreeMap<SlotId, Arriving>);
+
+impl Arrivals {
+    /// Takes a part from the owner of a slot that moves to this life. All values, if it was the last
+    /// one of them.
+    fn take(&mut self, table: &Table, me: Member, from: Member, part: &Part) -> Option<Vec<Bytes>> {
+        let rec = table.slot(part.slot);
+        let wanted = rec.owner == Some(from)
+            && rec
+                .moving
+                .is_some_and(|moving| moving.id == part.id && moving.to == me);
+        if !wanted {
+            return None;
+        }
+        let arriving = self
+            .0
+            .entry(part.slot)
+            .or_insert_with(|| Arriving::new(part.id, part.attempt));
+        if (arriving.id, arriving.attempt) != (part.id, part.attempt) {
+            *arriving = Arriving::new(part.id, part.attempt);
+        }
+        let whole = arriving.take(part);
+        let arrived = whole.then(|| self.0.remove(&part.slot)).flatten();
+        arrived.map(|arriving| arriving.pieces)
+    }
+
+    /// The table has changed in these slots: what has come for a move that is over is dropped.
+    pub(super) fn table(&mut self, table: &Table, changed: &[SlotId]) {
+        if self.0.is_empty() {
+            return;
+        }
+        for slot in changed {
+            let open = table.slot(*slot).moving.map(|moving| moving.id);
+            if self.0.get(slot).is_some_and(|it| open != Some(it.id)) {
+                self.0.remove(slot);
+            }
+        }
+    }
+
+    /// Nothing is wanted any more.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
     }
 }
 
@@ -157,7 +205,9 @@ impl Core {
     /// A part of the values of a slot has come. The last one is answered when the store has said
     /// whether it can take them all.
     pub(super) fn part(&mut self, from: Member, part: &Part, request: Request) {
-        let Some(pieces) = self.take_part(from, part) else {
+        let table = self.view.as_ref().map(View::table);
+        let pieces = table.and_then(|table| self.arriving.take(table, self.me, from, part));
+        let Some(pieces) = pieces else {
             request.reply(Bytes::new());
             return;
         };
@@ -175,28 +225,6 @@ impl Core {
             };
             drop(events.send(Event::Staged(Box::new(staged))));
         });
-    }
-
-    /// All values, if this was the last part of them.
-    fn take_part(&mut self, from: Member, part: &Part) -> Option<Vec<Bytes>> {
-        let rec = self.view.as_ref()?.table().slot(part.slot);
-        let wanted = rec.owner == Some(from)
-            && rec
-                .moving
-                .is_some_and(|moving| moving.id == part.id && moving.to == self.me);
-        if !wanted {
-            return None;
-        }
-        let arriving = self
-            .arriving
-            .entry(part.slot)
-            .or_insert_with(|| Arriving::new(part.id, part.attempt));
-        if (arriving.id, arriving.attempt) != (part.id, part.attempt) {
-            *arriving = Arriving::new(part.id, part.attempt);
-        }
-        let whole = arriving.take(part);
-        let arrived = whole.then(|| self.arriving.remove(&part.slot)).flatten();
-        arrived.map(|arriving| arriving.pieces)
     }
 
     /// The store has kept room for the values of a slot: the source hears that they are here. Or it
@@ -293,8 +321,11 @@ async fn send(links: &Links, to: Member, parts: Vec<Part>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
-    use crate::testing::slot;
+    use crate::testing::{Log, member, slot};
+    use crate::{Command, MoveAbort, MoveReason};
 
     fn join(parts: &[Part]) -> Option<Vec<Bytes>> {
         let mut arriving = Arriving::new(MoveId(4), 1);
@@ -319,6 +350,54 @@ mod tests {
             assert!(parts.iter().all(|part| part.bytes.len() <= 10));
             assert_eq!(join(&parts), Some(pieces));
         }
+    }
+
+    #[test]
+    fn what_has_come_of_a_move_is_dropped_once_that_is_over() {
+        let mut log = Log::with_nodes(2);
+        let (from, me) = (member(1, 1), member(3, 1));
+        for index in [3, 4] {
+            log.give(index, 1);
+        }
+        let begin = |log: &mut Log, index| {
+            log.begin(index, 3, MoveReason::Admin);
+            log.table.slot(slot(index)).moving.unwrap().id
+        };
+        let (one, other) = (begin(&mut log, 3), begin(&mut log, 4));
+        let pieces = [Bytes::from(vec![7; 25])];
+        let mut arrivals = Arrivals::default();
+        let of = |arrivals: &mut Arrivals, log: &Log, index, id, parts: &[Part]| {
+            let took = |part: &Part| arrivals.take(&log.table, me, from, part);
+            assert!(
+                parts
+                    .iter()
+                    .all(|part| (part.slot, part.id) == (slot(index), id))
+            );
+            parts.iter().filter_map(took).next()
+        };
+        let first = parts(slot(3), one, 1, &pieces, 10);
+        let second = parts(slot(4), other, 2, &pieces, 10);
+        assert_eq!(of(&mut arrivals, &log, 3, one, &first[..2]), None);
+        assert_eq!(of(&mut arrivals, &log, 4, other, &second[..2]), None);
+        // The first is aborted and begun again; of the second nothing has changed but its neighbour.
+        let why = "why not".to_owned();
+        let moves = vec![MoveAbort {
+            slot: slot(3),
+            id: one,
+        }];
+        log.commit(&Command::AbortMoves { moves, why });
+        arrivals.table(&log.table, &[slot(3)]);
+        assert_eq!(arrivals.0.keys().copied().collect::<Vec<_>>(), [slot(4)]);
+        arrivals.table(&log.table, &[slot(4)]);
+        let whole = of(&mut arrivals, &log, 4, other, &second[2..]);
+        assert_eq!(whole.as_deref(), Some(&pieces[..]));
+        // The source of another dies.
+        let again = begin(&mut log, 3);
+        let third = parts(slot(3), again, 3, &pieces, 10);
+        assert_eq!(of(&mut arrivals, &log, 3, again, &third[..2]), None);
+        log.kill(1, Vec::new());
+        arrivals.table(&log.table, &[slot(3), slot(4)]);
+        assert!(arrivals.0.is_empty());
     }
 
     #[test]

@@ -7,13 +7,17 @@ use super::*;
 use crate::builtin::Counter;
 use crate::egress::Publisher;
 use crate::event::{EventKind, StreamReply};
+use crate::outcome::StreamEndReason;
 use crate::proto::proxy::Publication;
-use crate::region::{Leg, ShardMessage};
+use crate::region::{LaneView, Leg, ShardMessage, stream_end, tie};
+use crate::reply::{StreamOpen, StreamSource};
 use crate::router::Route;
+use crate::routing::key::{LaneKey, Space};
 use centripeta_cluster::hold::Sender;
 use centripeta_cluster::peer::Reason;
 use centripeta_cluster::{BootId, Gate, Incarnation, MoveReason, OwnerEpoch, Report, Shown};
-use futures_util::stream::unfold;
+use futures_util::StreamExt;
+use futures_util::stream::{pending, unfold};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Where a test says what the streams of a router publish.
@@ -85,6 +89,37 @@ async fn a_stream_of_a_lost_slot_ends_at_once_though_its_handler_says_that_it_is
     node.standing.set_gate(slot("b"), Gate::Foreign);
     source.lock().unwrap().clear();
     assert_eq!(done.ended().await, Code::Unavailable, "never a clean end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_stream_whose_slot_was_lost_as_it_was_accepted_ends_at_once() {
+    let node = Member::start(timed(&Trace::default())).await;
+    let shared = &node.router.engine().shared;
+    let lane = LaneView {
+        key: LaneKey::new(Space::Channel, "a"),
+        slot: slot("a"),
+        epoch: OwnerEpoch(3),
+        leg: None,
+        values: None,
+    };
+    let quiet = || StreamOpen::new(Default::default(), Box::pin(pending()));
+    let next = async |open: StreamOpen| {
+        let StreamSource::Publications(mut rest) = open.rest else {
+            panic!("not publications")
+        };
+        let next = tokio::time::timeout(ms(1), rest.next()).await;
+        next.map(|item| stream_end(&item.unwrap().unwrap_err()))
+    };
+    assert!(next(tie(quiet(), &lane, shared)).await.is_err(), "it lives");
+    // Its outcome might leave; then the streams of the slot ended, and now it is tied.
+    node.lose("a");
+    let ended = next(tie(quiet(), &lane, shared)).await;
+    assert_eq!(ended, Ok(StreamEndReason::Moved));
+    assert_eq!(node.region.ended().streams, 1);
+    // The same once the slot is this node's again.
+    node.open("a", 4);
+    let ended = next(tie(quiet(), &lane, shared)).await;
+    assert_eq!(ended, Ok(StreamEndReason::Moved));
 }
 
 #[tokio::test(start_paused = true)]

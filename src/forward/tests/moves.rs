@@ -198,6 +198,30 @@ async fn an_ingress_that_asked_the_wrong_owner_catches_up_and_asks_the_right_one
 }
 
 #[tokio::test]
+async fn what_is_held_goes_on_from_its_core_and_not_in_the_call_that_says_that_it_may() {
+    let ran = Ran::default();
+    let net = Net::of(2, |at| ran.router(at)).await;
+    let channel = net.channel(1);
+    let slot = slot_of(channel.as_bytes());
+    let near = net.nodes[0].router.clone();
+    for word in [false, true] {
+        net.nodes[1].lapse(Some(ms(150)));
+        let waits = tokio::spawn(near.publish(publish(&channel, "1")).into_future());
+        eventually("it is held", || net.nodes[0].held() == 1).await;
+        net.nodes[1].lapse(None);
+        if word {
+            net.nodes[0].ingress.resumed(net.nodes[1].member, slot);
+        } else {
+            net.nodes[0].ingress.table_changed(&[slot]);
+        }
+        // The cores of this node are on this thread, which has not let go meanwhile.
+        assert_eq!(net.nodes[0].held(), 1);
+        assert_eq!(waits.await.unwrap().status(), Code::Ok);
+    }
+    assert_eq!(net.nodes[0].held(), 0);
+}
+
+#[tokio::test]
 async fn events_wait_for_an_owner_whose_lease_has_lapsed() {
     let ran = Ran::default();
     let net = Net::of(2, |at| ran.router(at)).await;

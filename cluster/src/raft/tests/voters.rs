@@ -1,8 +1,9 @@
 //! Who should vote, without a Raft.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use crate::raft::{Members, ReplaceError, Step, plan, replace};
+use crate::raft::{Behind, Members, ReplaceError, Step, plan, replace};
 use crate::testing::Log;
 use crate::{NodeId, NodeState, Table};
 
@@ -48,19 +49,19 @@ fn learns(step: Option<Step>) -> Option<u32> {
 #[test]
 fn learners_come_one_by_one_and_two_vote_at_once_when_both_have_caught_up() {
     let table = table(5);
-    assert_eq!(learns(plan(&members(&[1], &[], &[]), &table)), Some(2));
-    assert_eq!(learns(plan(&members(&[1], &[2], &[]), &table)), Some(3));
-    assert_eq!(plan(&members(&[1], &[2, 3], &[3]), &table), None);
-    let both = plan(&members(&[1], &[2, 3], &[]), &table);
+    assert_eq!(learns(plan(&members(&[1], &[], &[]), &table, 0)), Some(2));
+    assert_eq!(learns(plan(&members(&[1], &[2], &[]), &table, 0)), Some(3));
+    assert_eq!(plan(&members(&[1], &[2, 3], &[3]), &table, 0), None);
+    let both = plan(&members(&[1], &[2, 3], &[]), &table, 0);
     assert_eq!(both, Some(Step::Vote(ids(&[1, 2, 3]))));
-    assert_eq!(plan(&members(&[1, 2, 3], &[], &[]), &table), None);
+    assert_eq!(plan(&members(&[1, 2, 3], &[], &[]), &table, 0), None);
 }
 
 #[test]
 fn voters_are_never_an_even_number() {
     let table = table(2);
-    assert_eq!(learns(plan(&members(&[1], &[], &[]), &table)), Some(2));
-    assert_eq!(plan(&members(&[1], &[2], &[]), &table), None);
+    assert_eq!(learns(plan(&members(&[1], &[], &[]), &table, 0)), Some(2));
+    assert_eq!(plan(&members(&[1], &[2], &[]), &table, 0), None);
 }
 
 #[test]
@@ -68,7 +69,10 @@ fn a_change_that_was_left_is_finished_before_anything_else() {
     let table = table(5);
     let mut changing = members(&[1], &[4, 5], &[]);
     changing.configs.push(ids(&[1, 2, 3]));
-    assert_eq!(plan(&changing, &table), Some(Step::Finish(ids(&[1, 2, 3]))));
+    assert_eq!(
+        plan(&changing, &table, 0),
+        Some(Step::Finish(ids(&[1, 2, 3])))
+    );
     assert_eq!(
         replace(&changing, &table, NodeId(2)),
         Err(ReplaceError::Changing)
@@ -78,17 +82,17 @@ fn a_change_that_was_left_is_finished_before_anything_else() {
 #[test]
 fn a_node_without_members_plans_nothing() {
     let table = table(3);
-    assert_eq!(plan(&Members::default(), &table), None);
+    assert_eq!(plan(&Members::default(), &table, 0), None);
 }
 
 #[test]
 fn a_dead_voter_gets_a_learner_beside_it_that_takes_its_place_only_when_asked() {
     let mut table = table(5);
     turn(&mut table, 3, NodeState::Draining);
-    assert_eq!(plan(&members(&[1, 2, 3], &[], &[]), &table), None);
+    assert_eq!(plan(&members(&[1, 2, 3], &[], &[]), &table, 0), None);
     turn(&mut table, 3, NodeState::Dead);
     let three = members(&[1, 2, 3], &[], &[]);
-    assert_eq!(learns(plan(&three, &table)), Some(4));
+    assert_eq!(learns(plan(&three, &table, 0)), Some(4));
     let dead = NodeId(3);
     assert_eq!(
         replace(&three, &table, dead),
@@ -100,7 +104,7 @@ fn a_dead_voter_gets_a_learner_beside_it_that_takes_its_place_only_when_asked() 
         Err(ReplaceError::NoLearner(dead))
     );
     let ready = members(&[1, 2, 3], &[4], &[]);
-    assert_eq!(plan(&ready, &table), None);
+    assert_eq!(plan(&ready, &table, 0), None);
     assert_eq!(replace(&ready, &table, dead), Ok(ids(&[1, 2, 4])));
     let living = NodeId(2);
     assert_eq!(
@@ -118,6 +122,33 @@ fn a_dead_voter_gets_a_learner_beside_it_that_takes_its_place_only_when_asked() 
 fn a_learner_that_died_is_forgotten() {
     let mut table = table(5);
     turn(&mut table, 4, NodeState::Dead);
-    let step = plan(&members(&[1, 2, 3], &[4], &[]), &table);
+    let step = plan(&members(&[1, 2, 3], &[4], &[]), &table, 0);
     assert_eq!(step, Some(Step::Forget(NodeId(4))));
+}
+
+#[test]
+fn a_learner_that_does_not_catch_up_for_30_seconds_keeps_no_other_from_it() {
+    let (nine, table) = (table(9), table(5));
+    let stuck = members(&[1], &[2, 3], &[3]);
+    let mut behind = Behind::default();
+    let mut late = |members: &Members, now| behind.late(members, Duration::from_secs(now));
+    for now in [0, 10, 20, 29] {
+        assert_eq!(late(&stuck, now), 0, "{now}");
+    }
+    // It was not far behind for a moment.
+    assert_eq!(late(&members(&[1], &[2, 3], &[]), 30), 0);
+    for now in [31, 40, 50, 60] {
+        assert_eq!(late(&stuck, now), 0, "{now}");
+    }
+    assert_eq!(late(&stuck, 61), 1);
+    assert_eq!(learns(plan(&stuck, &table, 1)), Some(4));
+    let more = members(&[1], &[2, 3, 4], &[3]);
+    let vote = plan(&more, &table, 1);
+    assert_eq!(vote, Some(Step::Vote(ids(&[1, 2, 4]))));
+    assert_eq!(plan(&members(&[1, 2, 4], &[3], &[3]), &table, 1), None);
+    // However many are late, not everyone learns.
+    let all = members(&[1], &[2, 3, 4, 5], &[2, 3, 4, 5]);
+    assert_eq!(plan(&all, &nine, 4), None);
+    // Who has not looked for long knows of nobody's lateness.
+    assert_eq!(late(&stuck, 100), 0);
 }

@@ -14,8 +14,7 @@ use crate::{NodeState, SlotId};
 fn isolate(net: &Net, nodes: &Nodes, which: usize) {
     let alone = &nodes.all[which].addr;
     for node in nodes.all.iter().filter(|node| node.addr != *alone) {
-        net.cut(alone, &node.addr);
-        net.cut(&node.addr, alone);
+        net.isolate(alone, &node.addr);
     }
 }
 

@@ -52,6 +52,12 @@ impl Net {
         self.links.lock().unwrap().cut.insert(cut);
     }
 
+    /// Nothing comes through between the two any more.
+    pub(super) fn isolate(&self, one: &str, other: &str) {
+        self.cut(one, other);
+        self.cut(other, one);
+    }
+
     /// The one cannot dial the other.
     pub(super) fn refuse(&self, from: &str, to: &str) {
         let refused = (from.to_owned(), to.to_owned());

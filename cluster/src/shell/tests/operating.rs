@@ -1,9 +1,15 @@
 //! What operators see and ask, on a node that leads and on one that does not.
 
-use super::nodes::Nodes;
-use crate::admin::{MoveStep, Operations, Refused};
-use crate::{Ended, NodeState, Region, ShardLayout, SlotId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use super::net::Net;
+use super::nodes::{Node, Nodes};
+use crate::admin::{MoveStep, Operations, Refused};
+use crate::shell::ClusterConfig;
+use crate::testing::slot;
+use crate::{Command, Ended, NodeState, Region, SLOT_COUNT, ShardLayout, SlotId};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operators_see_and_ask_the_same_on_every_node() {
@@ -128,6 +134,133 @@ async fn the_slots_of_a_parked_shard_move_away_and_may_come_back_once_it_runs() 
     nodes.served().await;
     nodes.all[1].around.lanes.parked(own, false);
     nodes.even().await;
+}
+
+/// The slots of a shard, and those of them that a node acts for.
+fn shard_of(node: &Node, slot: SlotId) -> usize {
+    let layout = layout();
+    SlotId::all()
+        .filter(|other| layout.shard_of(*other) == layout.shard_of(slot) && node.acts_for(*other))
+        .count()
+}
+
+fn layout() -> ShardLayout {
+    ShardLayout::try_new(1, 64).unwrap()
+}
+
+fn sharded(config: &mut ClusterConfig) {
+    config.layout = Some(layout());
+}
+
+/// Waits until the second of two nodes has what it may have, without the shard of a slot.
+async fn even_but_for_the_shard_of(nodes: &Nodes, slot: SlotId) {
+    let shard = usize::from(SLOT_COUNT) / 64;
+    let least = usize::from(SLOT_COUNT) / 2 - shard;
+    nodes
+        .until("it has its share, and nothing of the shard", || {
+            nodes.one_owner();
+            let node = &nodes.all[1];
+            node.acting() >= least && shard_of(node, slot) == 0
+        })
+        .await;
+    nodes.served().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_is_parked_stays_so_in_the_next_life_of_its_node() {
+    let net = Arc::new(Net::default());
+    let mut nodes = Nodes::found(1, Some(Arc::clone(&net)), sharded).await;
+    nodes.join(sharded).await;
+    nodes.even().await;
+    let node = &nodes.all[1];
+    let own = SlotId::all().find(|slot| node.acts_for(*slot)).unwrap();
+    node.around.lanes.parked(own, true);
+    nodes
+        .until("no slot of the shard is there", || shard_of(node, own) == 0)
+        .await;
+    let was = node.me();
+    net.isolate(&node.addr, &nodes.all[0].addr);
+    nodes
+        .until("it is dead", || {
+            nodes.all[0].state_of(was.id) == Some(NodeState::Dead)
+        })
+        .await;
+    net.heal();
+    nodes
+        .until("it lives again", || {
+            node.me().incarnation > was.incarnation && node.acting() > 0
+        })
+        .await;
+    even_but_for_the_shard_of(&nodes, own).await;
+    node.around.lanes.parked(own, false);
+    nodes.even().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_is_parked_or_runs_again_before_its_node_lives_is_told_of_all_the_same() {
+    let net = Arc::new(Net::default());
+    let mut nodes = Nodes::found(1, Some(Arc::clone(&net)), sharded).await;
+    net.refuse("net-1", "net-0");
+    nodes.join(sharded).await;
+    let node = &nodes.all[1];
+    let (parked, runs) = (slot(7), slot(8));
+    assert_ne!(layout().shard_of(parked), layout().shard_of(runs));
+    for (slot, is) in [(parked, true), (runs, true), (runs, false)] {
+        node.around.lanes.parked(slot, is);
+    }
+    for _ in 0..2 {
+        // Reports are heard after what is asked, and before what is asked next.
+        let asked = node.cluster().propose(Command::Barrier { nonce: 1 }).await;
+        assert!(asked.is_err());
+    }
+    assert_eq!(node.cluster().status().state, None);
+    net.heal();
+    even_but_for_the_shard_of(&nodes, parked).await;
+    assert!(shard_of(node, runs) > 0);
+    node.around.lanes.parked(parked, false);
+    nodes.even().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_worker_is_stuck_comes_back_once_that_works_and_not_before() {
+    let mut nodes = Nodes::found(1, None, |_| {}).await;
+    nodes.join(|config| config.workers = 1).await;
+    let works = Arc::new(AtomicBool::new(true));
+    let lanes = nodes.all[1].around.lanes.clone();
+    let worker = tokio::spawn({
+        let works = Arc::clone(&works);
+        async move {
+            loop {
+                if works.load(Ordering::Acquire) {
+                    lanes.worked(0);
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    });
+    nodes.even().await;
+    let was = nodes.all[1].me();
+    works.store(false, Ordering::Release);
+    nodes
+        .until("it is dead", || {
+            nodes.all[0].state_of(was.id) == Some(NodeState::Dead)
+        })
+        .await;
+    assert_eq!(nodes.all[1].cluster().status().degraded, Some(Some(0)));
+    // Meanwhile others come and get their share.
+    nodes.join(|_| {}).await;
+    nodes
+        .until("the newcomer has its share", || {
+            let (state, acting) = (nodes.all[0].state_of(was.id), nodes.all[1].acting());
+            assert_eq!((state, acting), (Some(NodeState::Dead), 0));
+            nodes.all[2].acting() > 2000
+        })
+        .await;
+    works.store(true, Ordering::Release);
+    nodes.even().await;
+    let now = nodes.all[1].me();
+    assert_eq!(now.incarnation.0, was.incarnation.0 + 1);
+    worker.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -165,6 +165,11 @@ impl Lanes {
         self.report(Report::Parked { slot, parked });
     }
 
+    /// A worker has ticked.
+    pub(super) fn worked(&self, core: usize) {
+        self.report(Report::Worked { core });
+    }
+
     /// What still ran in a closed slot is over.
     pub(super) fn finished(&self, slot: SlotId, id: MoveId) {
         self.busy.lock().unwrap().remove(&slot);
