@@ -189,7 +189,8 @@ fn a_file_made_for_other_hosts_and_for_workers_runs_and_one_that_stands_still_do
  {
     let mut tried = Tried::with(|example, port| {
         let rpc = format!("[rpc]\nlisten = \"tcp://127.0.0.1:{}\"\n", port + 4);
-        let cluster = "\n[cluster]\nadvertise = \"node-a.invalid:7946\"\n";
+        let cluster = "\n[cluster]\nadvertise = \"node-a.invalid:7946\"\n\
+                       secret = \"a secret of sixteen bytes and more\"\n";
         Some(format!("{}{cluster}", example.replace("[rpc]\n", &rpc)))
     });
     tried.healthy();
