@@ -41,8 +41,16 @@ struct Tried {
 
 impl Tried {
     fn start() -> Self {
+        Self::with(|_, _| None)
+    }
+
+    /// Started with the shipped example, if nothing else is made of it with the first of the free ports.
+    fn with(change: impl FnOnce(&str, u16) -> Option<String>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = free_ports();
+        if let Some(file) = change(include_str!("../node.toml"), port) {
+            std::fs::write(dir.path().join("node.toml"), file).unwrap();
+        }
         let program = Running::start(stock(
             dir.path(),
             [
@@ -103,8 +111,10 @@ fn kill(signal: &str, process: &str) {
     );
 }
 
+/// Whether a process runs, or stands still; not so one that nobody has asked how it ended.
 fn lives(process: &str) -> bool {
-    Path::new("/proc").join(process).exists()
+    let stat = std::fs::read_to_string(Path::new("/proc").join(process).join("stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 #[test]
@@ -126,6 +136,17 @@ fn three_nodes_in_one_command_count_as_one_and_outlive_a_death() {
         .map(|data| data["node"].as_str().unwrap())
         .collect();
     assert!(owners.iter().all(|owner| *owner == owners[0]), "{owners:?}");
+
+    // The way there, as the welcome says it: by the nodes, since the file is that of a node alone.
+    tried
+        .program
+        .says("explain rpc --method count --user ann --running");
+    let admin = format!("listen.admin=127.0.0.1:{}", tried.port + 2);
+    let explain = ["explain", "rpc", "--method", "count", "--user", "ann"];
+    let asked = [&explain[..], &["--running", "--set", &admin]].concat();
+    let way = run(stock(tried.dir.path(), asked));
+    let owned = format!("owner        {} (", owners[0]);
+    assert!(way.out.contains(&owned), "{way:?}");
 
     // A planned move keeps the count.
     tried.healthy();
@@ -154,11 +175,38 @@ fn three_nodes_in_one_command_count_as_one_and_outlive_a_death() {
 
     // Ctrl-C ends all of it, and a folder that was named stays.
     tried.program.signal("INT");
+    let asked = std::time::Instant::now();
     assert_eq!(tried.program.end().code(), Some(0));
+    assert!(asked.elapsed().as_secs() < 10, "{:?}", asked.elapsed());
     for process in processes.iter().chain([&again]) {
         assert!(!lives(process), "process {process} outlived the command");
     }
     assert!(tried.dir.path().join("kept/a/identity").exists());
+}
+
+#[test]
+fn a_file_made_for_other_hosts_and_for_workers_runs_and_one_that_stands_still_does_not_keep_it_from_ending()
+ {
+    let mut tried = Tried::with(|example, port| {
+        let rpc = format!("[rpc]\nlisten = \"tcp://127.0.0.1:{}\"\n", port + 4);
+        let cluster = "\n[cluster]\nadvertise = \"node-a.invalid:7946\"\n\
+                       secret = \"a secret of sixteen bytes and more\"\n";
+        Some(format!("{}{cluster}", example.replace("[rpc]\n", &rpc)))
+    });
+    tried.healthy();
+    for node in ["a", "b", "c"] {
+        assert!(tried.dir.path().join(format!("kept/{node}.sock")).exists());
+    }
+    let nodes = tried.cluster(&["nodes"]);
+    assert!(!nodes.out.contains("invalid"), "{nodes:?}");
+
+    let still = tried.process("b");
+    kill("-STOP", &still);
+    tried.program.signal("INT");
+    let said = tried.program.says("b | has not ended, and is killed");
+    assert!(said.contains(&still), "{said}");
+    assert_eq!(tried.program.end().code(), Some(0));
+    eventually("it is gone", || (!lives(&still)).then_some(()));
 }
 
 #[test]

@@ -236,6 +236,24 @@ fn centrifugo() -> Option<serde_json::Value> {
 }
 
 #[test]
+fn what_is_named_as_a_must_is_not_skipped_and_what_is_near_it_may_be() {
+    let must = outside::must;
+    let namespaces = "no network namespaces: run as root with `ip` (iproute2) on PATH";
+    assert!(must("redis, cluster", namespaces));
+    assert!(must("cluster", "no `iptables` on PATH"));
+    assert!(!must("redis", namespaces) && !must("", namespaces));
+    assert!(!must("cluster", "no time namespaces here"));
+    assert!(must("redis", "no redis-server on PATH"));
+    assert!(must("nginx,php", "no php on PATH"));
+    assert!(!must(
+        "php",
+        "no PHP SDK: name a folder in CENTRIPETA_TEST_PHP_SDK"
+    ));
+    let ci = fs::read_to_string(root().join(".ci/run")).unwrap();
+    assert!(ci.contains("export CENTRIPETA_TEST_MUST") && ci.contains("must+=(cluster)"));
+}
+
+#[test]
 fn every_key_that_the_pages_name_is_one_of_ours_or_of_centrifugo() {
     let sections = sections();
     let centrifugo = centrifugo();

@@ -82,8 +82,8 @@ impl Refused {
 /// What an operator may ask of a cluster, on any of its nodes. Nodes are named by name or by id.
 ///
 /// Whoever implements it sends on to the leader what only the leader knows or may do, and answers
-/// within [`OPERATION_SECONDS`]. Where no leader is in reach, `status`, `health`, `nodes`, `slots`,
-/// `locate` and `events` are answered from what this node knows; the others are refused.
+/// within [`OPERATION_SECONDS`]. Where no leader is in reach, what only shows is answered from what
+/// this node knows and reaches itself; what changes anything is refused.
 pub trait Operations: fmt::Debug + Send + Sync {
     /// The cluster in a few lines.
     fn status(&self) -> Answer<'_, Status>;

@@ -31,6 +31,8 @@ use tokio::time::Instant;
 const AGAIN: Duration = Duration::from_secs(10);
 /// How long a drain may take: all end together, so nobody is left to take what they have.
 const GRACE: &str = "limits.shutdown_grace=2s";
+/// After so long a node that was asked to end is killed: its grace, and the time for its last words.
+const PATIENCE: Duration = Duration::from_secs(7);
 /// What nodes run where there is no configuration.
 const EXAMPLE: &str = include_str!("../../node.toml");
 /// How long lies between two questions whether a node takes events.
@@ -41,7 +43,9 @@ const STEP: u16 = 10;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Node a takes events on 127.0.0.1:10001, admin 10003, peers 7946; each further node ten ports higher.
-Routes and handlers are those of the configuration, or of the shipped example. End with Ctrl-C.
+Routes, handlers, pools, node.roles and node.serves are those of the configuration, or of the shipped
+example; calls of workers (rpc.listen) go to a socket per node in their folder. End with Ctrl-C; a
+second one waits for nobody.
 
 Example:
   centripeta dev-cluster --nodes 3")]
@@ -67,6 +71,8 @@ struct Plan {
     config: PathBuf,
     sets: Vec<String>,
     nodes: Vec<Node>,
+    /// Whether nodes listen for calls of workers.
+    has_rpc: bool,
     /// An rpc that is answered with the count of its user's, if the configuration has one.
     counted: Option<String>,
 }
@@ -122,9 +128,15 @@ pub(super) fn run(session: &Session, args: &DevClusterArgs) -> Result<(), CliErr
         config,
         sets,
         nodes: (0..args.nodes).map(node).collect(),
+        has_rpc: listens_for_workers(&loaded.config),
         counted: counted(&loaded.config),
     };
     block_on(live(&plan, &session.program))
+}
+
+/// Whether a node of this configuration listens for calls of workers.
+fn listens_for_workers(config: &Config) -> bool {
+    config.rpc.listens(config.has_workers()).is_some()
 }
 
 /// The method of a route that counts calls by user, and takes no others.
@@ -175,7 +187,7 @@ impl Plan {
             .map(|node| format!("127.0.0.1:{}", node.peer_port))
             .collect();
         let home = self.home.join(&node.name);
-        let sets = [
+        let mut sets = vec![
             GRACE.to_owned(),
             format!("node.name={}", node.name),
             format!("node.data={}", home.display()),
@@ -183,7 +195,14 @@ impl Plan {
             format!("listen.admin=127.0.0.1:{}", node.admin()),
             format!("cluster.listen=127.0.0.1:{}", node.peer_port),
             format!("cluster.seeds={seeds:?}"),
+            // That of the file leads to one node, or to none from here.
+            format!("cluster.advertise=127.0.0.1:{}", node.peer_port),
         ];
+        if self.has_rpc {
+            // One address for all would be taken by the first.
+            let socket = self.home.join(format!("{}.sock", node.name));
+            sets.push(format!("rpc.listen=unix://{}", socket.display()));
+        }
         let mut line = vec![self.binary.display().to_string()];
         line.extend(words.iter().map(|word| (*word).to_owned()));
         line.extend(["--config".to_owned(), self.config.display().to_string()]);
@@ -262,13 +281,31 @@ async fn live(plan: &Plan, program: &str) -> Result<(), CliError> {
         // One that is gone already has ended as it should.
         let _ = rustix::process::kill_process(*id, Signal::TERM);
     }
-    while ids.iter().any(Option::is_some) {
-        let Some(Ok((index, of_process))) = ends.join_next().await else {
-            break;
-        };
-        if of_process.is_some() {
-            ids[index] = None;
+    let all_gone = async {
+        while ids.iter().any(Option::is_some) {
+            let Some(Ok((index, of_process))) = ends.join_next().await else {
+                break;
+            };
+            if of_process.is_some() {
+                ids[index] = None;
+            }
         }
+    };
+    let in_time = tokio::select! {
+        in_time = tokio::time::timeout(PATIENCE, all_gone) => in_time.is_ok(),
+        _ = term.recv() => false,
+        _ = int.recv() => false,
+    };
+    if !in_time {
+        // One that stands still never hears that it is to end.
+        for (node, id) in plan.nodes.iter().zip(&ids).filter(|(_, id)| id.is_some()) {
+            eprintln!(
+                "{} | has not ended, and is killed: {}",
+                node.name,
+                process(*id)
+            );
+        }
+        ends.shutdown().await;
     }
     ended
 }
@@ -316,7 +353,9 @@ impl Ended {
         let above = "what it said stands above";
         match self.status.code()? {
             3 => Some(format!("{above}; correct {}", plan.config.display())),
-            2 | 4 => Some(format!("{above}; other ports: --port and --peer-port")),
+            2 | 4 => Some(format!(
+                "{above}; if it is a port that is taken, name others by --port and --peer-port"
+            )),
             0 => None,
             // It had begun to serve: something has happened to it.
             _ if self.lived >= AGAIN => None,
@@ -417,6 +456,13 @@ fn welcome(plan: &Plan, ids: &[Option<Pid>], program: &str) -> String {
                 last.port
             );
         }
+    }
+    if let Some(method) = &plan.counted {
+        let method = shell_word(method);
+        text += &format!(
+            "The way there, and the owner:\n  \
+             {program} explain rpc --method {method} --user ann --running {asked}\n"
+        );
     }
     text += &format!(
         "Who owns what, and what the cluster lives through:\n  \

@@ -22,6 +22,9 @@ const STALE: Duration = Duration::from_secs(2);
 const LAST_WORD: Duration = Duration::from_secs(1);
 /// How often a drain looks whether anyone is left to give slots to.
 const LOOK: Duration = Duration::from_millis(50);
+/// A drain goes on without a quorum for so long: longer than a takeover, far shorter than whoever stops
+/// a process waits.
+const WITHOUT_QUORUM: Duration = Duration::from_secs(4);
 
 /// Why a node does not take part in its cluster.
 #[derive(Debug, thiserror::Error)]
@@ -182,17 +185,26 @@ impl Membership {
         summary(&self.cluster.status())
     }
 
-    /// Gives all slots away, while there is anybody to give them to. Says whether none is left.
+    /// Gives all slots away, while there is anybody to give them to and a quorum to say so. Says whether
+    /// none is left.
     pub(super) async fn drain(&self, standing: &Standing, grace: Duration) -> bool {
-        let nobody_left = async {
-            while has_heirs(standing) {
+        let in_vain = async {
+            let mut seen = Instant::now();
+            loop {
+                let now = Instant::now();
+                if self.cluster.status().quorum {
+                    seen = now;
+                }
+                if let Some(why) = vain(has_heirs(standing), now.duration_since(seen)) {
+                    return why;
+                }
                 tokio::time::sleep(LOOK).await;
             }
         };
         tokio::select! {
             drained = self.cluster.drain(grace) => drained,
-            () = nobody_left => {
-                tracing::warn!("no other node can take the slots of this one");
+            why = in_vain => {
+                tracing::warn!("{why}");
                 false
             }
         }
@@ -201,7 +213,14 @@ impl Membership {
     /// Says that the node has stopped, so that nobody waits for its lease to end.
     pub(super) async fn leave(&self, end: Instant) {
         let left = end.saturating_duration_since(Instant::now());
-        self.cluster.leave(left.max(LAST_WORD)).await;
+        // Without a quorum peers are out of reach, or about to end themselves.
+        let hears = self.cluster.status().quorum;
+        let within = if hears {
+            left.max(LAST_WORD)
+        } else {
+            LAST_WORD
+        };
+        self.cluster.leave(within).await;
         self.cluster.stop().await;
     }
 }
@@ -265,6 +284,16 @@ pub(super) fn ended_words(ended: Ended) -> Option<String> {
              streams as their slots moved"
         )
     })
+}
+
+/// Why it is in vain to wait for slots to go, if it is: whether others can take them, and for how long
+/// there has been no quorum.
+fn vain(has_heirs: bool, without_quorum: Duration) -> Option<&'static str> {
+    if !has_heirs {
+        return Some("no other node can take the slots of this one");
+    }
+    (without_quorum >= WITHOUT_QUORUM)
+        .then_some("no quorum is in reach, so the slots of this node can't be given away")
 }
 
 /// Whether another node may own slots.

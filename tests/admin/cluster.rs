@@ -269,6 +269,12 @@ async fn every_question_is_answered_in_words_and_as_json() {
             json!(12),
         ),
         (
+            &["move", "42", "--to", "b", "--channel"],
+            "slot 7 begins to move",
+            "/move/slot",
+            json!(7),
+        ),
+        (
             &["move", "room:1", "--to", "b"],
             "slot 7 begins to move",
             "/move/waits_for",
@@ -324,6 +330,7 @@ async fn every_question_is_answered_in_words_and_as_json() {
         Ask::Slots(None),
         Ask::Slots(Some("a".to_owned())),
         Ask::Locate(b"room:{42}".to_vec()),
+        Ask::Locate(b"42".to_vec()),
         Ask::Drain("b".to_owned(), false),
         Ask::MoveSlot(7, "b".to_owned()),
         Ask::Rebalance(true, false),
@@ -469,14 +476,18 @@ async fn a_drain_that_does_not_end_is_given_up_on_but_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_are_followed_across_a_change_of_the_node_that_tells_them() {
+async fn events_are_followed_across_a_silence_and_a_change_of_the_node_that_tells_them() {
     let asked = AtomicUsize::new(0);
     let member = Member::start(move |ask| {
         let Ask::Events(after) = ask else {
             return calm(ask);
         };
+        let before = asked.fetch_add(1, Ordering::Relaxed);
+        if before == 1 {
+            return Told::Refused(Refused::Unavailable("this node starts".to_owned()));
+        }
         // The second leader has seen the same changes under other numbers, and one more.
-        let second = asked.fetch_add(1, Ordering::Relaxed) > 0;
+        let second = before > 1;
         let seen = if second { 3 } else { 2 };
         let events = (1..=seen).map(|at| Event {
             number: if second { at + 100 } else { at },
@@ -512,6 +523,29 @@ async fn events_are_followed_across_a_change_of_the_node_that_tells_them() {
             "change 3 (because)"
         ]
     );
+    let silences = said.iter().filter(|line| line.contains("no answer"));
+    assert_eq!(silences.count(), 1, "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_gets_no_further_says_once_what_it_waits_for() {
+    let member = Member::start(|ask| match ask {
+        Ask::Nodes => Told::Nodes(vec![node_view(3, "b", NodeState::Draining, 5)]),
+        Ask::Moves => Told::Moves(MovesView {
+            open: Vec::new(),
+            waits: vec!["no node may take them".to_owned()],
+            paused: false,
+        }),
+        ask => calm(ask),
+    })
+    .await;
+    let args = ["drain", "b", "--force", "--wait", "--timeout", "12s"];
+    let told = cluster(member.admin, &args).await;
+    assert_eq!(told.code, 1, "{told:?}");
+    let waits =
+        "5 slots have not gone for 10 s:\nno move is open\nheld back: no node may take them";
+    assert_eq!(told.err.matches(waits).count(), 1, "{told:?}");
+    assert_eq!(told.err.matches("5 slots left\n").count(), 1, "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -262,7 +262,7 @@ fn explain_shows_the_way_of_an_event_of_the_programs_own_routes() {
         "             room = `42`",
         "key          channel → lane channel chat:42",
         "slot         3027 → shard ",
-        "owner        a, epoch 1",
+        "owner        a alone, epoch 1",
         "deadline     the caller's grpc-timeout less 50 ms",
     ] {
         assert!(text.contains(line), "no {line:?} in\n{text}");

@@ -81,6 +81,11 @@ async fn what_a_drain_would_cost_is_refused_unless_it_is_forced_and_a_rebalance_
     let held = fleet.run(by, &["cluster", "rebalance"]);
     let said = String::from_utf8(held.stdout).unwrap();
     assert!(said.contains("moves are paused"), "{said}");
+    for node in [by, one] {
+        let moves = fleet.run(node, &["cluster", "moves"]);
+        let said = String::from_utf8(moves.stdout).unwrap();
+        assert!(said.contains("held back: moves are paused"), "{said}");
+    }
     assert_eq!(slots(fleet, by, by), Some(4096));
     let resumed = fleet.run(by, &["cluster", "resume-moves"]);
     assert!(resumed.status.success(), "{resumed:?}");

@@ -1,5 +1,6 @@
 //! An owner dies: others take its slots.
 
+use super::process::{Running, eventually};
 use super::scene::Scene;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,10 @@ const BAR: Duration = Duration::from_secs(3);
 async fn kill(mut scene: Scene) {
     let (victim, leads) = (scene.victim, scene.victim == scene.leader);
     let driver = scene.load(&scene.others).await;
+    // Whoever follows the events on it hears of its death once it is back.
+    let follow = (scene.fleet).command(victim, &["cluster", "events", "-f", "--json"]);
+    let follows = Running::start(follow);
+    follows.says("\"number\"");
     scene.fleet.kill(victim);
     let died = Instant::now();
     driver.round().await;
@@ -23,6 +28,14 @@ async fn kill(mut scene: Scene) {
     let counts = fleet.counts(scene.others[0]).unwrap();
     let restarted = counts.iter().find(|(name, ..)| name == fleet.name(victim));
     assert!(restarted.unwrap().1 > 1300, "{counts:?}");
+    follows.says("no answer");
+    eventually("its death is told", || {
+        let said = follows.said();
+        let gap = said.iter().position(|line| line.contains("no answer"))?;
+        let mut told = said.iter().skip(gap);
+        told.find(|line| line.contains(fleet.name(victim)) && line.contains("dead"))
+            .map(|_| ())
+    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -87,7 +87,7 @@ impl Known<'_> {
         };
         problems.push(Problem {
             what: format!(
-                "{vacant} slots have no owner: their channel events are answered unavailable"
+                "{vacant} slots have no owner: their events wait for one, up to their deadline"
             ),
             cure: cure.to_owned(),
             failing: true,

@@ -132,7 +132,7 @@ pub struct PeerLink {
 pub struct PeerRow {
     /// Who.
     pub from: Named,
-    /// Its links to every other living node.
+    /// Its links to every other node that was not removed.
     pub links: Vec<PeerLink>,
     /// Why it did not say, if it did not; it then has no links here.
     pub unknown: Option<String>,

@@ -31,8 +31,8 @@ use crate::peer::{Class, Control, Links, Request};
 use crate::raft::Timing;
 use crate::store::StateStore;
 use crate::{
-    BootId, Gate, Ingress, LeaderId, Member, MoveId, NodeId, Now, Outcome, Region, Report, Roles,
-    Serves, ShardLayout, SlotId, Standing, View,
+    BootId, Gate, Ingress, LeaderId, Member, MoveId, NodeId, NodeState, Now, Outcome, Region,
+    Report, Roles, Serves, ShardLayout, SlotId, Standing, View,
 };
 
 /// How often the machines are told the time.
@@ -426,10 +426,15 @@ impl Core {
 
     /// Everyone who lives but this node.
     pub(super) fn others(&self) -> BTreeSet<NodeId> {
+        let living = self.all_others().filter(|(_, state)| state.is_living());
+        living.map(|(id, _)| id).collect()
+    }
+
+    /// Everyone who was not removed but this node, and where they stand.
+    pub(super) fn all_others(&self) -> impl Iterator<Item = (NodeId, NodeState)> {
         let nodes = self.view.iter().flat_map(|view| view.table().nodes());
         nodes
-            .filter(|(id, node)| **id != self.me.id && node.state.is_living())
-            .map(|(id, _)| *id)
-            .collect()
+            .filter(|(id, node)| **id != self.me.id && node.state != NodeState::Removed)
+            .map(|(id, node)| (*id, node.state))
     }
 }

@@ -14,7 +14,7 @@ use super::event::{Event, Order};
 use super::wire::ADMIN;
 use crate::admin::{
     Ask, DrainedView, Known, MoveAges, MoveStep, Named, OPERATION_SECONDS, PeerLink, PeerRow,
-    Refused, Step, Told, find_node, name,
+    Refused, Step, Told, find_node, name, state_word,
 };
 use crate::allocation::{self, Conditions};
 use crate::peer::{Class, Links, Outcome as Answered, Request};
@@ -50,21 +50,35 @@ pub(super) fn wall_clock() -> Duration {
         .unwrap_or_default()
 }
 
-/// Whether a node may answer from what it knows itself.
+/// Whether a node may answer from what it knows itself, and from what others tell it.
 const fn needs_no_leader(ask: &Ask) -> bool {
     matches!(
         ask,
         Ask::Status
             | Ask::Health
             | Ask::Nodes
+            | Ask::Peers
             | Ask::Slots(_)
             | Ask::Locate(_)
+            | Ask::Moves
             | Ask::Events(_)
+            | Ask::Voters(None)
             | Ask::Links
             | Ask::Steps
             | Ask::Drained(_)
             | Ask::Ended
     )
+}
+
+/// How long a leader has for what it is asked. With what this node then needs to answer by itself it
+/// stays below [`OPERATION_SECONDS`].
+const fn patience(ask: &Ask) -> Duration {
+    match ask {
+        // It asks all others, and each may take as long as that for its row.
+        Ask::Peers => ROW.saturating_mul(2),
+        ask if needs_no_leader(ask) => ROW,
+        _ => LEADER,
+    }
 }
 
 /// Whether the node that is asked answers for itself.
@@ -82,7 +96,7 @@ impl Core {
         }
         let leader = self.leader_at_raft().filter(|leader| *leader != self.me.id);
         let payload: Bytes = ask.encode().into();
-        let deadline = Instant::now() + if needs_no_leader(&ask) { ROW } else { LEADER };
+        let deadline = Instant::now() + patience(&ask);
         let answer = leader.filter(|_| self.quorum).and_then(|leader| {
             let links = &self.links;
             links
@@ -444,19 +458,22 @@ impl Core {
         let waits = self.lead.as_ref().map(|lead| lead.waits().to_vec());
         let waits = waits.unwrap_or_default();
         let moves = self.known(|known| known.moves(&waits));
-        let none = || Told::Refused(Refused::Unavailable("this node leads no more".to_owned()));
+        let none = || {
+            Told::Refused(Refused::Unavailable(
+                "this node has not joined yet".to_owned(),
+            ))
+        };
         drop(told.send(moves.map_or_else(none, Told::Moves)));
     }
 
-    /// Whom this node reaches.
+    /// Whom this node reaches, the dead included: one that is cut off counts as dead before long.
     fn link_row(&self) -> Vec<PeerLink> {
         let Some(view) = &self.view else {
             return Vec::new();
         };
         let table = view.table();
-        self.others()
-            .into_iter()
-            .map(|id| PeerLink {
+        self.all_others()
+            .map(|(id, _)| PeerLink {
                 to: name(table, id),
                 control: self.links.state(id, Class::Control),
                 data: self.links.state(id, Class::Data),
@@ -475,12 +492,21 @@ impl Core {
             unknown: None,
         };
         let mut asks = JoinSet::new();
-        for id in self.others() {
-            asks.spawn(row(self.links.clone(), id, table.clone()));
+        let mut rows = vec![own];
+        for (id, state) in self.all_others() {
+            if state.is_living() {
+                asks.spawn(row(self.links.clone(), id, table.clone()));
+            } else {
+                // It is not to be dialled, but its place in the matrix is where a cut shows.
+                rows.push(PeerRow {
+                    from: name(&table, id),
+                    links: Vec::new(),
+                    unknown: Some(state_word(state).to_owned()),
+                });
+            }
         }
         tokio::spawn(async move {
-            let mut rows = asks.join_all().await;
-            rows.push(own);
+            rows.extend(asks.join_all().await);
             rows.sort_by_key(|row| row.from.id);
             drop(told.send(Told::Peers(rows)));
         });

@@ -3,13 +3,14 @@
 use super::super::admin::Target;
 use super::super::error::{CliError, Exit};
 use super::super::output;
-use super::show::{named, names};
+use super::show::{moves_text, named, names};
 use super::table::table;
 use super::{ask, incomplete, pause, say_json};
 use crate::proto::admin::{
-    ClusterNode, DrainNodeRequest, DrainResult, GetDrainResultRequest, ListNodesRequest,
-    LocateRequest, MoveSlotRequest, PauseMovesRequest, RebalanceRequest, RebalanceResponse,
-    RemoveNodeRequest, ResumeMovesRequest, SetVotersRequest, SetVotersResponse, UndrainNodeRequest,
+    ClusterNode, DrainNodeRequest, DrainResult, GetDrainResultRequest, ListMovesRequest,
+    ListMovesResponse, ListNodesRequest, LocateRequest, MoveSlotRequest, PauseMovesRequest,
+    RebalanceRequest, RebalanceResponse, RemoveNodeRequest, ResumeMovesRequest, SetVotersRequest,
+    SetVotersResponse, UndrainNodeRequest,
 };
 use clap::Args;
 use serde_json::json;
@@ -18,6 +19,8 @@ use tokio::time::Instant;
 
 /// How often `drain --wait` looks.
 const LOOK: Duration = Duration::from_millis(300);
+/// After so long without a slot that has gone `drain --wait` says what they wait for.
+const STILL: Duration = Duration::from_secs(10);
 /// For how long `drain --wait` goes on while nobody answers.
 const SILENCE: Duration = Duration::from_secs(15);
 
@@ -50,6 +53,9 @@ pub(super) struct MoveArgs {
     /// A slot (0 to 4095), or a channel, whose slot is moved with all that is in it
     #[arg(value_name = "SLOT|CHANNEL")]
     what: String,
+    /// Takes a number for the name of a channel
+    #[arg(long)]
+    channel: bool,
     /// The node that gets it, by name or id
     #[arg(long, value_name = "NODE")]
     to: String,
@@ -141,6 +147,7 @@ fn wait_for_drain(
     let begun = Instant::now();
     let mut heard = begun;
     let mut told = None;
+    let mut still = Some(begun);
     loop {
         match ask!(target, WHAT, list_nodes, ListNodesRequest {}) {
             Ok(answer) => {
@@ -153,10 +160,20 @@ fn wait_for_drain(
                 if slots == 0 {
                     return Ok(());
                 }
-                if told != Some(slots) && !quiet {
-                    eprintln!("{slots} slots left");
+                if told != Some(slots) {
+                    still = Some(heard);
+                    if !quiet {
+                        eprintln!("{slots} slots left");
+                    }
                 }
                 told = Some(slots);
+                // Once, until some have gone.
+                if still.is_some_and(|since| heard.duration_since(since) >= STILL) {
+                    still = None;
+                    if let Ok(moves) = ask!(target, WHAT, list_moves, ListMovesRequest {}) {
+                        eprintln!("{}", waits_text(&moves, slots));
+                    }
+                }
             }
             // A leader may be about to follow another.
             Err(error) if heard.elapsed() > SILENCE => return Err(error),
@@ -171,6 +188,15 @@ fn wait_for_drain(
         }
         pause(LOOK)?;
     }
+}
+
+/// What a drain waits for that gets no further.
+pub(super) fn waits_text(moves: &ListMovesResponse, slots: u64) -> String {
+    format!(
+        "{slots} slots have not gone for {} s:\n{}",
+        STILL.as_secs(),
+        moves_text(moves)
+    )
 }
 
 /// How many slots a node still has, if it still gives them away.
@@ -208,9 +234,10 @@ pub(super) fn undrain(target: &Target, node: &str, json: bool) -> Result<(), Cli
 }
 
 pub(super) fn move_slot(target: &Target, args: &MoveArgs, json: bool) -> Result<(), CliError> {
-    let slot = match args.what.parse() {
-        Ok(slot) => slot,
-        Err(_) => {
+    let number = args.what.parse().ok().filter(|_| !args.channel);
+    let slot = match number {
+        Some(slot) => slot,
+        None => {
             let name = args.what.as_bytes().to_vec();
             let answer = ask!(target, "cluster move", locate, LocateRequest { name })?;
             answer.slot.ok_or_else(|| incomplete("cluster move"))?.slot

@@ -16,10 +16,24 @@ const LEADER: &str = "leader";
 
 pub(super) fn events(target: &Target, follow: bool, json: bool) -> Result<(), CliError> {
     let mut told = Told::default();
+    let mut silent = false;
     loop {
         let after = told.after;
         let message = ListEventsRequest { after };
-        let answer = ask!(target, "cluster events", list_events, message)?;
+        let answer = match ask!(target, "cluster events", list_events, message) {
+            Ok(answer) => answer,
+            // Whoever follows watches nodes come and go, the one that is asked among them.
+            Err(error) if follow && told.teller.is_some() => {
+                if !silent {
+                    eprintln!("no answer, it is asked on: {}", error.why());
+                }
+                silent = true;
+                pause(FOLLOW)?;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        silent = false;
         if json && !follow {
             return say_json(&answer);
         }

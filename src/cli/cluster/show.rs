@@ -291,7 +291,7 @@ pub(super) fn where_text(channel: &str, tag: &str, slot: &Slot) -> String {
     let owner = match &slot.owner {
         Some(owner) => format!("{} since epoch {}", named(Some(owner)), slot.epoch),
         None => format!(
-            "nobody: its events are answered unavailable (epoch {})",
+            "nobody: its events wait for one, up to their deadline (epoch {})",
             slot.epoch
         ),
     };

@@ -153,7 +153,7 @@ fn where_a_channel_is_names_the_part_that_decides_and_a_vacant_slot() {
                     moving   to b (3)";
     assert_eq!(text, expected);
     (slot.owner, slot.moving_to) = (None, None);
-    assert!(where_text("x", "x", &slot).contains("owner    nobody: its events are answered"));
+    assert!(where_text("x", "x", &slot).contains("owner    nobody: its events wait for one"));
     slot.owner = Some(node(0, "alone"));
     assert!(where_text("x", "x", &slot).contains("owner    alone since"));
 }

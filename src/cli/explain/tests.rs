@@ -79,7 +79,7 @@ route        subscribe `chat:{{room}}` takes it
 handler      join
 key          channel → lane channel chat:42
 slot         {slot} → shard {index} on core {core}
-owner        a, epoch 1
+owner        a alone, epoch 1
 deadline     the caller's grpc-timeout less 50 ms (at most 10 %), else 3000 ms
 "
         )

@@ -81,7 +81,7 @@ fn way(f: &mut fmt::Formatter<'_>, route: &Route, path: Option<&Path>) -> fmt::R
             match (path.and_then(Path::owner), owner, epoch) {
                 (Some(owner), ..) => line(f, "owner", &owner),
                 (None, Some(owner), Some(epoch)) => {
-                    line(f, "owner", &format!("{owner}, epoch {epoch}"))
+                    line(f, "owner", &format!("{owner} alone, epoch {epoch}"))
                 }
                 (None, ..) => line(f, "owner", "not known: the nodes of the cluster say"),
             }

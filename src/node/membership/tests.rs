@@ -97,6 +97,14 @@ fn the_summary_of_a_node_says_what_it_has_or_what_is_missing() {
 }
 
 #[test]
+fn a_drain_is_in_vain_without_heirs_and_after_four_seconds_without_a_quorum() {
+    let ms = Duration::from_millis;
+    assert_eq!(vain(true, ms(3_999)), None);
+    assert!(vain(true, ms(4_000)).unwrap().contains("no quorum"));
+    assert!(vain(false, ms(0)).unwrap().contains("no other node"));
+}
+
+#[test]
 fn a_drain_says_what_it_has_ended_itself_and_nothing_of_what_was_ended_before() {
     let counts = GateCounts::default();
     counts.cut.store(7, Ordering::Relaxed);

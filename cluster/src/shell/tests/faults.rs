@@ -6,15 +6,55 @@ use std::sync::atomic::Ordering;
 use super::net::Net;
 use super::nodes::Nodes;
 use super::parts::Told;
+use crate::admin::{Operations, PeerLink, Refused};
 use crate::lease::DropReason;
 use crate::member::RecoverOutcome;
-use crate::{NodeState, SlotId};
+use crate::peer::LinkState;
+use crate::{NodeId, NodeState, SlotId};
 
 /// Cuts a node off from all others.
 fn isolate(net: &Net, nodes: &Nodes, which: usize) {
     let alone = &nodes.all[which].addr;
     for node in nodes.all.iter().filter(|node| node.addr != *alone) {
         net.isolate(alone, &node.addr);
+    }
+}
+
+/// What operators are told while the last of three nodes is cut off, and dead for the others.
+async fn both_sides_tell_of_the_cut(nodes: &Nodes, gone: NodeId) {
+    let alone: &dyn Operations = nodes.all[2].cluster();
+    let rows = alone.peers().await.unwrap();
+    let [a, b, own] = &rows[..] else {
+        panic!("{rows:?}")
+    };
+    assert!(
+        a.unknown.is_some() && b.unknown.is_some() && own.unknown.is_none(),
+        "{rows:?}"
+    );
+    assert_eq!(own.links.len(), 2, "{rows:?}");
+    let is_up = |link: &PeerLink| link.control == LinkState::Up;
+    assert!(!own.links.iter().any(is_up), "{rows:?}");
+    assert_eq!(alone.voters(None).await.unwrap().wanted, 1);
+    assert!(!alone.moves().await.unwrap().paused);
+    let refused = alone.voters(Some(3)).await;
+    assert!(
+        matches!(refused, Err(Refused::Unavailable(_))),
+        "{refused:?}"
+    );
+
+    let most: &dyn Operations = nodes.all[1].cluster();
+    let rows = most.peers().await.unwrap();
+    let [a, b, dead] = &rows[..] else {
+        panic!("{rows:?}")
+    };
+    assert_eq!(
+        (dead.from.id, dead.unknown.as_deref()),
+        (gone, Some("dead"))
+    );
+    for row in [a, b] {
+        let to_it = row.links.iter().find(|link| link.to.id == gone);
+        assert!(to_it.is_some_and(|link| !is_up(link)), "{rows:?}");
+        assert!(row.links.iter().any(is_up), "{rows:?}");
     }
 }
 
@@ -47,6 +87,7 @@ async fn a_node_that_is_cut_off_is_silent_before_others_take_over_and_comes_back
     nodes.served().await;
     assert_eq!(alone.acting(), 0);
     assert_eq!(nodes.all[0].state_of(was.id), Some(NodeState::Dead));
+    both_sides_tell_of_the_cut(&nodes, was.id).await;
 
     net.heal();
     nodes.even().await;
