@@ -509,6 +509,7 @@ mod tests {
             home: PathBuf::from("home"),
             config: PathBuf::from("node.toml"),
             sets: Vec::new(),
+            has_rpc: false,
             nodes: [("a", 10_001), ("b", 10_011)].map(node).into(),
             counted: counted(config),
         }
