@@ -143,7 +143,8 @@ fn three_nodes_in_one_command_count_as_one_and_outlive_a_death() {
         .says("explain rpc --method count --user ann --running");
     let admin = format!("listen.admin=127.0.0.1:{}", tried.port + 2);
     let explain = ["explain", "rpc", "--method", "count", "--user", "ann"];
-    let asked = [&explain[..], &["--running", "--set", &admin]].concat();
+    let here = ["--running", "--config", "kept/node.toml", "--set", &admin];
+    let asked = [&explain[..], &here].concat();
     let way = run(stock(tried.dir.path(), asked));
     let owned = format!("owner        {} (", owners[0]);
     assert!(way.out.contains(&owned), "{way:?}");

@@ -20,9 +20,20 @@ const STOP: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     /// Centripeta.
-    Ours,
+    Ours(Setting),
     /// RoadRunner, by this binary.
     RoadRunner(PathBuf),
+}
+
+/// How ours is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Setting {
+    /// As it is by default.
+    Default,
+    /// Without the fence behind each request, as RoadRunner does.
+    NoFence,
+    /// The built-in `echo` instead of workers, which stand idle: what remains of a call.
+    NoWorkers,
 }
 
 /// One that runs with its workers; asked to end, and else killed, when dropped.
@@ -47,12 +58,19 @@ impl Host {
         let php = root.join(format!("{script}.php"));
         let words = ["php", "-d", "opcache.enable_cli=1"];
         let (name, mut command) = match kind {
-            Kind::Ours => {
+            Kind::Ours(setting) => {
+                let fence = *setting != Setting::NoFence;
+                let handler = match setting {
+                    Setting::NoWorkers => "echo",
+                    _ => "php",
+                };
                 let text = format!(
                     "[listen]\ngrpc = \"127.0.0.1:{grpc}\"\nadmin = \"127.0.0.1:{admin}\"\n\
                      [log]\nlevel = \"warn\"\n[rpc]\nlisten = \"off\"\n\
                      [handler.php]\nkind = \"roadrunner\"\ncommand = {words:?}\n\
-                     pool.num_workers = {workers}\n[[route]]\non = \"rpc\"\nhandler = \"php\"\n"
+                     fence = {fence}\npool.num_workers = {workers}\n[handler.echo]\nkind = \"echo\"\n\
+                     [[route]]\non = \"rpc\"\nhandler = {handler:?}\n\
+                     [[route]]\non = \"publish\"\nhandler = \"php\"\n"
                 );
                 let text = text.replace("=1\"]", &format!("=1\", {php:?}]"));
                 let file = dir.join(format!("{script}.toml"));

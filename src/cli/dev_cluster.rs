@@ -8,7 +8,7 @@ use super::error::{CliError, Exit};
 use super::health::ask;
 use super::output::shell_word;
 use super::{Session, block_on, output};
-use crate::config::{Config, HandlerConfig, RouteConfig};
+use crate::config::{self, Config, HandlerConfig, RouteConfig};
 use crate::event::EventKind;
 use crate::routing::pattern::Pattern;
 use crate::worker::process::REEXEC;
@@ -99,13 +99,17 @@ impl Drop for Home {
 }
 
 pub(super) fn run(session: &Session, args: &DevClusterArgs) -> Result<(), CliError> {
-    let loaded = session.load()?;
+    let mut loaded = session.load()?;
     let home = home(args.dir.as_deref()).map_err(CliError::internal)?;
     let config = match &loaded.file {
         Some(file) => fs::canonicalize(file).map_err(CliError::internal)?,
         None => {
             let path = home.path.join("node.toml");
             fs::write(&path, EXAMPLE).map_err(CliError::internal)?;
+            // What nodes run is the example, with all that was said beside.
+            let mut options = session.options();
+            options.file = Some(path.clone());
+            loaded = config::load(&options)?;
             path
         }
     };
