@@ -247,7 +247,7 @@ fn what_is_named_as_a_must_is_not_skipped_and_what_is_near_it_may_be() {
     assert!(must("nginx,php", "no php on PATH"));
     assert!(!must(
         "php",
-        "no PHP SDK: name a folder in CENTRIPETA_TEST_PHP_SDK"
+        "no PHP SDK: name a folder with its autoload.php in CENTRIPETA_TEST_PHP_SDK"
     ));
     let ci = fs::read_to_string(root().join(".ci/run")).unwrap();
     assert!(ci.contains("export CENTRIPETA_TEST_MUST") && ci.contains("must+=(cluster)"));

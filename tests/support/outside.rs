@@ -49,20 +49,23 @@ pub(crate) fn centrifugo() -> Result<PathBuf, &'static str> {
     named("CENTRIFUGO_BIN", "centrifugo").ok_or(missing)
 }
 
-/// The variable that names what must not be missing, in a comma list: each a word of what
-/// [`or_skip`] would say is missing, or `cluster` for network namespaces and what they need.
+/// The variable that names what must not be missing, in a comma list: programs as [`or_skip`] would say
+/// that there is none (`redis` for "no redis-server on PATH"), or `cluster` for network namespaces and
+/// what they need.
 const MUST: &str = "CENTRIPETA_TEST_MUST";
 
 /// Whether what is said to be missing is on such a list.
 pub(crate) fn must(list: &str, missing: &str) -> bool {
-    let has = |word: &str| {
-        let mut words = missing.split(|c: char| !c.is_alphanumeric() && c != '_');
-        words.any(|found| found == word)
+    let is_it = |listed: &str| {
+        let program = missing.strip_prefix("no ").unwrap_or_default();
+        let program = program.trim_start_matches('`');
+        let rest = program.strip_prefix(listed);
+        rest.is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
     };
     let mut listed = list.split(',').map(str::trim).filter(|it| !it.is_empty());
     listed.any(|listed| match listed {
-        "cluster" => missing.contains("network namespaces") || has("iptables"),
-        listed => has(listed),
+        "cluster" => missing.contains("network namespaces") || is_it("iptables"),
+        listed => is_it(listed),
     })
 }
 
