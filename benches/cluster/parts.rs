@@ -419,8 +419,12 @@ pub(crate) async fn pause(table: &mut Table, count: usize) {
         driver.round().await;
         driver.through(&ALL);
         let name = fleet.name(victim).to_owned();
-        // Three deaths in ten minutes would keep it from its slots.
-        ok(&fleet, &["cluster", "undrain", &name]);
+        // Three deaths in ten minutes would keep it from its slots. A voter that wakes may stand for
+        // election first.
+        eventually("it may have slots again", || {
+            let undrained = fleet.run(0, &["cluster", "undrain", &name]);
+            undrained.status.success().then_some(())
+        });
         fleet.settled(&ALL);
         driver.round().await;
         let report = driver.stop().await;
