@@ -87,7 +87,7 @@ const fn class(kind: EventKind) -> Class {
 pub fn answer(kind: EventKind, json_client: bool, mut outcome: Outcome) -> Answer {
     gate(kind, json_client, &mut outcome);
     match outcome {
-        Outcome::Reply(mut reply) => match seal(kind, json_client, &mut reply) {
+        Outcome::Reply(reply) => match seal::take(kind, json_client, reply) {
             Ok(message) if kind.is_stream() && accepts(&message) => Answer::Open(message),
             Ok(message) => Answer::Message(message),
             Err(failure) => failed(kind, &failure),
@@ -102,7 +102,7 @@ pub fn answer(kind: EventKind, json_client: bool, mut outcome: Outcome) -> Answe
 /// may. Cheap when nothing has changed since the last time.
 pub fn gate(kind: EventKind, json_client: bool, outcome: &mut Outcome) {
     let checked = match &mut *outcome {
-        Outcome::Reply(reply) => seal(kind, json_client, reply).map(drop),
+        Outcome::Reply(reply) => seal::close(kind, json_client, reply),
         Outcome::Reject(reject) => rules::reject(kind, reject).map_err(Failure::BadReply),
         Outcome::Stream(open) if kind.is_stream() => stream_first(json_client, open).map(drop),
         Outcome::Stream(_) => Err(Failure::BadReply(format!(

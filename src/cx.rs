@@ -3,7 +3,7 @@
 use crate::engine::plan::{Route, RouteInfo};
 use crate::envelope::{Envelope, ScanError};
 use crate::event::Event;
-use crate::forward::AttributeType;
+use crate::forward::AttributeSet;
 use crate::inbound::InboundSource;
 use crate::region::{LaneState, LaneView};
 use crate::routing::key::KeySource;
@@ -11,7 +11,6 @@ use crate::routing::pattern::Captures;
 use crate::trace::Trace;
 use bytes::Bytes;
 use centripeta_cluster::{OwnerEpoch, SlotId};
-use http::Extensions;
 use http::uri::Authority;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -20,9 +19,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Cx {
     envelope: Envelope,
-    attributes: Extensions,
-    /// The types of the attributes.
-    attribute_types: Vec<AttributeType>,
+    attributes: AttributeSet,
     route: Option<(Arc<Route>, Captures)>,
     /// The next capture that a `Param` extractor takes.
     pub(crate) next_param: usize,
@@ -46,8 +43,7 @@ impl Cx {
     pub(crate) fn new(envelope: Envelope, route: Option<(Arc<Route>, Captures)>) -> Self {
         Self {
             envelope,
-            attributes: Extensions::new(),
-            attribute_types: Vec::new(),
+            attributes: AttributeSet::default(),
             route,
             next_param: 0,
             lane: None,
@@ -102,27 +98,23 @@ impl Cx {
     /// Sets an attribute for everything further in and for the `after` halves; gives back what was
     /// there of the same type.
     pub fn set_attribute<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> Option<T> {
-        let of = AttributeType::of::<T>();
-        if !self.attribute_types.contains(&of) {
-            self.attribute_types.push(of);
-        }
-        self.attributes.insert(value)
+        self.attributes.insert(value, true)
     }
 
     /// Sets what a built-in stage keeps for its own `after` half: no handler sees it, so it stays where
     /// the stages are.
     pub(crate) fn keep<T: Clone + Send + Sync + 'static>(&mut self, value: T) {
-        self.attributes.insert(value);
+        self.attributes.insert(value, false);
     }
 
-    /// The attributes, and their types.
-    pub(crate) fn attributes(&self) -> (&[AttributeType], &Extensions) {
-        (&self.attribute_types, &self.attributes)
+    /// The attributes.
+    pub(crate) const fn attributes(&self) -> &AttributeSet {
+        &self.attributes
     }
 
-    /// Attributes that have crossed from another node.
-    pub(crate) fn set_attributes(&mut self, types: Vec<AttributeType>, attributes: Extensions) {
-        (self.attribute_types, self.attributes) = (types, attributes);
+    /// Attributes that have come from elsewhere.
+    pub(crate) fn set_attributes(&mut self, attributes: AttributeSet) {
+        self.attributes = attributes;
     }
 
     /// Edits the request as a typed message; fields that the contract does not know are dropped.

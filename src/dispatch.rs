@@ -17,7 +17,6 @@ const SPREAD_ABOVE: usize = 4;
 /// Sends an event that has passed its stages to the shard that runs its handler: of this node, or of
 /// the one that owns its key or serves its kind.
 pub(crate) fn dispatch(flight: Flight) {
-    let shared = Arc::clone(flight.shared());
     let Some(route) = flight.cx().matched().cloned() else {
         return flight.finish(Failure::NoRoute.into());
     };
@@ -27,7 +26,7 @@ pub(crate) fn dispatch(flight: Flight) {
             return flight.finish(Failure::BadData(why.to_string()).into());
         }
     };
-    if let Some(forward) = &shared.forward {
+    if let Some(forward) = flight.shared().forward.clone() {
         return forward.dispatch(flight, route, key);
     }
     let place = match key {
@@ -41,7 +40,7 @@ pub(crate) fn dispatch(flight: Flight) {
             })
         }
     };
-    run(&shared, flight, route, place);
+    run_here(flight, route, place);
 }
 
 /// Where an event with a key runs.
@@ -56,34 +55,30 @@ pub(crate) struct Place {
 }
 
 /// Sends an event to the shard of this node that runs it.
-pub(crate) fn run_here(flight: Flight, route: Arc<Route>, place: Option<Place>) {
-    let shared = Arc::clone(flight.shared());
-    run(&shared, flight, route, place);
-}
-
-fn run(shared: &Arc<Shared>, mut flight: Flight, route: Arc<Route>, place: Option<Place>) {
-    let shard = match place {
+pub(crate) fn run_here(mut flight: Flight, route: Arc<Route>, place: Option<Place>) {
+    let shared = flight.shared();
+    let shard = match &place {
         None => calm_shard(shared, flight.core().0),
-        Some(Place { key, slot, leg }) => {
-            let values = route.handler.keeps_lane().then(|| Values {
-                store: Arc::clone(&shared.store),
-                node: Arc::clone(&shared.node),
-            });
-            flight.cx_mut().lane = Some(LaneView {
-                key,
-                slot,
-                // Set by the shard, which asks the gate of the slot where the event starts.
-                epoch: OwnerEpoch::FIRST,
-                leg,
-                values,
-            });
-            &shared.shards[usize::from(shared.layout.shard_of(slot).index())]
-        }
+        Some(place) => &shared.shards[usize::from(shared.layout.shard_of(place.slot).index())],
     };
     let Some(waiting) = shard.admit(flight.cx().raw().len(), shared) else {
         return flight.finish(Failure::Overloaded(Overloaded::Shard).into());
     };
-    flight.cx_mut().trace.waits();
+    let shard = Arc::clone(shard);
+    let values = route.handler.keeps_lane().then(|| Values {
+        store: Arc::clone(&shared.store),
+        node: Arc::clone(&shared.node),
+    });
+    let cx = flight.cx_mut();
+    cx.lane = place.map(|Place { key, slot, leg }| LaneView {
+        key,
+        slot,
+        // Set by the shard, which asks the gate of the slot where the event starts.
+        epoch: OwnerEpoch::FIRST,
+        leg,
+        values,
+    });
+    cx.trace.waits();
     let (message, why) = match shard.seat.cast(ShardMessage::Run {
         flight,
         route,

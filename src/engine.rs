@@ -300,7 +300,7 @@ impl Engine {
 
     /// Events in flight.
     pub fn in_flight(&self) -> usize {
-        self.shared.in_flight.get()
+        self.shared.in_flight.events.get()
     }
 
     /// Accepted streams that are open.

@@ -37,6 +37,7 @@ mod tests;
 mod unkeyed;
 mod wire;
 
+pub(crate) use attributes::AttributeSet;
 pub use attributes::AttributeType;
 pub(crate) use attributes::Attributes;
 pub(crate) use counts::{BOUNCES, Counts};
@@ -323,8 +324,7 @@ impl Forward {
     ) -> Result<EventMessage, String> {
         let cx = flight.cx();
         let plan = flight.shared().plan.load();
-        let (types, attributes) = cx.attributes();
-        let attributes = plan.attributes.encode(types, attributes)?;
+        let attributes = plan.attributes.encode(cx.attributes())?;
         let trace = cx.trace_context();
         Ok(EventMessage {
             slot: leg.map(|(slot, ..)| u32::from(slot.index())),
@@ -366,7 +366,10 @@ impl Ingress for Forward {
     }
 
     fn load(&self) -> u32 {
-        let in_flight = self.shared.upgrade().map(|shared| shared.in_flight.get());
+        let in_flight = self
+            .shared
+            .upgrade()
+            .map(|shared| shared.in_flight.events.get());
         u32::try_from(in_flight.unwrap_or_default()).unwrap_or(u32::MAX)
     }
 

@@ -192,6 +192,11 @@ impl Reply {
         self.sealed.as_ref()
     }
 
+    /// The same, taken out of a reply that is on its way.
+    pub(crate) fn take_sealed(&mut self) -> Option<Bytes> {
+        self.sealed.take()
+    }
+
     /// Keeps the checked and encoded response.
     pub(crate) fn seal_with(&mut self, response: Bytes) {
         self.sealed = Some(response);

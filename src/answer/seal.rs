@@ -6,7 +6,9 @@ use crate::outcome::Failure;
 use crate::proto::proxy;
 use crate::reply::{FirstMessage, Intent, Reply, ReplyMessage, StreamOpen};
 use bytes::{BufMut, Bytes, BytesMut};
-use prost::encoding::{DecodeContext, decode_key, decode_varint, encode_varint, skip_field};
+use prost::encoding::{
+    DecodeContext, decode_key, decode_varint, encode_varint, encoded_len_varint, skip_field,
+};
 use prost::{DecodeError, Message};
 
 /// A field of every response, by its number.
@@ -31,10 +33,31 @@ pub fn seal(kind: EventKind, json_client: bool, reply: &mut Reply) -> Result<Byt
     if let Some(sealed) = reply.sealed() {
         return Ok(sealed.clone());
     }
-    let checked = with_event!(kind, E => check::<E>(json_client, reply));
-    let response = checked.map_err(Failure::BadReply)?;
+    let response = checked(kind, json_client, reply)?;
     reply.seal_with(response.clone());
     Ok(response)
+}
+
+/// [`seal`] for who needs the bytes later: they stay with the reply, as the only copy.
+pub(super) fn close(kind: EventKind, json_client: bool, reply: &mut Reply) -> Result<(), Failure> {
+    if reply.sealed().is_none() {
+        let response = checked(kind, json_client, reply)?;
+        reply.seal_with(response);
+    }
+    Ok(())
+}
+
+/// [`seal`] for the last who needs the reply.
+pub(super) fn take(kind: EventKind, json_client: bool, mut reply: Reply) -> Result<Bytes, Failure> {
+    match reply.take_sealed() {
+        Some(sealed) => Ok(sealed),
+        None => checked(kind, json_client, &reply),
+    }
+}
+
+fn checked(kind: EventKind, json_client: bool, reply: &Reply) -> Result<Bytes, Failure> {
+    let checked = with_event!(kind, E => check::<E>(json_client, reply));
+    checked.map_err(Failure::BadReply)
 }
 
 fn check<E: Gated>(json_client: bool, reply: &Reply) -> Result<Bytes, String> {
@@ -295,7 +318,9 @@ fn response_of<M: Message>(kind: EventKind, part: Part, message: &M) -> Result<B
 
 /// The response with this part; of a stream, its first message.
 pub(super) fn response<M: Message>(kind: EventKind, part: Part, message: &M) -> Bytes {
-    let mut response = BytesMut::with_capacity(message.encoded_len() + 8);
+    // As long as it will be: what has room left over is kept by a counter of its own.
+    let length = message.encoded_len();
+    let mut response = BytesMut::with_capacity(1 + encoded_len_varint(length as u64) + length);
     put(&mut response, part as u8, message);
     match kind.is_stream() {
         true => framed(1, &response),

@@ -6,7 +6,7 @@ use crate::egress::{Egress, Publisher};
 use crate::engine::faults::Faults;
 use crate::engine::limits::{EngineLimits, Limits};
 use crate::engine::replace::Ground;
-use crate::engine::shared::{Core, Gauge, Shared};
+use crate::engine::shared::{Apart, Core, Gauge, Shared};
 use crate::engine::{Drain, Engine};
 use crate::forward::{Forward, Seat};
 use crate::metrics::Metrics;
@@ -97,8 +97,10 @@ impl Engine {
         let plan = ground.plan(compiled, None)?;
         let shard = |index: u16| {
             let id = layout.shard(index).map_or(0, |id| layout.core_of(id));
-            Arc::new(Shard::new(index, usize::from(id)))
+            let core = usize::from(id);
+            Arc::new(Shard::new(index, core, Arc::clone(&own[core].waiting)))
         };
+        let shards = (0..layout.shards()).map(shard).collect();
         let (drain, drains) = watch::channel::<Option<Drain>>(None);
         let seat = config.cluster;
         let shared = Arc::new_cyclic(|shared| Shared {
@@ -110,11 +112,10 @@ impl Engine {
                 .map(|seat| Forward::start(Arc::clone(&standing), seat, shared.clone(), cores)),
             slots: Slots::new(standing.is_alone()),
             standing,
-            shards: (0..layout.shards()).map(shard).collect(),
+            shards,
             cores: own,
             store: Arc::new(MemoryStore::default()),
-            in_flight: Gauge::default(),
-            in_flight_bytes: Gauge::default(),
+            in_flight: Apart::default(),
             streams: Gauge::default(),
             metrics,
             tracer: config.tracer,

@@ -20,6 +20,7 @@ use crate::worker::pools::Pools;
 use arc_swap::ArcSwap;
 use centripeta_cluster::store::MemoryStore;
 use centripeta_cluster::{ShardLayout, Standing};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::watch;
@@ -59,19 +60,42 @@ impl Gauge {
     }
 }
 
+/// A gauge that several cores change with each event: it shares no cache line with what they only
+/// read, which would have to be fetched anew by each core after each change.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Apart<T>(T);
+
+impl<T> Deref for Apart<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 /// What is shared by everything that runs on a core.
 #[derive(Debug, Default)]
 pub(crate) struct Core {
     /// What the core is doing, for the watchdog.
     pub(crate) beat: Arc<Beat>,
     /// Events that wait in its shards.
-    pub(crate) waiting: Gauge,
+    pub(crate) waiting: Arc<Apart<Gauge>>,
     /// How often the watchdog found its code stuck.
     pub(crate) stuck: Counter,
     /// Its connections of the event listener.
     pub(crate) connections: Arc<Connections>,
     /// The stages that it runs.
     pub(crate) roster: Arc<Roster>,
+}
+
+/// Events in flight, and their bytes: one event changes both.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight {
+    /// How many.
+    pub(crate) events: Gauge,
+    /// Bytes of their requests.
+    pub(crate) bytes: Gauge,
 }
 
 /// What every flight, stage and shard of an engine shares.
@@ -100,9 +124,7 @@ pub(crate) struct Shared {
     /// Admission.
     pub(crate) limits: Limits,
     /// Events in flight.
-    pub(crate) in_flight: Gauge,
-    /// Their bytes.
-    pub(crate) in_flight_bytes: Gauge,
+    pub(crate) in_flight: Apart<InFlight>,
     /// Accepted streams.
     pub(crate) streams: Gauge,
     /// What is recorded of events.
@@ -151,14 +173,19 @@ pub(crate) struct Permit {
 impl Permit {
     /// A place for an event of so many bytes.
     pub(crate) fn acquire(shared: &Arc<Shared>, bytes: usize) -> Result<Self, Overloaded> {
-        if !shared.in_flight.try_add(1, shared.limits.in_flight()) {
+        if !shared
+            .in_flight
+            .events
+            .try_add(1, shared.limits.in_flight())
+        {
             return Err(Overloaded::InFlight);
         }
         if !shared
-            .in_flight_bytes
+            .in_flight
+            .bytes
             .try_add(bytes, shared.limits.in_flight_bytes())
         {
-            shared.in_flight.sub(1);
+            shared.in_flight.events.sub(1);
             return Err(Overloaded::InFlightBytes);
         }
         Ok(Self {
@@ -178,7 +205,7 @@ impl Permit {
     pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), Overloaded> {
         let more = bytes.saturating_sub(self.bytes);
         let limit = self.shared.limits.in_flight_bytes();
-        if !self.shared.in_flight_bytes.try_add(more, limit) {
+        if !self.shared.in_flight.bytes.try_add(more, limit) {
             return Err(Overloaded::InFlightBytes);
         }
         self.bytes += more;
@@ -188,8 +215,8 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.shared.in_flight.sub(1);
-        self.shared.in_flight_bytes.sub(self.bytes);
+        self.shared.in_flight.events.sub(1);
+        self.shared.in_flight.bytes.sub(self.bytes);
     }
 }
 

@@ -188,8 +188,7 @@ impl Forward {
         let envelope = envelope.map_err(|why| Failure::Undecodable(why.to_string()))?;
         let found = shared.plan.load().find(EventKind::ChannelState, "");
         let mut part = Cx::new(envelope, found);
-        let (types, attributes) = cx.attributes();
-        part.set_attributes(types.to_vec(), attributes.clone());
+        part.set_attributes(cx.attributes().clone());
         part.acts = acts;
         let no_stages = Arc::clone(&self.no_stages);
         let (core, shared) = (flight.core(), Arc::clone(shared));

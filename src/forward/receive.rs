@@ -6,6 +6,7 @@ use crate::engine::flight::Flight;
 use crate::engine::shared::{CoreId, Permit, Shared};
 use crate::envelope::Envelope;
 use crate::event::EventKind;
+use crate::forward::AttributeSet;
 use crate::forward::message::{self, EVENT, EventMessage};
 use crate::forward::stream::Opening;
 use crate::forward::{Forward, counts, explain, lock, outcome, stream, unkeyed};
@@ -19,7 +20,7 @@ use centripeta_cluster::hold::{Bars, Sender};
 use centripeta_cluster::peer::{CATCH_UP, NotHere, Reason, Remote, Request};
 use centripeta_cluster::{BootId, OwnerEpoch, SlotId, Standing};
 use http::uri::Authority;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -383,15 +384,11 @@ impl Forward {
             )
         };
         let plan = shared.plan.load();
-        let mut attributes = Extensions::new();
-        let mut types = Vec::with_capacity(message.attributes.len());
+        let mut attributes = AttributeSet::default();
         for entry in message.attributes {
-            match plan
-                .attributes
-                .decode(&entry.name, &entry.value, &mut attributes)
-            {
-                Ok(of) => types.push(of),
-                Err(cause) => return refuse(request, cause),
+            let (name, value) = (&entry.name, &entry.value);
+            if let Err(cause) = plan.attributes.decode(name, value, &mut attributes) {
+                return refuse(request, cause);
             }
         }
         let found = match failure {
@@ -405,7 +402,7 @@ impl Forward {
             return self.no_route(request, slot.map(|slot| (slot, leg)), &cause);
         }
         let mut cx = Cx::new(envelope, found);
-        cx.set_attributes(types, attributes);
+        cx.set_attributes(attributes);
         cx.acts = acts;
         let mut to_handler = None;
         if kind == EventKind::StreamBidirectional {

@@ -110,7 +110,7 @@ impl Forward {
         let around = Around {
             forward: self,
             // One event in four of the limit is left to those that can run nowhere else.
-            has_room: shared.in_flight.get() / 3 * 4 <= shared.limits.in_flight(),
+            has_room: shared.in_flight.events.get() / 3 * 4 <= shared.limits.in_flight(),
             passed,
         };
         let kind = group(kind, method);

@@ -166,9 +166,9 @@ fn events(page: &mut Page, metrics: &Metrics) {
 }
 
 fn admission(page: &mut Page, shared: &Shared) {
-    let events = shared.in_flight.get();
+    let events = shared.in_flight.events.get();
     page.metric(&names::IN_FLIGHT).value(&[], events);
-    let bytes = shared.in_flight_bytes.get();
+    let bytes = shared.in_flight.bytes.get();
     page.metric(&names::IN_FLIGHT_BYTES).value(&[], bytes);
     let limits = &shared.limits;
     page.metric(&names::LIMIT)

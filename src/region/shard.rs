@@ -3,7 +3,7 @@
 use crate::engine::flight::Flight;
 use crate::engine::plan::Route;
 use crate::engine::seat::Seat;
-use crate::engine::shared::Shared;
+use crate::engine::shared::{Apart, Gauge, Shared};
 use crate::region::lane::{InboundTurn, Lane, Work};
 use crate::region::slots::Memory;
 use crate::region::tenure::Order;
@@ -28,8 +28,10 @@ pub(crate) struct Shard {
     pub(crate) memory: Memory,
     index: u16,
     core: usize,
-    events: crate::engine::shared::Gauge,
-    bytes: crate::engine::shared::Gauge,
+    /// Events that wait in all shards of the core.
+    core_waiting: Arc<Apart<Gauge>>,
+    events: Gauge,
+    bytes: Gauge,
     lanes: Tally,
     /// How many actors have sat here.
     lives: AtomicU64,
@@ -61,10 +63,11 @@ pub(crate) struct ShardLoad {
 
 impl Shard {
     /// A shard on a core, by its index, not running yet.
-    pub(crate) fn new(index: u16, core: usize) -> Self {
+    pub(crate) fn new(index: u16, core: usize, core_waiting: Arc<Apart<Gauge>>) -> Self {
         Self {
             index,
             core,
+            core_waiting,
             ..Self::default()
         }
     }
@@ -104,7 +107,7 @@ impl Shard {
     }
 
     /// A place among the events that wait here.
-    pub(crate) fn admit(self: &Arc<Self>, bytes: usize, shared: &Arc<Shared>) -> Option<Waiting> {
+    pub(crate) fn admit(self: &Arc<Self>, bytes: usize, shared: &Shared) -> Option<Waiting> {
         if !self.events.try_add(1, shared.limits.shard_events()) {
             return None;
         }
@@ -112,10 +115,9 @@ impl Shard {
             self.events.sub(1);
             return None;
         }
-        shared.cores[self.core].waiting.add(1);
+        self.core_waiting.add(1);
         Some(Waiting {
             shard: Arc::clone(self),
-            shared: Arc::clone(shared),
             bytes,
         })
     }
@@ -125,7 +127,6 @@ impl Shard {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     shard: Arc<Shard>,
-    shared: Arc<Shared>,
     bytes: usize,
 }
 
@@ -133,7 +134,7 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         self.shard.events.sub(1);
         self.shard.bytes.sub(self.bytes);
-        self.shared.cores[self.shard.core].waiting.sub(1);
+        self.shard.core_waiting.sub(1);
     }
 }
 

@@ -158,8 +158,12 @@ impl ShardState {
             lane.epoch = epoch;
         }
         let (running, state) = self.run(Some(&key), work, kept, cx);
-        let used = self.second();
         let before = self.slots[at].lanes.len();
+        if running.is_none() && state.is_none() && !self.slots[at].lanes.contains_key(&key) {
+            // Nothing is left of it: the way of most events.
+            return;
+        }
+        let used = self.second();
         let lanes = &mut self.slots[at].lanes;
         match running {
             Some(running) => {

@@ -311,7 +311,7 @@ async fn every_event_gets_exactly_one_answer_under_a_random_mix() {
     assert!(outcomes.is_empty(), "{outcomes:?}");
     let engine: &Engine = router.engine();
     eventually("nothing is left in flight", || engine.in_flight() == 0).await;
-    assert_eq!(engine.shared.in_flight_bytes.get(), 0);
+    assert_eq!(engine.shared.in_flight.bytes.get(), 0);
     eventually("nothing waits", || {
         engine.shared.cores[0].waiting.get() == 0
     })

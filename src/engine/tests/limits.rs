@@ -59,7 +59,7 @@ async fn bytes_beyond_in_flight_bytes_are_refused() {
     gate.notify_waiters();
     assert!(first.await.unwrap().result().is_some());
     assert!(small.await.unwrap().result().is_some());
-    assert_eq!(router.engine().shared.in_flight_bytes.get(), 0);
+    assert_eq!(router.engine().shared.in_flight.bytes.get(), 0);
 }
 
 #[tokio::test(start_paused = true)]
