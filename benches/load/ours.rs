@@ -27,12 +27,16 @@ pub(crate) fn serve_ours(options: &ServerOptions) -> anyhow::Result<()> {
         let problems = problems.iter().map(ToString::to_string).collect::<Vec<_>>();
         anyhow::anyhow!("{}", problems.join("; "))
     })?;
+    // As a node writes its log: by a thread of its own, which ends with the guard.
+    let mut log_writer = None;
     if options.access_log {
-        let lines = tracing_subscriber::fmt()
-            .json()
-            .with_writer(std::io::stderr);
+        let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+        log_writer = Some(guard);
+        let lines = tracing_subscriber::fmt().json().flatten_event(true);
+        let lines = lines.with_writer(writer);
         lines.with_max_level(tracing::Level::INFO).init();
     }
+    let _log_writer = log_writer;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?

@@ -25,6 +25,9 @@ pub(crate) enum Better {
 pub(crate) struct Figure {
     name: &'static str,
     better: Better,
+    /// What its median ratio has to reach, if anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bar: Option<f64>,
     #[serde(skip)]
     of: fn(&Tally) -> f64,
 }
@@ -40,7 +43,18 @@ impl Figure {
 
     /// A figure named with its unit, and where it comes from.
     pub(crate) fn new(name: &'static str, better: Better, of: fn(&Tally) -> f64) -> Self {
-        Self { name, better, of }
+        Self {
+            name,
+            better,
+            bar: None,
+            of,
+        }
+    }
+
+    /// The same with a bar, if it is the figure of this name.
+    pub(crate) fn with_bar(self, name: &str, bar: f64) -> Self {
+        let bar = (self.name == name).then_some(bar).or(self.bar);
+        Self { bar, ..self }
     }
 }
 
@@ -90,16 +104,30 @@ impl Summary {
         self.figure.name == OTHERS && self.base.max(self.value) > 0.1
     }
 
+    /// The bar, and whether it is reached.
+    fn bar(&self) -> String {
+        let (Some(bar), Some(ratio)) = (self.figure.bar, self.median_ratio) else {
+            return String::new();
+        };
+        let (sign, is_met) = match self.figure.better {
+            Better::Higher => (">=", ratio >= bar),
+            Better::Lower | Better::Neither => ("<=", ratio <= bar),
+        };
+        let verdict = if is_met { "met" } else { "MISSED" };
+        format!("{sign} {bar:.2} {verdict}")
+    }
+
     fn print(&self, table: &mut String) {
         let ratio = |ratio: Option<f64>| ratio.map_or_else(String::new, |it| format!("{it:.3}"));
         let _infallible = writeln!(
             table,
-            "  {:<26} {:>12} {:>12} {:>9} {:>9}",
+            "  {:<26} {:>12} {:>12} {:>9} {:>9}  {}",
             self.figure.name,
             absolute(self.base),
             absolute(self.value),
             ratio(self.median_ratio),
             ratio(self.worst_ratio),
+            self.bar(),
         );
     }
 }
@@ -154,7 +182,7 @@ impl Comparison {
     pub(crate) fn text(&self) -> String {
         let Self { base, name, .. } = self;
         let mut text = format!(
-            "  {:<26} {base:>12} {name:>12} {:>9} {:>9}\n",
+            "  {:<26} {base:>12} {name:>12} {:>9} {:>9}  bar\n",
             "", "median x", "worst x"
         );
         for summary in &self.figures {

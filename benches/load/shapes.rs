@@ -29,7 +29,13 @@ pub(crate) struct Shape {
     pub(crate) in_flight: usize,
     /// Work of the handler in microseconds.
     pub(crate) burn_us: u64,
+    /// What the ratios of figures have to reach here.
+    #[serde(skip)]
+    bars: &'static [(&'static str, f64)],
 }
+
+const THROUGHPUT: &str = "events_per_second";
+const CPU: &str = "server_cpu_us_per_event";
 
 /// All shapes. Centrifugo opens one connection per event kind, so the single connection is its case.
 pub(crate) const SHAPES: [Shape; 4] = [
@@ -38,24 +44,28 @@ pub(crate) const SHAPES: [Shape; 4] = [
         connections: 8,
         in_flight: 32,
         burn_us: 0,
+        bars: &[(THROUGHPUT, 0.90), (CPU, 1.25)],
     },
     Shape {
         name: "1x128",
         connections: 1,
         in_flight: 128,
         burn_us: 0,
+        bars: &[(CPU, 1.25)],
     },
     Shape {
         name: "8x1",
         connections: 8,
         in_flight: 1,
         burn_us: 0,
+        bars: &[(CPU, 1.25)],
     },
     Shape {
         name: "1x128-burn",
         connections: 1,
         in_flight: 128,
         burn_us: 20,
+        bars: &[(THROUGHPUT, 0.90)],
     },
 ];
 
@@ -75,6 +85,7 @@ impl ShapeReport {
             connections,
             in_flight,
             burn_us,
+            bars: _,
         } = self.shape;
         let mut text = format!(
             "\nshape {name}: {connections} connections x {in_flight} in flight, handler {burn_us} us\n"
@@ -124,7 +135,7 @@ pub(crate) async fn measure(
     }
     Ok(ShapeReport {
         shape,
-        comparisons: Comparison::of_each(&contenders, &figures(), &rounds),
+        comparisons: Comparison::of_each(&contenders, &figures(shape), &rounds),
     })
 }
 
@@ -146,17 +157,21 @@ async fn drive(
     Tally::of_slice(target, window, stats, cpu).with_context(|| format!("shape {}", shape.name))
 }
 
-fn figures() -> Vec<Figure> {
+fn figures(shape: Shape) -> Vec<Figure> {
     let mut figures = Tally::speed_figures();
     figures.extend([
-        Figure::new("server_cpu_us_per_event", Better::Lower, |it| {
-            it.us_per_call(it.cpu.server)
-        }),
+        Figure::new(CPU, Better::Lower, |it| it.us_per_call(it.cpu.server)),
         Figure::new("server_rss_mib", Better::Neither, |it| it.resident_mib),
         Figure::new("load_cpu_us_per_event", Better::Neither, |it| {
             it.us_per_call(it.cpu.load)
         }),
         Figure::others(),
     ]);
-    figures
+    let barred = |figure| {
+        let bars = shape.bars.iter();
+        bars.fold(figure, |figure: Figure, (name, bar)| {
+            figure.with_bar(name, *bar)
+        })
+    };
+    figures.into_iter().map(barred).collect()
 }

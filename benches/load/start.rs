@@ -6,6 +6,9 @@ use super::contenders::{Contender, contenders};
 use super::role::ServerOptions;
 use super::stats::median;
 
+/// A server is to be ready within so many milliseconds.
+const BAR_MS: f64 = 300.0;
+
 /// Times of one server in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct StartReport {
@@ -18,8 +21,13 @@ pub(crate) struct StartReport {
 impl StartReport {
     /// The report as a line of text.
     pub(crate) fn text(&self) -> String {
+        let verdict = if self.median_ms < BAR_MS {
+            "met"
+        } else {
+            "MISSED"
+        };
         format!(
-            "{}: start to ready {:.1} ms median, {:.1} ms worst of {}\n",
+            "{}: start to ready {:.1} ms median, {:.1} ms worst of {}; bar {BAR_MS} ms {verdict}\n",
             self.name, self.median_ms, self.worst_ms, self.starts
         )
     }
