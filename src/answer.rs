@@ -13,6 +13,7 @@ pub use rules::MAX_REPLY_BYTES;
 pub(crate) use seal::accepts;
 pub use seal::{seal, stream_first, stream_publication};
 
+use crate::engine::guard::{drop_caught, panic_message};
 use crate::event::EventKind;
 use crate::outcome::{Failure, Outcome, StreamEndReason};
 use crate::proto::proxy;
@@ -20,6 +21,7 @@ use crate::reject::{BoxError, Reject, RejectView, code};
 use bytes::Bytes;
 use seal::Part;
 use std::error::Error as StdError;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use tonic::Code;
 
 /// What goes back to the caller.
@@ -111,7 +113,24 @@ pub fn gate(kind: EventKind, json_client: bool, outcome: &mut Outcome) {
         Outcome::Failure(_) | Outcome::StreamEnd(_) => Ok(()),
     };
     if let Err(failure) = checked {
-        *outcome = Outcome::Failure(failure);
+        replace(outcome, failure);
+    }
+}
+
+/// Puts a failure in the place of an outcome that came from the application's code: a stream or an
+/// error of it may do anything when it is dropped.
+fn replace(outcome: &mut Outcome, failure: Failure) {
+    let refused = std::mem::replace(outcome, Outcome::Failure(failure));
+    drop_caught(|| drop(refused));
+}
+
+/// Replaces a refusal that is a fault by the failure that names its cause, and where it was.
+pub(crate) fn settle(outcome: &mut Outcome, place: impl FnOnce() -> String) {
+    if let Outcome::Reject(_) = outcome
+        && let Some(cause) = fault(outcome)
+    {
+        let place = place();
+        replace(outcome, Failure::Internal { place, cause });
     }
 }
 
@@ -188,8 +207,17 @@ pub fn stream_status(reason: &StreamEndReason) -> Option<(Code, &'static str)> {
     }
 }
 
-/// An error and its causes in one line.
+/// An error and its causes in one line. How it writes itself is the application's code: where that
+/// panics, the text says so.
 pub fn chain(error: &(dyn StdError + 'static)) -> String {
+    catch_unwind(AssertUnwindSafe(|| written(error))).unwrap_or_else(|panic| {
+        let message = panic_message(panic.as_ref());
+        drop_caught(|| drop(panic));
+        format!("an error that panicked while it was written: {message}")
+    })
+}
+
+fn written(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

@@ -26,6 +26,7 @@ mod batch;
 mod counts;
 mod differ;
 pub(crate) mod explain;
+pub(crate) mod fuzz;
 mod held;
 mod message;
 mod outcome;

@@ -174,11 +174,37 @@ pub fn pattern(bytes: &[u8]) {
     }
 }
 
+/// Everything that crosses between nodes is read or refused, and what is read is written as it was;
+/// what is no outcome is never an empty yes.
+pub fn peer_messages(bytes: &[u8]) {
+    crate::forward::fuzz::peer_messages(bytes);
+}
+
+/// A message of a two-way stream is read as the contract's decoder reads it.
+pub fn two_way(bytes: &[u8]) {
+    crate::ingress::grpc::fuzz_two_way(bytes);
+}
+
+/// A `grpc-timeout` has the form that gRPC gives it, and is capped, or is refused.
+pub fn timeout(bytes: &[u8]) {
+    crate::ingress::deadline::fuzz(bytes);
+}
+
+/// An argument of a call to `[rpc]` is read or refused in words, whatever its codec.
+pub fn rpc_arguments(bytes: &[u8]) {
+    crate::rpc::fuzz::arguments(bytes);
+}
+
+/// What a worker answers first holds its pid or is refused.
+pub fn worker_pid(bytes: &[u8]) {
+    crate::worker::relay::fuzz_pid(bytes);
+}
+
 /// What must hold for any bytes.
 pub type Body = fn(&[u8]);
 
 /// Every body by name, for the property tests.
-pub const ALL: [(&str, Body); 8] = [
+pub const ALL: [(&str, Body); 13] = [
     ("request", request),
     ("frame", frame),
     ("goridge", goridge),
@@ -187,4 +213,9 @@ pub const ALL: [(&str, Body); 8] = [
     ("reply_json", reply_json),
     ("data_path", data_path),
     ("pattern", pattern),
+    ("peer_messages", peer_messages),
+    ("two_way", two_way),
+    ("timeout", timeout),
+    ("rpc_arguments", rpc_arguments),
+    ("worker_pid", worker_pid),
 ];

@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 use centripeta_cluster::Standing;
 use centripeta_cluster::peer::SecurityError;
 use cores::Cores;
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 pub use membership::ClusterError;
 pub(crate) use membership::Membership;
 use membership::Prospect;
@@ -112,6 +112,14 @@ pub enum NodeError {
     /// Routes, stages or actors.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The credential of callers: it would let in everybody, or nobody.
+    #[error("`listen.auth.{key}` {rule}")]
+    Auth {
+        /// Which part of it.
+        key: &'static str,
+        /// What is wrong with it, and the cure.
+        rule: &'static str,
+    },
     /// Certificates.
     #[error("`listen.tls`: {0}")]
     Tls(#[from] TlsError),
@@ -312,7 +320,7 @@ impl Node {
     /// events: accepting, admin.
     ///
     /// # Errors
-    /// The router contradicts itself, certificates can't be read, threads can't be started.
+    /// The router contradicts itself, `listen.auth` holds no credential, certificates can't be read, threads can't be started.
     pub async fn start(
         config: &Config,
         router: Router,
@@ -331,6 +339,7 @@ impl Node {
         listeners: Listeners,
         control: Option<Control>,
     ) -> Result<Self, NodeError> {
+        let auth = caller_auth(config)?;
         let tls = config
             .listen
             .tls
@@ -417,7 +426,7 @@ impl Node {
             membership.clone(),
         );
         background.push(tokio::spawn(admin::serve(listeners.admin, admin)));
-        let doors = doors(config, &engine, &cores, &health);
+        let doors = doors(auth, &engine, &cores, &health);
         let connections = doors.iter().map(|door| Arc::clone(&door.connections));
         let connections = connections.collect();
         let limits = Arc::new(ArcSwap::from_pointee(connection_limits(config)));
@@ -688,20 +697,44 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
     }
 }
 
+/// The credential that callers must send, if there is one.
+///
+/// # Errors
+/// It can't be one: taken for none, the listener would be open to all.
+fn caller_auth(config: &Config) -> Result<Option<CallerAuth>, NodeError> {
+    let Some(auth) = &config.listen.auth else {
+        return Ok(None);
+    };
+    let wrong = |key, rule| NodeError::Auth { key, rule };
+    let name = HeaderName::from_bytes(auth.metadata.as_bytes()).map_err(|_| {
+        wrong(
+            "metadata",
+            "is not the name of gRPC metadata; use a-z, 0-9, `-`, `_` and `.`",
+        )
+    })?;
+    let value = auth.value.expose();
+    if value.is_empty() {
+        return Err(wrong(
+            "value",
+            "is empty; give it a value, or leave `listen.auth` out",
+        ));
+    }
+    if HeaderValue::from_str(value).is_err() {
+        return Err(wrong(
+            "value",
+            "can't be sent as gRPC metadata; use visible ASCII",
+        ));
+    }
+    Ok(Some(CallerAuth::new(name, value.as_bytes().to_vec())))
+}
+
 /// One service per core.
 fn doors(
-    config: &Config,
+    auth: Option<CallerAuth>,
     engine: &Engine,
     cores: &Cores,
     health: &HealthReporter,
 ) -> Vec<CoreDoor> {
-    let auth = config.listen.auth.as_ref().and_then(|auth| {
-        let name = HeaderName::from_bytes(auth.metadata.as_bytes()).ok()?;
-        Some(CallerAuth::new(
-            name,
-            auth.value.expose().as_bytes().to_vec(),
-        ))
-    });
     let door = |(core, handle): (usize, &tokio::runtime::Handle)| {
         let health = HealthServer::new(HealthService::from_health_reporter(health.clone()));
         let connections = Arc::clone(&engine.shared.cores[core].connections);
@@ -713,4 +746,40 @@ fn doors(
         }
     };
     cores.handles().iter().enumerate().map(door).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::config::{AuthConfig, Secret};
+
+    #[test]
+    fn a_credential_that_nobody_could_send_stops_the_start_instead_of_opening_the_listener() {
+        let with = |metadata: &str, value: &str| {
+            let mut config = Config::default();
+            config.listen.auth = Some(AuthConfig {
+                metadata: metadata.to_owned(),
+                value: Secret::new(value),
+            });
+            caller_auth(&config)
+        };
+        for (metadata, value, said) in [
+            (
+                "x router key",
+                "sesame",
+                "`listen.auth.metadata` is not the name",
+            ),
+            ("", "sesame", "`listen.auth.metadata` is not the name"),
+            ("x-router-key", "", "`listen.auth.value` is empty"),
+            ("x-router-key", "a\nb", "`listen.auth.value` can't be sent"),
+        ] {
+            let why = with(metadata, value).unwrap_err().to_string();
+            assert!(why.starts_with(said), "{why}");
+            assert!(!why.contains("sesame"), "{why}");
+        }
+        assert!(with("x-router-key", "sesame").unwrap().is_some());
+        assert!(caller_auth(&Config::default()).unwrap().is_none());
+    }
 }

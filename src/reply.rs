@@ -181,9 +181,11 @@ impl Reply {
     }
 
     /// The result, to change it. What was said when the reply was built (an anonymous user, no
-    /// expiry, `null` payloads) still holds.
+    /// expiry, `null` payloads) still holds; the reply of a worker or an upstream, which leaves as it
+    /// came, is one of ours from then on and checked like any other.
     pub fn message_mut(&mut self) -> &mut ReplyMessage {
         self.sealed = None;
+        self.intent.untouched = false;
         &mut self.message
     }
 

@@ -8,6 +8,7 @@
 mod argument;
 mod centrifuge;
 mod fallback;
+pub(crate) mod fuzz;
 mod metrics;
 mod room;
 mod server;

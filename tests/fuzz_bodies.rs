@@ -1,6 +1,8 @@
 //! The bodies of the fuzz targets as property tests, on random bytes and on mutations of real ones.
 
+use bytes::BytesMut;
 use centripeta::fuzzing;
+use centripeta::goridge::Frame;
 use proptest::prelude::*;
 
 /// Inputs that get deep into each decoder.
@@ -14,6 +16,29 @@ fn seeds() -> Vec<Vec<u8>> {
         b"[[route]]\non = \"rpc\"\nmatch = \"a.*\"\nhandler = \"echo\"\nkey = \"{data.x}\"\n"
             .to_vec(),
     ];
+    let texts = [
+        "99999999H",
+        "250m",
+        r#"{"name":"a","collector":{"type":"counter","labels":["x"]}}"#,
+        r#"{"name":"a","value":1.5,"labels":["y"]}"#,
+    ];
+    seeds.extend(texts.map(|text| text.as_bytes().to_vec()));
+    // Of a peer: an event with metadata and a traceparent, an outcome, a slot that moves away.
+    seeds.extend(
+        [
+            "08031001180522044d65746f2a020a0032080a03782d6112013142026b76780168017a0161",
+            "0801100220071a020a00",
+            "08021204080110011805200928073204080210013802",
+            "0a080a026331120275311206120122",
+            "120412022222",
+        ]
+        .map(unhex),
+    );
+    // The pid that a worker answers with, in a control frame.
+    let mut pid = BytesMut::new();
+    if Frame::pid(7).encode(&mut pid).is_ok() {
+        seeds.push(pid.to_vec());
+    }
     let golden = include_str!("golden/centrifugo-grpc.jsonl");
     for line in golden.lines().step_by(9) {
         let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
@@ -44,6 +69,21 @@ fn run_all(bytes: &[u8]) {
 #[test]
 fn every_decoder_keeps_its_promise_on_the_seeds() {
     seeds().iter().for_each(|seed| run_all(seed));
+}
+
+#[test]
+fn every_body_has_a_fuzz_target_of_its_name() {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let manifest = std::fs::read_to_string(here.join("Cargo.toml")).unwrap_or_default();
+    for (name, _) in fuzzing::ALL {
+        let target = here.join(format!("fuzz_targets/{name}.rs"));
+        let target = std::fs::read_to_string(target).unwrap_or_default();
+        assert!(
+            target.contains(&format!("centripeta::fuzzing::{name}(")),
+            "{name}"
+        );
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
+    }
 }
 
 proptest! {

@@ -5,7 +5,7 @@
 //! answer, whatever dies.
 
 use crate::cx::Cx;
-use crate::engine::guard::{Ended, Limits};
+use crate::engine::guard::{Ended, Limits, drop_caught};
 use crate::engine::shared::{CoreId, Shared};
 use crate::forward::PeerCall;
 use crate::interceptor::Flow;
@@ -262,7 +262,16 @@ impl Flight {
 
     /// Puts an outcome in.
     pub(crate) fn set_outcome(&mut self, outcome: Outcome) {
-        self.inner().outcome = Some(outcome);
+        if let Some(replaced) = self.inner().outcome.replace(outcome) {
+            drop_caught(|| drop(replaced));
+        }
+    }
+
+    /// Nobody waits for this flight any more: what stages have left in it is dropped, and may panic.
+    fn release(&mut self) {
+        if let Some(inner) = self.0.take() {
+            drop_caught(|| drop(inner));
+        }
     }
 
     /// From now on the handler may have done something: no second try after a crash. Answers false
@@ -274,7 +283,7 @@ impl Flight {
         if let Some(Waiter::Peer(call)) = &mut inner.call.reply
             && !call.start()
         {
-            self.0 = None;
+            self.release();
             return false;
         }
         inner.phase = Phase::Started;
@@ -292,7 +301,7 @@ impl Flight {
         match inner.call.reply.take() {
             Some(Waiter::Peer(call)) => {
                 call.give_back();
-                self.0 = None;
+                self.release();
                 true
             }
             reply => {
@@ -357,7 +366,8 @@ impl Flight {
         self.cx_mut().trace.part_ended(|| half_ended(&ended));
         match ended {
             Ended::Done(()) => {}
-            // The half may have been in the middle of changing the outcome: it can't be trusted.
+            // However it was cut short, the half may have been in the middle of changing the outcome,
+            // or about to veto it: it can't be trusted.
             other @ Ended::Panicked(_) => {
                 let failure = self.failure_of_stage(other);
                 self.set_outcome(failure.into());
@@ -366,8 +376,10 @@ impl Flight {
                 let stage = self.stage_name();
                 tracing::warn!(
                     stage,
-                    "the after half of a stage took too long and was dropped"
+                    "the after half of a stage took too long and was dropped; the event ends as one \
+                     that missed its deadline"
                 );
+                self.set_outcome(Failure::Deadline.into());
             }
         }
         self.go_back();
@@ -462,10 +474,7 @@ impl Flight {
         let cx = &inner.cx;
         // The `after` halves may have changed what the handler's gate has let through.
         crate::answer::gate(cx.kind(), cx.is_json_client(), &mut outcome);
-        if let (Outcome::Reject(_), Some(cause)) = (&outcome, crate::answer::fault(&outcome)) {
-            let place = "an interceptor".to_owned();
-            outcome = Failure::Internal { place, cause }.into();
-        }
+        crate::answer::settle(&mut outcome, || "an interceptor".to_owned());
         if let Outcome::Failure(failure) = &outcome {
             inner.shared.faults.failed(cx.kind(), cx.subject(), failure);
         }
@@ -476,17 +485,20 @@ impl Flight {
             Some(Waiter::Peer(call)) => call.answer(&outcome),
             None => {}
         }
+        // The attributes are the application's.
+        drop_caught(|| drop(inner));
     }
 
     fn land_stream(mut self, open: StreamOpen) {
         match self.inner().call.reply.take() {
             Some(Waiter::Caller(reply)) => {
-                if let Err(Landed::Stream(_, flight)) = reply.send(Landed::Stream(open, self)) {
+                if let Err(Landed::Stream(open, flight)) = reply.send(Landed::Stream(open, self)) {
+                    drop_caught(|| drop(open));
                     flight.finish(Failure::Cancelled.into());
                 }
             }
             Some(Waiter::Peer(call)) => call.open(open, self),
-            None => {}
+            None => drop_caught(|| drop(open)),
         }
     }
 
@@ -518,7 +530,7 @@ impl Flight {
         match inner.call.reply.take() {
             Some(Waiter::Peer(call)) => {
                 // Nobody waits for this flight any more.
-                self.0 = None;
+                self.release();
                 call.bounce(&why);
             }
             reply => {

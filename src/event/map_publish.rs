@@ -78,7 +78,7 @@ impl MapPublishReply {
         self
     }
 
-    payload_setters! {
+    replacing_setters! {
         /// What is stored instead of what the client sent.
         data, data_bytes
     }

@@ -60,7 +60,7 @@ impl PublishReply {
         Self::allow().data(value)
     }
 
-    payload_setters! {
+    replacing_setters! {
         /// What is published instead of what the client sent.
         data, data_bytes
     }

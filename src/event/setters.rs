@@ -69,6 +69,39 @@ macro_rules! payload_setters {
     };
 }
 
+/// Setters of a payload that replaces what the client sent: the contract can't say "nothing" there.
+macro_rules! replacing_setters {
+    ($(#[$doc:meta])* $json:ident, $bytes:ident) => {
+        $(#[$doc])*
+        ///
+        /// A value that can't be written as JSON makes the whole reply an internal error. JSON
+        /// `null` leaves only with `null_payloads`.
+        #[must_use]
+        pub fn $json<T: serde::Serialize + ?Sized>(mut self, value: &T) -> Self {
+            self.result.$json = self.intent.json(stringify!($json), value);
+            self
+        }
+
+        $(#[$doc])*
+        ///
+        /// The bytes are sent as they are; towards a client whose protocol is JSON they must be
+        /// JSON. No bytes make the whole reply an internal error: Centrifugo would read them as
+        /// *unchanged* and publish what the client sent.
+        #[must_use]
+        pub fn $bytes(mut self, bytes: impl Into<bytes::Bytes>) -> Self {
+            self.result.$json = bytes.into();
+            if self.result.$json.is_empty() {
+                self.intent.spoil(concat!(
+                    "`", stringify!($json), "` can't be replaced by nothing: Centrifugo would \
+                     publish what the client sent; refuse the event, or send a value that means \
+                     nothing to its readers"
+                ).to_owned());
+            }
+            self
+        }
+    };
+}
+
 /// The setter that says that `null` payloads are meant.
 macro_rules! null_setter {
     () => {

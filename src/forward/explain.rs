@@ -16,7 +16,7 @@ use centripeta_cluster::admin::{Named, SlotView, name};
 use centripeta_cluster::peer::{Outcome as LinkOutcome, Request, RequestError};
 use centripeta_cluster::{Gate, Member, NodeId, NodeState, Shown, SlotId};
 use futures_util::future::join_all;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -408,13 +408,7 @@ pub(super) fn answer(shared: &Shared, request: Request) {
                 Some(slot.ok_or_else(|| format!("there is no slot {index}"))?)
             }
         };
-        let mut metadata = HeaderMap::with_capacity(asked.metadata.len());
-        for entry in asked.metadata {
-            let name = HeaderName::from_bytes(&entry.name);
-            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(entry.value)) {
-                metadata.append(name, value);
-            }
-        }
+        let metadata = message::headers(asked.metadata)?;
         let question = Question {
             kind,
             method: asked.method,

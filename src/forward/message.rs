@@ -8,7 +8,7 @@ use centripeta_cluster::peer::{NotHere, Reason};
 use centripeta_cluster::{
     FIRST_KIND, Incarnation, Member, Move, MoveId, MoveReason, NodeId, OwnerEpoch,
 };
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
@@ -109,6 +109,34 @@ impl EventMessage {
         }
         bytes.into()
     }
+}
+
+/// Room that is made at once for metadata of another node, whatever it says.
+const ROOM: usize = 64;
+/// Names in the metadata of one event. A map takes half as many again, and panics beyond: what is
+/// added on the way to a handler has room.
+const MOST_NAMES: usize = 16_384;
+
+/// Metadata as it came from another node; entries that HTTP does not know are left out.
+///
+/// # Errors
+/// It has more names than one call can carry.
+pub(super) fn headers(entries: Vec<Entry>) -> Result<HeaderMap, String> {
+    let count = entries.len();
+    let mut metadata = HeaderMap::with_capacity(count.min(ROOM));
+    for entry in entries {
+        let name = HeaderName::from_bytes(&entry.name);
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(entry.value)) {
+            let fits = metadata.try_append(name, value).is_ok();
+            if !fits || metadata.keys_len() > MOST_NAMES {
+                return Err(format!(
+                    "its {count} entries of metadata have more than {MOST_NAMES} names; lower \
+                     `limits.header_bytes` of the node that sent it"
+                ));
+            }
+        }
+    }
+    Ok(metadata)
 }
 
 fn field_len(tag: u32, length: usize) -> usize {
@@ -310,6 +338,27 @@ mod tests {
             name: Bytes::copy_from_slice(name.as_bytes()),
             value: Bytes::from_static(value),
         }
+    }
+
+    #[test]
+    fn metadata_of_any_size_is_read_or_refused_in_words() {
+        let blank = vec![Entry::default(); 24_577];
+        assert_eq!(
+            headers(blank),
+            Ok(HeaderMap::new()),
+            "no names, nothing to keep"
+        );
+        let named = |count: usize| {
+            let name = |n: usize| entry(&format!("x-{n}"), b"1");
+            headers((0..count).map(name).collect())
+        };
+        assert_eq!(named(MOST_NAMES).unwrap().len(), MOST_NAMES);
+        for count in [MOST_NAMES + 1, 24_577, 40_000] {
+            let why = named(count).unwrap_err();
+            assert!(why.contains("more than 16384 names"), "{why}");
+        }
+        let values = vec![entry("x-a", b"1"); 40_000];
+        assert_eq!(headers(values).unwrap().len(), 40_000);
     }
 
     fn event() -> EventMessage {

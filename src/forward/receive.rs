@@ -2,12 +2,15 @@
 //! shards of this node and answered on the link. They pass no stage and are never sent on.
 
 use crate::cx::Cx;
+use crate::engine::faults::Throttle;
 use crate::engine::flight::Flight;
+use crate::engine::guard::{drop_caught, panic_message};
+use crate::engine::plan::Plan;
 use crate::engine::shared::{CoreId, Permit, Shared};
 use crate::envelope::Envelope;
 use crate::event::EventKind;
 use crate::forward::AttributeSet;
-use crate::forward::message::{self, EVENT, EventMessage};
+use crate::forward::message::{self, EVENT, Entry, EventMessage};
 use crate::forward::stream::Opening;
 use crate::forward::{Forward, counts, explain, lock, outcome, stream, unkeyed};
 use crate::inbound::{self, InboundItem};
@@ -19,10 +22,11 @@ use bytes::Bytes;
 use centripeta_cluster::hold::{Bars, Sender};
 use centripeta_cluster::peer::{CATCH_UP, NotHere, Reason, Remote, Request};
 use centripeta_cluster::{BootId, OwnerEpoch, SlotId, Standing};
+use http::HeaderMap;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message;
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -34,6 +38,8 @@ use tokio::time::Instant;
 pub(super) struct Reception {
     waiting: Mutex<HashMap<(Sender, SlotId), VecDeque<Received>>>,
     bars: Mutex<Bars>,
+    /// Events that can't be run as they came.
+    refused: Throttle,
 }
 
 impl Reception {
@@ -162,18 +168,6 @@ impl PeerCall {
     }
 }
 
-/// Answers an event that can't be run as it came.
-fn refuse(request: Request, cause: String) {
-    tracing::warn!(
-        from = request.from().name,
-        cause,
-        "an event of another node can't be run"
-    );
-    let place = "the node that should run the event".to_owned();
-    let failure = Failure::Internal { place, cause };
-    request.reply(outcome::encode(&failure.into()));
-}
-
 /// The event of a request, or what is wrong with it.
 fn read(
     from: &Remote,
@@ -200,6 +194,19 @@ fn read(
     Ok((message, kind, slot, sender))
 }
 
+/// Puts an attribute of an event in. Its type is the application's: a panic while it is read costs
+/// the event, not the link with all that is under way on it.
+fn read_attribute(plan: &Plan, entry: &Entry, to: &mut AttributeSet) -> Result<(), String> {
+    let read = || plan.attributes.decode(&entry.name, &entry.value, to);
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let name = String::from_utf8_lossy(&entry.name);
+        let message = panic_message(panic.as_ref());
+        Err(format!(
+            "the attribute `{name}` panicked while it was read: {message}"
+        ))
+    })
+}
+
 fn version(standing: &Standing) -> u64 {
     standing.shown().table.version()
 }
@@ -215,7 +222,7 @@ impl Forward {
         self.counts.received.add_one();
         let (message, kind, slot, sender) = match read(from, request.payload().clone()) {
             Ok(read) => read,
-            Err(cause) => return refuse(request, cause),
+            Err(cause) => return self.refuse(request, cause),
         };
         let received = Received {
             request,
@@ -244,6 +251,22 @@ impl Forward {
                 handle.spawn(async move { this.catch_up(&shared, place).await });
             }
         }
+    }
+
+    /// Answers an event that can't be run as it came. A peer may send any number of them: they are
+    /// counted, and logged at most once a second.
+    fn refuse(&self, request: Request, cause: String) {
+        if let Some(count) = self.reception.refused.pass() {
+            tracing::warn!(
+                from = request.from().name,
+                cause,
+                count,
+                "an event of another node can't be run (`count` such events since the last line)"
+            );
+        }
+        let place = "the node that should run the event".to_owned();
+        let failure = Failure::Internal { place, cause };
+        request.reply(outcome::encode(&failure.into()));
     }
 
     /// Lets events in that wait for a newer table, each in its turn.
@@ -365,13 +388,10 @@ impl Forward {
             since,
             ..
         } = received;
-        let mut metadata = HeaderMap::with_capacity(message.metadata.len());
-        for entry in message.metadata {
-            let name = HeaderName::from_bytes(&entry.name);
-            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(entry.value)) {
-                metadata.append(name, value);
-            }
-        }
+        let metadata = match message::headers(message.metadata) {
+            Ok(metadata) => metadata,
+            Err(cause) => return self.refuse(request, cause),
+        };
         let raw = message.raw;
         let (envelope, failure) = if kind == EventKind::Raw {
             let envelope = Envelope::unknown_method(&message.method, raw, metadata, deadline);
@@ -386,9 +406,9 @@ impl Forward {
         let plan = shared.plan.load();
         let mut attributes = AttributeSet::default();
         for entry in message.attributes {
-            let (name, value) = (&entry.name, &entry.value);
-            if let Err(cause) = plan.attributes.decode(name, value, &mut attributes) {
-                return refuse(request, cause);
+            if let Err(cause) = read_attribute(&plan, &entry, &mut attributes) {
+                drop_caught(|| drop(attributes));
+                return self.refuse(request, cause);
             }
         }
         let found = match failure {

@@ -6,6 +6,7 @@ mod cancel;
 mod differ;
 mod explain;
 mod faults;
+mod hostile;
 mod lives;
 mod moves;
 mod net;

@@ -51,6 +51,25 @@ fn parse(value: &[u8]) -> Option<Duration> {
     }
 }
 
+/// For fuzzing: a `grpc-timeout` of any bytes is read as it is written, or refused with its text.
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(value) = http::HeaderValue::from_bytes(bytes) else {
+        return;
+    };
+    let mut metadata = HeaderMap::new();
+    metadata.insert("grpc-timeout", value);
+    let well_formed = bytes.split_last().is_some_and(|(unit, digits)| {
+        b"HMSmun".contains(unit)
+            && (1..=8).contains(&digits.len())
+            && digits.iter().all(u8::is_ascii_digit)
+    });
+    match of(&metadata) {
+        Ok(Some(timeout)) => assert!(well_formed && timeout <= LONGEST, "{timeout:?}"),
+        Ok(None) => panic!("it is there"),
+        Err(InvalidTimeout(text)) => assert!(!well_formed && text.chars().count() <= 32),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -445,6 +445,19 @@ fn subscribe_request(first: Option<Bytes>) -> Result<Bytes, &'static str> {
     frame.subscribe_request.ok_or(missing)
 }
 
+/// For fuzzing: a message of a two-way stream is read as the contract's own decoder reads it, save
+/// that the request inside is not looked into.
+pub(crate) fn fuzz_two_way(bytes: &[u8]) {
+    let first = subscribe_request(Some(Bytes::copy_from_slice(bytes)));
+    let Ok(whole) = <crate::proto::proxy::StreamSubscribeRequest as prost::Message>::decode(bytes)
+    else {
+        return;
+    };
+    let publication = <Frame as prost::Message>::decode(bytes).map(|frame| frame.publication);
+    assert_eq!(publication, Ok(whole.publication));
+    assert_eq!(first.is_ok(), whole.subscribe_request.is_some());
+}
+
 type InboundSide = (
     Streaming<Bytes>,
     tokio::sync::mpsc::Sender<crate::inbound::InboundItem>,

@@ -110,7 +110,10 @@ impl ShardState {
         };
         match may {
             Leave::Now => go(flight, outcome),
-            Leave::Never => stopped(flight, Unavailable::Lost),
+            Leave::Never => {
+                drop_caught(|| drop(outcome));
+                stopped(flight, Unavailable::Lost);
+            }
             Leave::Later => {
                 let (tie, stop) = Tie::of(&flight).unzip();
                 let then = self.ended_message(key);
@@ -246,14 +249,8 @@ fn checked(flight: &mut Flight, route: &Route, ended: Ended<Outcome>) -> Outcome
         Ended::Done(mut outcome) => {
             let cx = flight.cx();
             crate::answer::gate(cx.kind(), cx.is_json_client(), &mut outcome);
-            match crate::answer::fault(&outcome) {
-                Some(cause) if matches!(outcome, Outcome::Reject(_)) => Failure::Internal {
-                    place: route.place(),
-                    cause,
-                }
-                .into(),
-                _ => outcome,
-            }
+            crate::answer::settle(&mut outcome, || route.place());
+            outcome
         }
         Ended::Panicked(message) => Failure::Panic {
             place: route.place(),

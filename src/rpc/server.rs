@@ -143,6 +143,7 @@ async fn serve(door: Door, services: Arc<Services>, stopped: watch::Receiver<boo
     let mut connections = JoinSet::new();
     let mut stop = stopped.clone();
     let failures = Throttle::default();
+    let faults = Arc::<Throttle>::default();
     loop {
         let accepted = tokio::select! {
             // Whoever stops it has been dropped, or has said so.
@@ -151,12 +152,13 @@ async fn serve(door: Door, services: Arc<Services>, stopped: watch::Receiver<boo
             accepted = accept(&door) => accepted,
         };
         let (services, stopped) = (Arc::clone(&services), stopped.clone());
+        let faults = Arc::clone(&faults);
         match accepted {
             Ok(Socket::Tcp(stream)) => {
-                connections.spawn(connection(stream, services, stopped));
+                connections.spawn(connection(stream, services, stopped, faults));
             }
             Ok(Socket::Unix(stream)) => {
-                connections.spawn(connection(stream, services, stopped));
+                connections.spawn(connection(stream, services, stopped, faults));
             }
             Err(error) => {
                 if let Some(count) = failures.pass() {
@@ -205,9 +207,14 @@ impl Answer {
     }
 }
 
-/// One connection, to its end.
-async fn connection<S>(stream: S, services: Arc<Services>, stopped: watch::Receiver<bool>)
-where
+/// One connection, to its end. Whoever connects may break the rules as often as it likes: the
+/// listener logs it once a second.
+async fn connection<S>(
+    stream: S,
+    services: Arc<Services>,
+    stopped: watch::Receiver<bool>,
+    faults: Arc<Throttle>,
+) where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (read, write) = tokio::io::split(stream);
@@ -226,7 +233,13 @@ where
         // server may never be answered.
         Ok(Left::Caller) => drop(timeout(LAST_ANSWERS, tasks.join_next()).await),
         Err(why) => {
-            tracing::warn!("a connection to `rpc.listen` is closed: {why}");
+            if let Some(count) = faults.pass() {
+                tracing::warn!(
+                    count,
+                    "a connection to `rpc.listen` is closed: {why} (`count` such connections since \
+                     the last line)"
+                );
+            }
             drop(timeout(LAST_ANSWERS, tasks.join_next()).await);
         }
     }

@@ -47,7 +47,8 @@ impl Added {
     /// The metadata of a call: the caller's, without what is its own; that of the configuration; the
     /// context of the trace.
     pub(super) fn onto(&self, caller: &HeaderMap, trace: &TraceContext) -> HeaderMap {
-        let mut metadata = HeaderMap::with_capacity(caller.len() + self.0.len() + 6);
+        // One name may have more values than a map has room for names.
+        let mut metadata = HeaderMap::with_capacity(caller.keys_len() + self.0.len() + 6);
         for (name, value) in caller {
             if OWN.binary_search(&name.as_str()).is_err() {
                 metadata.append(name.clone(), value.clone());

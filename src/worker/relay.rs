@@ -363,6 +363,17 @@ pub(super) fn pid_in(frame: &Frame) -> Result<i64, Stranger> {
         .ok_or(Stranger::NoPid)
 }
 
+/// For fuzzing: what a stranger says as its first frames is a pid, or refused.
+pub(crate) fn fuzz_pid(bytes: &[u8]) {
+    let mut decoder = Decoder::new(ANSWER);
+    let mut input = BytesMut::from(bytes);
+    while let Ok(Some(frame)) = decoder.next(&mut input) {
+        if let Ok(pid) = pid_in(&frame) {
+            assert!(pid > 0 && frame.flags.has(Flags::CONTROL), "{pid}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -332,3 +332,17 @@ fn sealed_reply_is_kept_until_it_is_changed() {
     }
     assert!(seal(EventKind::Rpc, true, &mut reply).is_err());
 }
+
+#[test]
+fn a_payload_that_is_replaced_by_nothing_does_not_become_the_original() {
+    let nothing = "can't be replaced by nothing";
+    let publish = PublishReply::allow().data_bytes(Bytes::new());
+    stays(EventKind::Publish, publish, nothing);
+    let map_publish = MapPublishReply::allow().data_bytes(Bytes::new());
+    stays(EventKind::MapPublish, map_publish, nothing);
+    leaves(
+        EventKind::Publish,
+        PublishReply::allow(),
+        r#"{"result":{}}"#,
+    );
+}

@@ -173,6 +173,7 @@ fn of_node(error: &NodeError) -> Refused {
         }
         NodeError::CallBack(error) => return of_bind(error),
         NodeError::Threads(_) => "let the process have more threads",
+        NodeError::Auth { .. } => "correct `listen.auth`",
     };
     let (what, help) = (error.to_string(), help.to_owned());
     Refused {

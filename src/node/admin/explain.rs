@@ -19,13 +19,15 @@ pub(super) async fn answer(
         .event
         .parse()
         .map_err(|why: crate::event::UnknownEvent| Status::invalid_argument(why.to_string()))?;
-    let mut metadata = HeaderMap::with_capacity(request.metadata.len());
+    let mut metadata = HeaderMap::new();
     for (name, value) in request.metadata {
         let name = HeaderName::try_from(&name)
             .map_err(|_| Status::invalid_argument(format!("{name:?} names no metadata")))?;
         let value = HeaderValue::try_from(value)
             .map_err(|_| Status::invalid_argument(format!("the value of {name} is not text")))?;
-        metadata.append(name, value);
+        metadata.try_append(name, value).map_err(|_| {
+            Status::invalid_argument("there is more metadata than a call can carry")
+        })?;
     }
     let question = Question {
         kind,
