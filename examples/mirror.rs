@@ -53,12 +53,10 @@ fn main() -> ExitCode {
 
 /// Whoever reaches a mirror can make it answer anything.
 fn loopback_only(config: &Config) -> Result<(), String> {
-    let listen = &config.listen;
-    if listen.grpc.is_beyond_loopback() || !listen.admin.ip().is_loopback() {
+    config.beyond_loopback().map_or(Ok(()), |key| {
         let rule = "mirror answers whatever a client asks for, so it listens on loopback only";
-        return Err(rule.to_owned());
-    }
-    Ok(())
+        Err(format!("{rule}, which `{key}` does not"))
+    })
 }
 
 fn router() -> Router {

@@ -26,8 +26,8 @@ pub fn run(router: Router) -> ExitCode {
     App::new(router).run()
 }
 
-/// A program: a router, a name, and the commands `serve`, `check-config`, `print-config`, `fire`,
-/// `explain`, `centrifugo-config`, `health`, `reload` and `log-level`.
+/// A program: a router, a name, and every command of the stock binary, `serve` first of all; `help`
+/// lists them.
 ///
 /// Exit codes: 0 done; 1 the thing asked for failed; 2 wrong usage; 3 invalid configuration; 4 an
 /// address is taken, or what a client command talks to can't be reached; 70 internal.

@@ -11,6 +11,7 @@ pub(crate) mod faults;
 pub(crate) mod flight;
 pub(crate) mod guard;
 pub(crate) mod limits;
+pub(crate) mod loose;
 pub(crate) mod plan;
 pub(crate) mod replace;
 pub(crate) mod seat;

@@ -6,7 +6,9 @@ pub(crate) use roster::{Lease, Roster};
 
 use crate::engine::flight::Flight;
 use crate::engine::guard::Ended;
+use crate::engine::loose::Loose;
 use crate::engine::seat::{Refused, Seat};
+use crate::engine::shared::Shared;
 use crate::interceptor::{AnyInterceptor, Flow, HalfSlot};
 use crate::metrics::cells::EventCounts;
 use crate::metrics::stages::{Half, Sampler, StageCounts, Timer};
@@ -16,6 +18,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::task::AbortHandle;
 
 /// What a stage actor is sent.
 #[derive(Debug)]
@@ -150,6 +153,8 @@ pub(crate) struct StageArgs {
     pub(crate) stage: Arc<Stage>,
     /// Where it says what it is doing.
     pub(crate) beat: Arc<Beat>,
+    /// What all share.
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// Reusable allocations for the futures of the two halves.
@@ -159,6 +164,7 @@ pub(crate) struct StageState {
     sampler: Sampler,
     before: HalfSlot<Flow>,
     after: HalfSlot<()>,
+    waiting: Loose,
 }
 
 impl Actor for StageActor {
@@ -171,13 +177,18 @@ impl Actor for StageActor {
         _: ActorRef<StageMessage>,
         args: StageArgs,
     ) -> Result<StageState, ActorProcessingErr> {
-        let StageArgs { stage, beat } = args;
+        let StageArgs {
+            stage,
+            beat,
+            shared,
+        } = args;
         Ok(StageState {
             stage,
             beat,
             sampler: Sampler::default(),
             before: HalfSlot::new(pending()),
             after: HalfSlot::new(pending()),
+            waiting: Loose::new(shared),
         })
     }
 
@@ -219,7 +230,7 @@ impl StageState {
                 flight.half_begins(&self.stage.name, Half::Before);
                 let timer = self.sampler.start(self.stage.counts(), Half::Before);
                 interceptor.before(flight, &mut self.before);
-                run(
+                let task = run(
                     &mut self.before,
                     cx,
                     timer,
@@ -227,12 +238,13 @@ impl StageState {
                     &self.beat,
                     activity,
                 );
+                self.waiting.add(task);
             }
             StageMessage::After(mut flight) => {
                 flight.half_begins(&self.stage.name, Half::After);
                 let timer = self.sampler.start(self.stage.counts(), Half::After);
                 interceptor.after(flight, &mut self.after);
-                run(
+                let task = run(
                     &mut self.after,
                     cx,
                     timer,
@@ -240,12 +252,13 @@ impl StageState {
                     &self.beat,
                     activity,
                 );
+                self.waiting.add(task);
             }
         }
     }
 }
 
-/// Polls a half once; one that has to wait goes on in a task of its own.
+/// Polls a half once; one that has to wait goes on in a task of its own, which is answered.
 fn run<T: Send + 'static>(
     slot: &mut HalfSlot<T>,
     cx: &mut Context<'_>,
@@ -253,16 +266,17 @@ fn run<T: Send + 'static>(
     then: fn(Flight, Ended<T>),
     beat: &Arc<Beat>,
     activity: Activity,
-) {
+) -> Option<AbortHandle> {
     match slot.poll(cx) {
         Poll::Ready((flight, ended)) => {
             stop(timer);
             then(flight, ended);
+            None
         }
         Poll::Pending => {
             let mut waiting = std::mem::replace(slot, HalfSlot::new(pending()));
             let beat = Arc::clone(beat);
-            tokio::spawn(async move {
+            let task = tokio::spawn(async move {
                 let (flight, ended) = poll_fn(|cx| {
                     let _busy = beat.enter(activity);
                     waiting.poll(cx)
@@ -271,6 +285,7 @@ fn run<T: Send + 'static>(
                 stop(timer);
                 then(flight, ended);
             });
+            Some(task.abort_handle())
         }
     }
 }

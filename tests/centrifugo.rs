@@ -107,11 +107,25 @@ fn real_centrifugo_and_real_clients_see_what_the_conformance_list_says() {
 
 #[test]
 fn mirror_refuses_to_listen_beyond_loopback() {
-    for set in ["listen.grpc=0.0.0.0:0", "listen.admin=0.0.0.0:0"] {
+    let cases = [
+        &["listen.grpc=0.0.0.0:0"][..],
+        &["listen.admin=0.0.0.0:0"],
+        &["rpc.listen=tcp://0.0.0.0:0", "rpc.allow_open=true"],
+        &[
+            "cluster.listen=0.0.0.0:0",
+            "cluster.advertise=127.0.0.1:7946",
+            "cluster.insecure=true",
+        ],
+        &["cluster.advertise=192.0.2.1:7946", "cluster.insecure=true"],
+    ];
+    for sets in cases {
         let mut mirror = Command::new(world::example("mirror"));
         // What the configuration itself would ask for beyond loopback is given.
         mirror.args(["serve", "--set", "listen.allow_open=true"]);
-        mirror.args(["--set", "listen.admin_token=token", "--set", set]);
+        mirror.args(["--set", "listen.admin_token=token"]);
+        for set in sets {
+            mirror.args(["--set", set]);
+        }
         let output = mirror.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{said}");

@@ -1,6 +1,6 @@
 //! Rules between keys: what single values cannot show.
 
-mod cluster;
+pub(super) mod cluster;
 mod ports;
 
 use std::time::Duration;

@@ -144,6 +144,33 @@ pub struct RpcConfig {
 }
 
 impl Config {
+    /// The first key by which others than this machine can reach the node: a listener, or what the
+    /// rest of its cluster is told to dial. For programs that are for one machine only, see
+    /// [`App::require`](crate::App::require).
+    pub fn beyond_loopback(&self) -> Option<&'static str> {
+        let rpc = self.rpc.listens(self.has_workers());
+        let cluster = self.cluster.as_ref();
+        let dialled = cluster.and_then(|cluster| cluster.advertise.as_deref());
+        let reached = [
+            ("listen.grpc", self.listen.grpc.is_beyond_loopback()),
+            ("listen.admin", is_beyond_loopback(&self.listen.admin)),
+            (
+                "rpc.listen",
+                rpc.is_some_and(|address| address.is_beyond_loopback()),
+            ),
+            (
+                "cluster.listen",
+                cluster.is_some_and(|cluster| is_beyond_loopback(&cluster.listen)),
+            ),
+            (
+                "cluster.advertise",
+                dialled.is_some_and(super::rules::cluster::is_elsewhere),
+            ),
+        ];
+        let first = reached.into_iter().find(|(_, reached)| *reached);
+        first.map(|(key, _)| key)
+    }
+
     /// Whether a route is answered by a worker pool.
     pub(crate) fn has_workers(&self) -> bool {
         self.routes.iter().any(|route| {

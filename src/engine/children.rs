@@ -100,16 +100,19 @@ pub(super) fn stage_child(
     let seat = Arc::clone(stage);
     let (vacate, park) = (Arc::clone(stage), Arc::clone(stage));
     let (restarts, parks) = (Arc::clone(shared), Arc::clone(shared));
+    let shared = Arc::clone(shared);
     Child {
         id,
         name: format!("interceptor `{}` on core {core}", stage.name()),
         start: Box::new(move |supervisor| {
             let stage = Arc::clone(&seat);
             let beat = Arc::clone(&beat);
+            let shared = Arc::clone(&shared);
             Box::pin(async move {
                 let args = StageArgs {
                     stage: Arc::clone(&stage),
                     beat,
+                    shared,
                 };
                 let spawned = Actor::spawn_linked(None, StageActor, args, supervisor);
                 let (actor, _) = spawned.await?;

@@ -137,9 +137,10 @@ impl Running {
         self.told = true;
     }
 
-    /// It goes on by itself, until its own end.
-    pub(crate) fn let_go(mut self) {
-        self.task = None;
+    /// It goes on by itself, until its own end or that of the node: whoever gets the task sees to
+    /// that.
+    pub(crate) fn let_go(mut self) -> Option<AbortHandle> {
+        self.task.take()
     }
 
     fn abort(&self) {

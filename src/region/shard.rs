@@ -1,6 +1,7 @@
 //! The shard actor: runs the lanes of a fixed group of slots.
 
 use crate::engine::flight::Flight;
+use crate::engine::loose::Loose;
 use crate::engine::plan::Route;
 use crate::engine::seat::Seat;
 use crate::engine::shared::{Apart, Gauge, Shared};
@@ -201,6 +202,8 @@ pub(crate) struct ShardState {
     pub(super) shard: Arc<Shard>,
     pub(super) shared: Arc<Shared>,
     pub(super) beat: Arc<Beat>,
+    /// What runs without a key.
+    pub(super) loose: Loose,
     /// Its slots, by their place.
     pub(super) slots: Box<[SlotLanes]>,
     /// Lanes in all of them.
@@ -255,6 +258,7 @@ impl Actor for ShardActor {
         };
         let slots = shard.slots(shared.layout.shards()).map(lanes).collect();
         let mut state = ShardState {
+            loose: Loose::new(Arc::clone(&shared)),
             shard,
             shared,
             beat,

@@ -54,7 +54,7 @@ impl ShardState {
         let Some((key, slot)) = place_of(&work) else {
             // What has to wait goes on by itself: no lane waits for it.
             if let (Some(running), _) = self.run(None, work, None, cx) {
-                running.let_go();
+                self.loose.add(running.let_go());
             }
             return;
         };

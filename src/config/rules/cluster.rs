@@ -149,7 +149,7 @@ fn strangers(it: &Settings, problems: &mut Vec<Problem>) {
 }
 
 /// Whether `HOST:PORT` names another machine, as far as can be told without asking anyone.
-fn is_elsewhere(dial: &str) -> bool {
+pub(in crate::config) fn is_elsewhere(dial: &str) -> bool {
     let host = dial.rsplit_once(':').map_or(dial, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match host.parse::<IpAddr>() {

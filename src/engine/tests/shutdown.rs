@@ -1,7 +1,12 @@
 //! The end: nothing in flight is lost, and what can't end in time is cut and answered.
 
 use super::*;
-use crate::event::StreamReply;
+use crate::engine::loose::Loose;
+use crate::event::{ConnectReply, Rpc, StreamReply};
+use crate::pool::Pool;
+use crate::proto::proxy::ConnectRequest;
+use crate::router::Route;
+use std::future::pending;
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_refuses_what_is_new_and_finishes_what_is_in_flight() {
@@ -82,4 +87,109 @@ async fn what_outlives_the_grace_is_cut_counted_and_answered_unavailable() {
     assert_eq!(trace.take(), ["start a", "dropped a"]);
     let after = router.publish(publish("a", "0")).await;
     assert_eq!(after.status(), Code::Unavailable);
+}
+
+/// What takes for ever, and says when it begins and when it is dropped.
+async fn never(trace: Trace, name: &str) {
+    let _spy = DropSpy(trace.clone(), name.to_owned());
+    trace.push(format!("start {name}"));
+    pending().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_no_key_and_outlives_the_grace_is_answered_unavailable_too() {
+    let trace = Trace::default();
+    let pool = Pool::new("slow", 1);
+    let (called, connects, pooled) = (trace.clone(), trace.clone(), trace.clone());
+    let router = Router::new()
+        .rpc("here", move || {
+            let trace = called.clone();
+            async move {
+                never(trace, "rpc").await;
+                RpcReply::done()
+            }
+        })
+        .connect(move || {
+            let trace = connects.clone();
+            async move {
+                never(trace, "connect").await;
+                ConnectReply::user("u1")
+            }
+        })
+        .route(
+            Route::of::<Rpc, _, _>(move || {
+                let trace = pooled.clone();
+                async move {
+                    never(trace, "pool").await;
+                    RpcReply::done()
+                }
+            })
+            .matching("pooled")
+            .on_pool(&pool),
+        );
+    let router = start_with(router, |config| {
+        config.limits.timeout = Duration::from_secs(600);
+    })
+    .await;
+    let calls = [
+        launch(router.rpc(rpc("here", "1"))),
+        launch(router.rpc(rpc("pooled", "1"))),
+    ];
+    let connect = launch(router.connect(ConnectRequest::default()));
+    eventually("all run", || trace.len() == 3).await;
+    let begun = Instant::now();
+    assert_eq!(router.shutdown(Duration::from_secs(2)).await, (3, 0));
+    for call in calls {
+        assert_eq!(call.await.unwrap().status(), Code::Unavailable);
+    }
+    assert_eq!(connect.await.unwrap().status(), Code::Unavailable);
+    // Neither the deadline has answered them nor the end of the process.
+    assert!(begun.elapsed() < ms(2500), "{:?}", begun.elapsed());
+    eventually("all are dropped", || trace.len() == 6).await;
+}
+
+/// A stage that lets nothing through.
+struct Waits(Trace);
+
+impl Interceptor for Waits {
+    async fn before(&self, _: &mut Cx) -> Flow {
+        never(self.0.clone(), "stage").await;
+        Flow::Next
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_in_a_stage_beyond_the_grace_is_answered_unavailable_too() {
+    let trace = Trace::default();
+    let router = Router::new()
+        .intercept_all("waits", Waits(trace.clone()))
+        .publish("*", || async { PublishReply::allow() });
+    let router = start_with(router, |config| {
+        config.limits.timeout = Duration::from_secs(600);
+    })
+    .await;
+    let call = launch(router.publish(publish("a", "1")));
+    eventually("it runs", || trace.len() == 1).await;
+    let begun = Instant::now();
+    assert_eq!(router.shutdown(Duration::from_secs(2)).await, (1, 0));
+    assert_eq!(call.await.unwrap().status(), Code::Unavailable);
+    assert!(begun.elapsed() < ms(2500), "{:?}", begun.elapsed());
+    assert_eq!(trace.take(), ["start stage", "dropped stage"]);
+}
+
+#[tokio::test]
+async fn tasks_that_are_over_are_not_kept() {
+    let router = start(Router::new()).await;
+    let mut loose = Loose::new(Arc::clone(&router.engine().shared));
+    let runs = tokio::spawn(pending::<()>());
+    loose.add(Some(runs.abort_handle()));
+    for _ in 0..1000 {
+        let over = tokio::spawn(async {});
+        loose.add(Some(over.abort_handle()));
+        over.await.unwrap();
+    }
+    assert!(loose.len() < 64, "{}", loose.len());
+    drop(loose);
+    assert!(!runs.is_finished(), "the engine goes on, and so does it");
+    runs.abort();
 }
