@@ -64,6 +64,8 @@ pub(crate) struct Incoming {
     pub(crate) authority: Option<Authority>,
     /// What the caller allows for the answer, if it says so.
     pub(crate) timeout: Option<Duration>,
+    /// When the call came, if its message took longer: its time counts from there.
+    pub(crate) at: Option<Instant>,
     /// The client's publications, for a two-way stream.
     pub(crate) inbound: Option<InboundSource>,
     /// The place among the events in flight that it has had while its message was read.
@@ -190,6 +192,7 @@ impl Engine {
             metadata,
             authority,
             timeout,
+            at,
             inbound,
             permit: _,
         } = incoming;
@@ -220,7 +223,7 @@ impl Engine {
             (Some(limit), None) | (None, Some(limit)) => limit,
             (None, None) => self.shared.limits.timeout(),
         };
-        let deadline = now + limit;
+        let deadline = at.unwrap_or(now) + limit;
         let json_client = envelope.is_json_client();
         let trace = Trace::begin(&self.shared.tracer, envelope.metadata(), now);
         let mut cx = Cx::new(envelope.due(deadline), found);

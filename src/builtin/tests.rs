@@ -96,6 +96,7 @@ impl Running {
             metadata: HeaderMap::from_iter(metadata),
             authority: None,
             timeout: None,
+            at: None,
             inbound: None,
             permit: None,
         };
@@ -380,6 +381,7 @@ async fn an_event_without_a_key_is_not_counted_but_told_the_fix() {
         metadata: HeaderMap::new(),
         authority: None,
         timeout: None,
+        at: None,
         inbound: None,
         permit: None,
     };

@@ -21,6 +21,8 @@ pub(crate) struct Faults {
     unrouted: Mutex<HashSet<(EventKind, String)>>,
     throttles: [Throttle; 6],
     names_full: Throttle,
+    /// Messages of two-way streams that are no publication.
+    pub(crate) malformed: Throttle,
 }
 
 /// Counts lines of one kind and lets one through at most every [`PAUSE`].

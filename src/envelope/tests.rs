@@ -152,6 +152,7 @@ fn debug_shows_neither_message_nor_metadata() {
         metadata,
         authority: None,
         timeout: None,
+        at: None,
         inbound: None,
         permit: None,
     };

@@ -154,9 +154,9 @@ pub(super) fn accepted(open: OpenStream, inbound: Option<InboundSource>, on: &Ha
 struct FromElsewhere(StreamRx);
 
 impl Messages for FromElsewhere {
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn next(&mut self) -> Option<Result<Bytes, String>> {
         match self.0.recv().await {
-            Ok(StreamItem::Message(message)) => Some(message),
+            Ok(StreamItem::Message(message)) => Some(Ok(message)),
             Ok(StreamItem::Finished(_)) | Err(_) => None,
         }
     }

@@ -2,8 +2,8 @@
 
 use crate::answer::{Answer, answer, stream_first};
 use crate::engine::flight::{Flight, Landed};
-use crate::engine::shared::{Permit, StreamPermit};
-use crate::engine::{Engine, Entered, Incoming};
+use crate::engine::shared::{Gauge, Permit, StreamPermit};
+use crate::engine::{Drain, Engine, Entered, Incoming};
 use crate::event::{EventKind, SERVICE_PATH};
 use crate::inbound;
 use crate::ingress::auth::CallerAuth;
@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
@@ -47,6 +48,12 @@ const FIRST_MESSAGE_BYTES: usize = 64 * 1024;
 /// for no credential.
 type Health = tonic_health::pb::health_server::HealthServer<tonic_health::server::HealthService>;
 
+/// What the name of a service may take, in bytes.
+const HEALTH_BYTES: usize = 1024;
+
+/// Health checks and watches of a core at a time: anybody may ask.
+const HEALTH_CALLS: usize = 512;
+
 /// The service of one core.
 #[derive(Clone)]
 pub(crate) struct GrpcIngress(Arc<Inner>);
@@ -56,6 +63,7 @@ struct Inner {
     core: usize,
     auth: Option<CallerAuth>,
     health: Health,
+    health_calls: Arc<Gauge>,
 }
 
 impl std::fmt::Debug for GrpcIngress {
@@ -78,7 +86,8 @@ impl GrpcIngress {
             engine,
             core,
             auth,
-            health,
+            health: health.max_decoding_message_size(HEALTH_BYTES),
+            health_calls: Arc::default(),
         }))
     }
 
@@ -121,7 +130,7 @@ impl GrpcIngress {
         };
         if kind == EventKind::StreamBidirectional {
             let this = self.clone();
-            let call = this.serve_general(kind, method, timeout, None, request);
+            let call = this.serve_general(kind, method, (timeout, None), None, request);
             return Serving::general(call);
         }
         let (parts, body) = request.into_parts();
@@ -142,12 +151,12 @@ impl GrpcIngress {
     }
 
     /// Streams, and calls whose message is compressed; of the others than two-way streams the message
-    /// has been read already.
+    /// has been read already. The time that the caller allows counts from when the call came.
     pub(super) async fn serve_general<B>(
         self,
         kind: EventKind,
         method: String,
-        timeout: Option<Duration>,
+        (timeout, at): (Option<Duration>, Option<Instant>),
         authority: Option<Authority>,
         request: Request<B>,
     ) -> Response<Body>
@@ -155,12 +164,14 @@ impl GrpcIngress {
         B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError> + Send> + Send + 'static,
     {
         let is_read = AtomicBool::new(false);
-        let arrival = self.arrival((kind, &method), request.headers(), Instant::now());
+        let at = at.unwrap_or_else(Instant::now);
+        let arrival = self.arrival((kind, &method), request.headers(), at);
         let call = Call {
             ingress: &self,
             kind,
             method,
             timeout,
+            at,
             authority,
             is_read: &is_read,
         };
@@ -258,9 +269,20 @@ impl GrpcIngress {
         use tower_service::Service;
         if request.uri().path().starts_with("/grpc.health.v1.Health/") {
             let mut health = self.0.health.clone();
-            return match health.call(request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
+            let Some(place) = HealthPlace::take(&self.0.health_calls) else {
+                return Status::unavailable("too many health checks").into_http();
+            };
+            return match tokio::time::timeout(self.timeout(), health.call(request)).await {
+                Ok(Ok(response)) => response.map(|body| {
+                    Body::new(Watched {
+                        body,
+                        drained: Box::pin(drained(self.0.engine.drains())),
+                        is_over: false,
+                        _place: place,
+                    })
+                }),
+                Ok(Err(never)) => match never {},
+                Err(_) => Status::deadline_exceeded("no message").into_http(),
             };
         }
         if !is_grpc(request.headers()) {
@@ -271,6 +293,62 @@ impl GrpcIngress {
 
     pub(super) fn enter(&self, incoming: Incoming) -> Result<Entered, Failure> {
         self.0.engine.enter(self.0.core, incoming)
+    }
+}
+
+/// A place among the health checks of a core.
+struct HealthPlace(Arc<Gauge>);
+
+impl HealthPlace {
+    fn take(taken: &Arc<Gauge>) -> Option<Self> {
+        let got = taken.try_add(1, HEALTH_CALLS);
+        got.then(|| Self(Arc::clone(taken)))
+    }
+}
+
+impl Drop for HealthPlace {
+    fn drop(&mut self) {
+        self.0.sub(1);
+    }
+}
+
+/// Ready once the node drains.
+async fn drained(mut drains: watch::Receiver<Option<Drain>>) {
+    // Without the engine there is nothing to watch either.
+    drop(drains.wait_for(Option::is_some).await);
+}
+
+/// The answer to a health check; a watch ends when the node drains, behind its last word.
+struct Watched {
+    body: Body,
+    drained: BoxFuture<'static, ()>,
+    is_over: bool,
+    _place: HealthPlace,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Status>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        std::task::ready!(self.drained.as_mut().poll(cx));
+        self.is_over = true;
+        let mut trailers = HeaderMap::new();
+        let ended = Status::unavailable("the node drains").add_header(&mut trailers);
+        Poll::Ready(Some(ended.map(|()| http_body::Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over || self.body.is_end_stream()
     }
 }
 
@@ -305,6 +383,8 @@ struct Call<'a> {
     kind: EventKind,
     method: String,
     timeout: Option<Duration>,
+    /// When it came.
+    at: Instant,
     authority: Option<Authority>,
     /// Set once the call is here; of others than two-way streams, once its message is.
     is_read: &'a AtomicBool,
@@ -321,6 +401,7 @@ impl Call<'_> {
             metadata: metadata.into_headers(),
             authority: self.authority.take(),
             timeout: self.timeout,
+            at: Some(self.at),
             inbound: None,
             permit: None,
         }
@@ -384,11 +465,11 @@ impl<'a> StreamingService<Bytes> for Call<'a> {
     type Future = BoxFuture<'a, StreamAnswer>;
 
     fn call(&mut self, request: tonic::Request<Streaming<Bytes>>) -> Self::Future {
-        let (ingress, kind, timeout) = (self.ingress, self.kind, self.timeout);
+        let (ingress, kind, timeout, at) = (self.ingress, self.kind, self.timeout, self.at);
         self.is_read.store(true, Ordering::Relaxed);
         Box::pin(async move {
             let (metadata, _, mut messages) = request.into_parts();
-            let (metadata, at) = (metadata.into_headers(), Instant::now());
+            let metadata = metadata.into_headers();
             let arrival = || ingress.arrival((kind, ""), &metadata, at);
             let longest = ingress.timeout();
             let wait = timeout.map_or(longest, |timeout| timeout.min(longest));
@@ -415,6 +496,7 @@ impl<'a> StreamingService<Bytes> for Call<'a> {
                 metadata,
                 authority: None,
                 timeout,
+                at: Some(at),
                 inbound,
                 permit,
             };

@@ -2,18 +2,21 @@
 //!
 //! One listener for all cores: a second node that binds the same port by mistake fails at once.
 
+use crate::engine::faults::Throttle;
 use crate::ingress::grpc::GrpcIngress;
 use crate::ingress::tls::TlsAcceptor;
 use arc_swap::ArcSwap;
+use http::Request;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::io;
 use std::path::PathBuf;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -24,6 +27,12 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take to say that it speaks HTTP/2.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
+/// What it says for that, in bytes: the preface and the head of its settings.
+const OPENING: usize = 24 + 9;
+/// How long a connection without a call may take to go when it is asked to.
+const SILENT: Duration = Duration::from_secs(1);
 /// Pause after a failed accept: descriptors may have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What a call may have sent that nobody has read yet, in bytes: one command of a Centrifugo's client
@@ -132,6 +141,7 @@ impl Listener {
             tls,
             limits,
             stop: stop.clone(),
+            handshakes: Arc::default(),
         };
         let accept = async {
             match &bound {
@@ -174,6 +184,8 @@ struct Dealer {
     tls: Option<TlsAcceptor>,
     limits: Arc<ArcSwap<ConnectionLimits>>,
     stop: watch::Receiver<Stop>,
+    /// TLS handshakes that fail: anybody can bring them about.
+    handshakes: Arc<Throttle>,
 }
 
 impl Dealer {
@@ -203,6 +215,7 @@ impl Dealer {
         let open = OpenConnection::new(&door.connections);
         let (service, tls) = (door.service.clone(), self.tls.clone());
         let (limits, stop) = (self.limits.load_full(), self.stop.clone());
+        let handshakes = Arc::clone(&self.handshakes);
         door.handle.spawn(async move {
             let _open = open;
             let socket = match socket() {
@@ -212,11 +225,23 @@ impl Dealer {
             match tls {
                 None => serve(socket, service, &limits, stop).await,
                 Some(tls) => {
+                    let mut stopped = stop.clone();
                     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(socket));
-                    match handshake.await {
-                        Ok(Ok(socket)) => serve(socket, service, &limits, stop).await,
-                        Ok(Err(error)) => tracing::warn!(%error, "a TLS handshake failed"),
-                        Err(_) => tracing::warn!("a TLS handshake took too long"),
+                    let done = tokio::select! {
+                        done = handshake => done,
+                        _ = stopped.wait_for(|stop| *stop == Stop::Now) => return,
+                    };
+                    let why = match done {
+                        Ok(Ok(socket)) => return serve(socket, service, &limits, stop).await,
+                        Ok(Err(error)) => error.to_string(),
+                        Err(_) => "it took too long".to_owned(),
+                    };
+                    if let Some(count) = handshakes.pass() {
+                        tracing::warn!(
+                            why,
+                            count,
+                            "a TLS handshake failed (`count` of them since the last line)"
+                        );
                     }
                 }
             }
@@ -241,6 +266,107 @@ impl Drop for OpenConnection {
     }
 }
 
+/// How far a connection has come.
+#[derive(Debug, Default)]
+struct Seen {
+    /// It has said that it speaks HTTP/2.
+    opened: AtomicBool,
+    /// It has had a call.
+    called: AtomicBool,
+}
+
+impl Seen {
+    fn opened(&self) -> bool {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    fn called(&self) -> bool {
+        self.called.load(Ordering::Relaxed)
+    }
+
+    /// Ready when the connection should have opened and has not.
+    async fn late(&self) {
+        tokio::time::sleep(OPENING_TIMEOUT).await;
+        if self.opened() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// A socket whose first bytes are counted.
+struct Opening<S> {
+    socket: S,
+    read: usize,
+    seen: Arc<Seen>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Opening<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = to.filled().len();
+        let polled = Pin::new(&mut self.socket).poll_read(cx, to);
+        if self.read < OPENING {
+            self.read += to.filled().len().saturating_sub(before);
+            self.seen
+                .opened
+                .store(self.read >= OPENING, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Opening<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+}
+
+/// The service of a connection.
+struct Noted {
+    service: GrpcIngress,
+    seen: Arc<Seen>,
+}
+
+type GrpcRequest = Request<hyper::body::Incoming>;
+
+impl hyper::service::Service<GrpcRequest> for Noted {
+    type Response = <GrpcIngress as hyper::service::Service<GrpcRequest>>::Response;
+    type Error = <GrpcIngress as hyper::service::Service<GrpcRequest>>::Error;
+    type Future = <GrpcIngress as hyper::service::Service<GrpcRequest>>::Future;
+
+    fn call(&self, request: GrpcRequest) -> Self::Future {
+        self.seen.called.store(true, Ordering::Relaxed);
+        hyper::service::Service::call(&self.service, request)
+    }
+}
+
 /// Serves one connection to its end.
 async fn serve<S>(
     socket: S,
@@ -250,6 +376,16 @@ async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let seen = Arc::new(Seen::default());
+    let socket = Opening {
+        socket,
+        read: 0,
+        seen: Arc::clone(&seen),
+    };
+    let service = Noted {
+        service,
+        seen: Arc::clone(&seen),
+    };
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -269,11 +405,24 @@ async fn serve<S>(
     let age = tokio::time::sleep(limits.max_age.mul_f64(jitter));
     tokio::select! {
         ended = connection.as_mut() => return report(ended),
+        () = seen.late() => return tracing::debug!("a connection did not open in time"),
         () = age => {}
         _ = stop.wait_for(|stop| *stop == Stop::Now || *stop > came_at) => {}
     }
+    if !seen.opened() {
+        return;
+    }
     // GOAWAY: what is under way is finished, later calls come on another connection.
     connection.as_mut().graceful_shutdown();
+    if !seen.called() {
+        // Whoever has asked nothing is owed nothing, and may not even read this.
+        let gone = tokio::time::timeout(SILENT, connection.as_mut()).await;
+        match gone {
+            Ok(ended) => return report(ended),
+            Err(_) if !seen.called() => return,
+            Err(_) => {}
+        }
+    }
     report(connection.await);
 }
 

@@ -20,6 +20,7 @@ use crate::reply::StreamSource;
 use crate::watchdog::{Activity, Beat};
 use bytes::Bytes;
 use futures_util::Stream;
+use std::error::Error as _;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -278,12 +279,24 @@ impl Drop for Session {
 /// Where the messages of a client come from.
 pub(crate) trait Messages: Send + 'static {
     /// The next one; `None` once the client is gone.
-    fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+    ///
+    /// # Errors
+    /// What came is no message, and nothing behind it can be read: the stream can't go on.
+    fn next(&mut self) -> impl Future<Output = Option<Result<Bytes, String>>> + Send;
 }
 
 impl Messages for Streaming<Bytes> {
-    async fn next(&mut self) -> Option<Bytes> {
-        self.message().await.ok().flatten()
+    async fn next(&mut self) -> Option<Result<Bytes, String>> {
+        match self.message().await {
+            Ok(message) => message.map(Ok),
+            // The transport's errors have a source: the caller or its connection is gone, and the
+            // session hears of that by itself.
+            Err(status) if status.source().is_some() => None,
+            Err(status) => {
+                let why = status.message();
+                Some(Err(format!("a message of the client can't be read: {why}")))
+            }
+        }
     }
 }
 
@@ -374,9 +387,10 @@ impl Inward {
     /// Reads to the end.
     ///
     /// # Errors
-    /// The lane is not to be had for long: the stream can't go on.
+    /// The lane is not to be had for long, or a message can't be read: the stream can't go on.
     async fn run(mut self, mut messages: impl Messages) -> Result<(), String> {
         while let Some(message) = messages.next().await {
+            let message = message?;
             let publication = match <Frame as prost::Message>::decode(message.clone()) {
                 Ok(Frame {
                     publication: Some(publication),
@@ -384,7 +398,14 @@ impl Inward {
                 }) => publication,
                 Ok(_) => continue,
                 Err(why) => {
-                    tracing::warn!(%why, "a message of a two-way stream is malformed: ignored");
+                    if let Some(count) = self.shared.faults.malformed.pass() {
+                        tracing::warn!(
+                            %why,
+                            count,
+                            "a message of a two-way stream is malformed: ignored (`count` such \
+                             messages since the last line)"
+                        );
+                    }
                     continue;
                 }
             };

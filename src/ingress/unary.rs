@@ -113,7 +113,8 @@ where
                                 return Poll::Pending;
                             };
                             let is_compressed = message.is_compressed;
-                            match begin(this.ingress, head, raw, is_compressed, permit.take()) {
+                            let (permit, at) = (permit.take(), *this.at);
+                            match begin(this.ingress, head, raw, is_compressed, permit, at) {
                                 Ok(state) => state,
                                 Err(failure) => {
                                     let refused = answer(kind, true, failure.into());
@@ -206,6 +207,7 @@ fn begin<B>(
     raw: Bytes,
     is_compressed: bool,
     permit: Option<Permit>,
+    at: Option<Instant>,
 ) -> Result<State<B>, Failure> {
     let Head {
         kind,
@@ -218,11 +220,13 @@ fn begin<B>(
     if kind.is_stream() || is_compressed {
         let mut request = Request::new(Full::new(frame(is_compressed, &raw)));
         *request.headers_mut() = metadata;
-        let call = Box::pin(
-            ingress
-                .clone()
-                .serve_general(kind, method, timeout, authority, request),
-        );
+        let call = Box::pin(ingress.clone().serve_general(
+            kind,
+            method,
+            (timeout, at),
+            authority,
+            request,
+        ));
         return Ok(State::General { call });
     }
     let inbound = None;
@@ -233,6 +237,7 @@ fn begin<B>(
         metadata,
         authority,
         timeout,
+        at,
         inbound,
         permit,
     };

@@ -314,6 +314,34 @@ async fn c08_a_handler_that_outlives_its_deadline_is_dropped_and_answered() {
 }
 
 #[tokio::test]
+async fn c08_the_time_that_the_message_took_counts() {
+    let node = TestNode::start(actor::router()).await;
+    let client = node.client().await;
+    for kind in [
+        EventKind::Rpc,
+        EventKind::Stream,
+        EventKind::StreamBidirectional,
+    ] {
+        let headers = [("grpc-timeout", "1500m"), ("x-do", "sleep/1000")];
+        let begun = Instant::now();
+        let mut call = client.open(&path(kind), &headers).await.unwrap();
+        let body = frame(false, &small_request(kind, "a"));
+        call.send(body.slice(..4), false).await;
+        // The rest comes late.
+        tokio::time::sleep_until(begun + Duration::from_millis(900)).await;
+        call.send(body.slice(4..), kind != EventKind::StreamBidirectional)
+            .await;
+        let reply = soon("an answer", call.finish()).await;
+        assert_eq!(reply.status, Some(4), "{kind}: {reply:?}");
+        assert!(
+            begun.elapsed() < Duration::from_millis(1850),
+            "{kind}: {:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+#[tokio::test]
 async fn c09_a_cancelled_call_drops_its_handler_and_logs_nothing() {
     support::logs::keep();
     let (dropped, mut drops) = mpsc::unbounded_channel();

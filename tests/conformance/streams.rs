@@ -112,6 +112,43 @@ async fn c79_the_first_request_subscribes_and_publications_reach_the_handler_in_
 }
 
 #[tokio::test]
+async fn a_frame_that_cannot_be_read_ends_its_two_way_stream_with_a_failure_and_no_other() {
+    let node = TestNode::start(echo()).await;
+    let client = node.client().await;
+    let kind = EventKind::StreamBidirectional;
+    let open = async || {
+        let mut call = client.open(&path(kind), &[]).await.unwrap();
+        call.message(&small_request(kind, "term:1")).await;
+        soon("the first message", call.next()).await.unwrap();
+        call
+    };
+    let heard = async |call: &mut support::client::Call, n: u32| {
+        call.message(&published(n)).await;
+        let next = soon("a publication", call.next()).await.unwrap();
+        let expected = format!(r#"{{"publication":{{"data":{n}}}}}"#);
+        assert_eq!(json(kind, &next), expected);
+    };
+    let mut other = open().await;
+    let too_long = Bytes::from([&[0, 0, 0x50, 0, 0][..], &[0; 1000]].concat());
+    let bad_flag = [&[2][..], &frame(false, &published(2))[1..]].concat();
+    let no_gzip = frame(true, &published(2));
+    for bytes in [too_long, bad_flag.into(), no_gzip] {
+        let mut call = open().await;
+        heard(&mut call, 1).await;
+        call.send(bytes.clone(), false).await;
+        call.message(&published(3)).await;
+        let reply = soon("the end", call.finish()).await;
+        assert_eq!(reply.status, Some(13), "{reply:?}");
+        assert!(reply.messages.is_empty(), "{reply:?}");
+        heard(&mut other, 4).await;
+    }
+    support::eventually("the streams are gone", async || {
+        node.0.engine().open_streams() == 1
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn c79_a_stream_whose_first_request_subscribes_to_nothing_is_refused() {
     let node = TestNode::start(echo()).await;
     let client = node.client().await;

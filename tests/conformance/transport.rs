@@ -152,6 +152,71 @@ async fn the_health_service_says_serving_and_hears_the_drain() {
     drain.await.unwrap();
 }
 
+/// Sockets that have said nothing, half of the preface, and all of it without settings.
+async fn silent(node: &TestNode) -> Vec<TcpStream> {
+    let mut sockets = Vec::new();
+    for opening in [
+        &b""[..],
+        b"PRI * HTTP/2.0",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let mut socket = TcpStream::connect(node.address()).await.unwrap();
+        socket.write_all(opening).await.unwrap();
+        sockets.push(socket);
+    }
+    sockets
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_sockets_and_an_open_health_watch_hold_up_no_shutdown() {
+    let node = TestNode::start(actor::router()).await;
+    let _sockets = silent(&node).await;
+    let client = node.client().await;
+    let mut watch = client
+        .open("/grpc.health.v1.Health/Watch", &[])
+        .await
+        .unwrap();
+    watch.send(frame(false, b""), true).await;
+    let serving = soon("serving", watch.next()).await.unwrap();
+    assert_eq!(serving, &b"\x08\x01"[..]);
+    let begun = Instant::now();
+    let drain = tokio::spawn(node.0.shutdown(Duration::from_secs(30)));
+    let last = soon("not serving", watch.next()).await.unwrap();
+    assert_eq!(last, &b"\x08\x02"[..]);
+    assert_eq!(soon("the end", watch.finish()).await.status, Some(14));
+    assert_eq!(drain.await.unwrap(), (0, 0));
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn silent_sockets_do_not_outlive_the_age_of_connections() {
+    let node = TestNode::start_with(actor::router(), |config| {
+        config.listen.max_connection_age = Duration::from_millis(200);
+    })
+    .await;
+    for mut socket in silent(&node).await {
+        let mut answer = Vec::new();
+        // Reset or closed, whatever the node had said before.
+        let _ = soon("the end", socket.read_to_end(&mut answer)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_health_check_takes_no_large_message() {
+    let node = TestNode::start(actor::router()).await;
+    let client = node.client().await;
+    let check = "/grpc.health.v1.Health/Check";
+    let mut call = client.open(check, &[]).await.unwrap();
+    // Announced, and not sent: it is refused before any of it is kept.
+    call.send(vec![0, 0, 0, 8, 0].into(), false).await;
+    assert_eq!(soon("a refusal", call.finish()).await.status, Some(11));
+    assert_eq!(client.call(check, &[], b"").await.status, Some(0));
+}
+
 #[tokio::test]
 async fn a_unix_socket_serves_replaces_a_dead_one_and_is_removed_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
