@@ -56,7 +56,7 @@ fn vectors_of_the_server_api_hold_both_ways() {
     };
     let batch = api::BatchRequest {
         commands: vec![api::Command {
-            publish: Some(publish),
+            publish: Some(Box::new(publish)),
             ..Default::default()
         }],
         parallel: true,
