@@ -46,6 +46,36 @@ fn lines() -> impl Iterator<Item = Value> {
         .map(|line| serde_json::from_str(line).unwrap())
 }
 
+/// The vectors of the contract: a batch of one publish at once, and a refused publish.
+#[test]
+fn vectors_of_the_server_api_hold_both_ways() {
+    let publish = api::PublishRequest {
+        channel: "a".to_owned(),
+        data: "{}".into(),
+        ..Default::default()
+    };
+    let batch = api::BatchRequest {
+        commands: vec![api::Command {
+            publish: Some(Box::new(publish)),
+            ..Default::default()
+        }],
+        parallel: true,
+    };
+    let bytes = unhex("0a0922070a016112027b7d1001");
+    assert_eq!(batch.encode_to_vec(), bytes);
+    assert_eq!(api::BatchRequest::decode(&*bytes), Ok(batch));
+    let refused = api::PublishResponse {
+        error: Some(api::Error {
+            code: 102,
+            message: "unknown channel".to_owned(),
+        }),
+        ..Default::default()
+    };
+    let bytes = unhex("0a130866120f756e6b6e6f776e206368616e6e656c");
+    assert_eq!(refused.encode_to_vec(), bytes);
+    assert_eq!(api::PublishResponse::decode(&*bytes), Ok(refused));
+}
+
 fn unhex(hex: &str) -> Vec<u8> {
     let digits: Vec<char> = hex.chars().collect();
     let byte = |pair: &[char]| u8::from_str_radix(&String::from_iter(pair), 16).unwrap();

@@ -1,7 +1,8 @@
 //! Replays: every recorded gRPC request of a real Centrifugo 6.9, with its path and its metadata, is
 //! answered with the recorded reply where that may leave us, and refused where it may not.
 //!
-//! `tests/golden_proto.rs` names the replies that may not leave; here it is what the node does.
+//! `tests/golden_proto.rs` names the replies that may not leave; here it is what the node does. Where the
+//! recorded backend gave a status, let the caller wait or ended a stream, so does the handler here.
 
 use crate::support::actor::unhex;
 use crate::support::client::frame;
@@ -12,13 +13,16 @@ use centripeta::event::{
     Connect, Event, EventKind, MapPublish, MapRemove, Publish, Refresh, Rpc, SERVICE_PATH,
     SharedPollRefresh, Stream, StreamBidirectional, SubRefresh, Subscribe,
 };
-use centripeta::proto::proxy::{Publication, StreamSubscribeResponse};
+use centripeta::outcome::Unavailable;
+use centripeta::proto::proxy::{
+    ConnectResponse, ConnectResult, Publication, StreamSubscribeResponse,
+};
 use centripeta::reply::StreamOpen;
-use centripeta::{Headers, Outcome, Reply, Route, Router};
+use centripeta::{Failure, Headers, Outcome, Reply, Route, Router};
 use futures_util::{StreamExt, stream};
 use prost::Message;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -31,6 +35,69 @@ struct Exchange {
     replies: Vec<Bytes>,
     /// Whether the recorded backend ended the call, and how.
     status: Option<i64>,
+    /// Whether Centrifugo gave the call up.
+    is_given_up: bool,
+}
+
+/// What the recorded backend did of a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Course {
+    /// It replied; a stream may have ended later.
+    Replied,
+    /// It failed the call before any reply.
+    Failed,
+    /// It said nothing while Centrifugo waited.
+    Silent,
+    /// Its reply was above what Centrifugo takes, and is not in the recording.
+    TooBig,
+}
+
+impl Exchange {
+    fn course(&self) -> Course {
+        match self.status {
+            _ if !self.replies.is_empty() => Course::Replied,
+            _ if self.is_given_up => Course::Silent,
+            Some(0) if !self.kind.is_stream() => Course::TooBig,
+            // A stream that ends before its first message is a failure, whatever its status.
+            Some(_) => Course::Failed,
+            None => panic!("no reply, no status and not given up"),
+        }
+    }
+
+    /// How a handler here fails where the recorded backend gave its status, and the status of that: its
+    /// own where one of our failures has it, else INTERNAL.
+    fn failure(&self) -> (Failure, i32) {
+        match self.status {
+            Some(3) => (Failure::Undecodable("recorded".to_owned()), 3),
+            Some(4) => (Failure::Deadline, 4),
+            Some(14) => (Failure::Unavailable(Unavailable::Draining), 14),
+            Some(16) => (Failure::Unauthenticated, 16),
+            other => {
+                let place = "the recorded backend".to_owned();
+                let cause = format!("status {other:?}");
+                (Failure::Internal { place, cause }, 13)
+            }
+        }
+    }
+
+    /// The status with which the recorded backend ended a stream that it had accepted.
+    fn end(&self) -> Option<i64> {
+        let is_open = || {
+            let first = StreamSubscribeResponse::decode(self.replies[0].clone()).unwrap();
+            let response = first.subscribe_response.unwrap_or_default();
+            response.error.is_none() && response.disconnect.is_none()
+        };
+        self.status
+            .filter(|_| self.kind.is_stream() && !self.replies.is_empty() && is_open())
+    }
+
+    /// The deadline to call with: short where the recorded backend let it pass.
+    fn deadline(&self) -> &'static str {
+        match self.course() {
+            Course::Silent => "200m",
+            _ => "10S",
+        }
+    }
 }
 
 static RECORDED: LazyLock<HashMap<String, Exchange>> = LazyLock::new(|| {
@@ -73,6 +140,7 @@ fn exchange(line: &Value) -> (String, Exchange) {
         requests: messages("request_hex"),
         replies: messages("reply_hex"),
         status: line["grpc_status"].as_i64(),
+        is_given_up: line["cancelled_by_centrifugo"] == true,
     };
     (line["id"].as_str().unwrap().to_owned(), exchange)
 }
@@ -81,10 +149,18 @@ fn exchange(line: &Value) -> (String, Exchange) {
 async fn replayed(Headers(headers): Headers) -> Outcome {
     let id = headers["x-golden"].to_str().unwrap();
     let exchange = &RECORDED[id];
+    match exchange.course() {
+        Course::Replied => {}
+        Course::Failed => return exchange.failure().0.into(),
+        Course::Silent => return std::future::pending().await,
+        Course::TooBig => return Outcome::Reply(Reply::raw(too_big())),
+    }
     match exchange.replies.as_slice() {
-        [first] if is_empty(exchange.kind, first) => Outcome::Reply(Reply::empty()),
-        [only] => Outcome::Reply(Reply::raw(only.clone())),
-        [] => Outcome::Reply(Reply::empty()),
+        [first] if exchange.end().is_none() && is_empty(exchange.kind, first) => {
+            Outcome::Reply(Reply::empty())
+        }
+        [only] if exchange.end().is_none() => Outcome::Reply(Reply::raw(only.clone())),
+        [] => unreachable!("replied without a reply"),
         [first, ..] => {
             let first = StreamSubscribeResponse::decode(first.clone()).unwrap();
             if first.publication.is_some() {
@@ -95,10 +171,28 @@ async fn replayed(Headers(headers): Headers) -> Outcome {
                 .and_then(|response| response.result);
             let first = first.unwrap_or_default();
             let items = stream::iter(publications(exchange)).map(Ok);
-            let publications = items.chain(stream::pending()).boxed();
+            let publications = match exchange.end() {
+                None => items.chain(stream::pending()).boxed(),
+                Some(0) => items.boxed(),
+                Some(_) => items.chain(stream::iter([Err("recorded".into())])).boxed(),
+            };
             Outcome::Stream(StreamOpen::new(first, publications))
         }
     }
+}
+
+/// A connect reply above 4 MiB.
+fn too_big() -> Bytes {
+    let result = ConnectResult {
+        user: "u1".to_owned(),
+        data: format!("\"{}\"", "a".repeat(4 << 20)).into(),
+        ..ConnectResult::default()
+    };
+    let reply = ConnectResponse {
+        result: Some(result),
+        ..ConnectResponse::default()
+    };
+    reply.encode_to_vec().into()
 }
 
 fn is_empty(kind: EventKind, reply: &[u8]) -> bool {
@@ -136,12 +230,14 @@ fn mirror() -> Router {
 async fn recorded_calls_are_answered_as_recorded_or_refused_where_the_reply_may_not_leave() {
     let node = TestNode::start(mirror()).await;
     let client = node.client().await;
-    let (mut same, mut refused) = (0, 0);
+    let (mut same, mut refused, mut failed, mut given_up) = (0, 0, 0, 0);
+    let mut failures: BTreeMap<i32, usize> = BTreeMap::new();
     for (id, exchange) in RECORDED
         .iter()
         .filter(|(_, exchange)| !exchange.kind.is_stream())
     {
-        let mut headers: Vec<(&str, &str)> = vec![("x-golden", id), ("grpc-timeout", "10S")];
+        let mut headers: Vec<(&str, &str)> =
+            vec![("x-golden", id), ("grpc-timeout", exchange.deadline())];
         headers.extend(
             exchange
                 .metadata
@@ -151,7 +247,32 @@ async fn recorded_calls_are_answered_as_recorded_or_refused_where_the_reply_may_
         let path = path(exchange.kind);
         let call = client.call(&path, &headers, &exchange.requests[0]);
         let reply = soon("an answer", call).await;
-        let expected = exchange.replies.first().cloned().unwrap_or_default();
+        match exchange.course() {
+            Course::Replied => {}
+            Course::Failed => {
+                let (_, status) = exchange.failure();
+                assert_ne!(exchange.status, Some(0), "{id}");
+                assert_eq!(
+                    (reply.status, reply.messages.len()),
+                    (Some(status), 0),
+                    "{id}"
+                );
+                *failures.entry(status).or_default() += 1;
+                failed += 1;
+                continue;
+            }
+            Course::Silent => {
+                assert_eq!((reply.status, reply.messages.len()), (Some(4), 0), "{id}");
+                given_up += 1;
+                continue;
+            }
+            Course::TooBig => {
+                assert_eq!((reply.status, reply.messages.len()), (Some(13), 0), "{id}");
+                refused += 1;
+                continue;
+            }
+        }
+        let expected = exchange.replies[0].clone();
         let may_leave = match is_empty(exchange.kind, &expected) {
             true => Ok(expected),
             false => seal(
@@ -171,7 +292,9 @@ async fn recorded_calls_are_answered_as_recorded_or_refused_where_the_reply_may_
             }
         }
     }
-    assert_eq!((same, refused), (205, 31));
+    assert_eq!((same, refused, failed, given_up), (122, 32, 75, 7));
+    let failures: Vec<_> = failures.into_iter().collect();
+    assert_eq!(failures, [(3, 4), (4, 4), (13, 50), (14, 13), (16, 4)]);
 }
 
 #[tokio::test]
@@ -179,11 +302,13 @@ async fn recorded_streams_are_opened_refused_and_filled_as_recorded() {
     let node = TestNode::start(mirror()).await;
     let client = node.client().await;
     let (mut opened, mut refused, mut broken) = (0, 0, 0);
+    let (mut failed_first, mut given_up, mut finished, mut failed) = (0, 0, 0, 0);
     for (id, exchange) in RECORDED
         .iter()
         .filter(|(_, exchange)| exchange.kind.is_stream())
     {
-        let mut headers: Vec<(&str, &str)> = vec![("x-golden", id), ("grpc-timeout", "10S")];
+        let mut headers: Vec<(&str, &str)> =
+            vec![("x-golden", id), ("grpc-timeout", exchange.deadline())];
         headers.extend(
             exchange
                 .metadata
@@ -195,8 +320,25 @@ async fn recorded_streams_are_opened_refused_and_filled_as_recorded() {
             let end = exchange.kind == EventKind::Stream;
             call.send(frame(false, request), end).await;
         }
+        if let Some(status) = match exchange.course() {
+            Course::Failed => Some(exchange.failure().1),
+            Course::Silent => Some(4),
+            Course::TooBig | Course::Replied => None,
+        } {
+            let reply = soon("the end", call.finish()).await;
+            assert_eq!(
+                (reply.status, reply.messages.len()),
+                (Some(status), 0),
+                "{id}"
+            );
+            match exchange.course() {
+                Course::Silent => given_up += 1,
+                _ => failed_first += 1,
+            }
+            continue;
+        }
         let first = soon("the first message", call.next()).await;
-        let recorded = exchange.replies.first().cloned().unwrap_or_default();
+        let recorded = exchange.replies[0].clone();
         let mut reply = Reply::raw(recorded.clone());
         let is_good = is_empty(exchange.kind, &recorded)
             || seal(exchange.kind, exchange.json_client, &mut reply).is_ok();
@@ -252,10 +394,23 @@ async fn recorded_streams_are_opened_refused_and_filled_as_recorded() {
                 }
             }
         }
+        if let Some(status) = exchange.end() {
+            let end = soon("the end", call.finish()).await;
+            let ours = if status == 0 { 0 } else { 13 };
+            assert_eq!((end.status, end.messages.len()), (Some(ours), 0), "{id}");
+            match status {
+                0 => finished += 1,
+                _ => failed += 1,
+            }
+            continue;
+        }
         // What the recorded backend kept open, we keep open too.
         let more = tokio::time::timeout(Duration::from_millis(5), call.next()).await;
         assert!(more.is_err(), "{id} ({:?}): {more:?}", exchange.status);
         call.cancel();
     }
-    assert_eq!((opened, refused, broken), (34, 3, 2));
+    // Of 39; those that ended are among the opened ones.
+    assert_eq!((opened, refused, broken), (31, 3, 2));
+    assert_eq!((failed_first, given_up), (2, 1));
+    assert_eq!((finished, failed), (3, 6));
 }

@@ -1,14 +1,23 @@
 //! The list of the conformance lines: every number once, every test that it names exists, and every
 //! test that carries a number is on it, in whichever file it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const LIST: &str = include_str!("../conformance.md");
 
+/// The one test of all E lines; its `LINES` are the numbers that it asks for.
+const REAL: &str = include_str!("../centrifugo.rs");
+
+/// What a row says of the lines of that test.
+const BY_REAL: &str = "E: `tests/centrifugo.rs`";
+
+/// What a row says of a test that runs only when somebody asks for it.
+const IGNORED: &str = " (ignored: a soak, by hand)";
+
 /// What may stand in place of a test: one of which it is but a part, and what is not there yet.
 const OTHERWISE: [&str; 3] = [
-    "E: `tests/centrifugo.rs`",
+    BY_REAL,
     "later: the HTTP frontend",
     "later: the same over HTTP",
 ];
@@ -38,6 +47,10 @@ fn every_test_that_the_list_names_exists_where_it_says() {
     for (number, places) in rows() {
         assert!(!places.is_empty(), "C{number:02}");
         for place in places.split("; ") {
+            let (place, may_be_ignored) = match place.strip_suffix(IGNORED) {
+                Some(place) => (place, true),
+                None => (place, false),
+            };
             let Some((file, test)) = place.trim_matches('`').split_once("::") else {
                 assert!(OTHERWISE.contains(&place), "C{number:02}: {place}");
                 continue;
@@ -55,10 +68,28 @@ fn every_test_that_the_list_names_exists_where_it_says() {
                 attributes.contains("#[test]") || attributes.contains("#[tokio::test"),
                 "{place}"
             );
+            assert_eq!(
+                attributes.contains("#[ignore"),
+                may_be_ignored,
+                "{place}: is it ignored, and does its row say so?"
+            );
             named += 1;
         }
     }
     assert!(named >= 60, "{named} tests are named");
+}
+
+#[test]
+fn rows_that_name_the_real_centrifugo_are_the_lines_that_its_test_runs() {
+    let (_, lines) = REAL.split_once("const LINES: &[u32] = &[").unwrap();
+    let (lines, _) = lines.split_once("];").unwrap();
+    let numbers = lines.split(',').map(str::trim).filter(|it| !it.is_empty());
+    let asked: BTreeSet<u32> = numbers.map(|number| number.parse().unwrap()).collect();
+    let named = rows().into_iter();
+    let named = named.filter(|(_, places)| places.split("; ").any(|place| place == BY_REAL));
+    let named: BTreeSet<u32> = named.map(|(number, _)| number).collect();
+    assert_eq!(named, asked);
+    assert!(named.len() >= 48, "{}", named.len());
 }
 
 /// The Rust files below a folder.

@@ -1,13 +1,14 @@
 //! C83, C85, C87, C88: map events, shared polls and notifications.
 
 use crate::support::{TestNode, actor, json, path, request};
-use centripeta::event::{EventKind, MapPublish, MapRemove, SharedPollRefresh};
+use centripeta::event::{ChannelState, EventKind, MapPublish, MapRemove, SharedPollRefresh};
 use centripeta::extract::Request;
 use centripeta::{
     ChannelStateReply, MapPublishReply, MapRemoveReply, Reject, Router, SharedPollRefreshReply,
 };
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -142,9 +143,19 @@ async fn c88_notifications_are_acknowledged_in_words_and_refused_by_a_status() {
 async fn c88_a_batch_that_comes_twice_is_handled_twice_without_harm() {
     let seen = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&seen);
-    let router = Router::new().channel_state(move || {
+    // What is stored, by what tells events apart.
+    let stored = Arc::new(Mutex::new(BTreeSet::new()));
+    let store = Arc::clone(&stored);
+    let router = Router::new().channel_state(move |Request(batch): Request<ChannelState>| {
         let first = count.fetch_add(1, Ordering::SeqCst) == 0;
+        let store = Arc::clone(&store);
         async move {
+            // The first try fails half way.
+            let handled = if first { 1 } else { batch.events.len() };
+            for event in batch.events.into_iter().take(handled) {
+                let event = (event.time_ms, event.channel, event.r#type);
+                store.lock().unwrap().insert(event);
+            }
             if first {
                 Err(Reject::internal("not stored yet"))
             } else {
@@ -152,13 +163,25 @@ async fn c88_a_batch_that_comes_twice_is_handled_twice_without_harm() {
             }
         }
     });
+    let batch = request(
+        EventKind::ChannelState,
+        r#"{"events":[{"time_ms":1,"channel":"chat:1","type":"occupied"},{"time_ms":2,"channel":"chat:2","type":"vacated"}]}"#,
+    );
     let node = TestNode::start(router).await;
     let client = node.client().await;
     let mut statuses = Vec::new();
     for _ in 0..3 {
-        let reply = client.call(&path(EventKind::ChannelState), &[], b"").await;
+        let reply = client
+            .call(&path(EventKind::ChannelState), &[], &batch)
+            .await;
         statuses.push(reply.status.unwrap());
     }
     assert_eq!(statuses, [13, 0, 0]);
     assert_eq!(seen.load(Ordering::SeqCst), 3);
+    let event = |time, channel: &str, kind: &str| (time, channel.to_owned(), kind.to_owned());
+    let both = [
+        event(1, "chat:1", "occupied"),
+        event(2, "chat:2", "vacated"),
+    ];
+    assert_eq!(*stored.lock().unwrap(), BTreeSet::from(both));
 }

@@ -131,6 +131,17 @@ async fn c04_unknown_fields_of_any_request_are_ignored_and_reach_the_handler() {
         let reply = client.call(&path(kind), &[], &body).await;
         assert_eq!(reply.status, Some(0), "{kind}: {reply:?}");
     }
+    for kind in EventKind::ALL.into_iter().filter(|kind| kind.is_stream()) {
+        let mut body = small_request(kind, "a").to_vec();
+        body.extend_from_slice(unknown);
+        let mut call = client.open(&path(kind), &[]).await.unwrap();
+        call.send(frame(false, &body), kind == EventKind::Stream)
+            .await;
+        let first = soon("the first message", call.next()).await.unwrap();
+        let accepted = r#"{"subscribe_response":{"result":{}}}"#;
+        assert_eq!(json(kind, &first), accepted, "{kind}");
+        call.cancel();
+    }
     let router = Router::new().rpc("*", |centripeta::Raw(raw): centripeta::Raw| async move {
         RpcReply::data(&raw.ends_with(b"\x05\x06\x07\x08"))
     });
@@ -462,6 +473,23 @@ async fn c13_invalid_utf8_in_a_string_is_an_invalid_argument_and_the_server_stay
             (Some(3), Some(0)),
             "{kind} {field:?}"
         );
+    }
+    for (kind, field) in [
+        (EventKind::Stream, &b"\x52\x01\xff"[..]),
+        (EventKind::StreamBidirectional, b"\x0a\x03\x52\x01\xff"),
+    ] {
+        let torn = soon("an answer", client.call(&path(kind), &[], field)).await;
+        assert_eq!(
+            (torn.status, torn.messages.len()),
+            (Some(3), 0),
+            "{kind}: {torn:?}"
+        );
+        let mut next = client.open(&path(kind), &[]).await.unwrap();
+        let body = small_request(kind, "a");
+        next.send(frame(false, &body), kind == EventKind::Stream)
+            .await;
+        assert!(soon("the next stream", next.next()).await.is_some());
+        next.cancel();
     }
 }
 

@@ -1,9 +1,9 @@
 //! C97, C99, C100: the caller's credential, what logs say, and what is no identity.
 
-use crate::support::{self, TestNode, actor, json, path, request, small_request};
+use crate::support::{self, TestNode, actor, json, path, request, small_request, soon};
 use centripeta::config::{AuthConfig, Secret};
 use centripeta::event::EventKind;
-use centripeta::{ConnectReply, Headers, Router, RpcReply, User};
+use centripeta::{ConnectReply, Cx, Flow, Headers, Interceptor, Reject, Router, RpcReply, User};
 
 fn with_key(config: &mut centripeta::config::Config) {
     config.listen.auth = Some(AuthConfig {
@@ -57,7 +57,7 @@ async fn c99_no_credential_cookie_token_or_payload_is_logged_at_info() {
     support::logs::keep();
     let node = TestNode::start_with(actor::router(), with_key).await;
     let client = node.client().await;
-    for kind in EventKind::ALL.into_iter().filter(|kind| !kind.is_stream()) {
+    for kind in EventKind::ALL {
         for act in ["", "fail", "panic", "error/0/x", "bad-data", "sleep/1000"] {
             for key in ["c97-sesame", "c99-wrong-key"] {
                 let headers = [
@@ -83,8 +83,18 @@ async fn c99_no_credential_cookie_token_or_payload_is_logged_at_info() {
                     EventKind::MapRemove => {
                         r#"{"client":"c","channel":"c99:1","key":"c99-payload"}"#
                     }
+                    EventKind::StreamBidirectional => {
+                        r#"{"subscribe_request":{"client":"c","channel":"c99:1","data":"c99-payload"}}"#
+                    }
                     _ => r#"{"client":"c","channel":"c99:1","data":"c99-payload"}"#,
                 };
+                if kind.is_stream() {
+                    let mut call = client.open(&path(kind), &headers).await.unwrap();
+                    call.message(&request(kind, fields)).await;
+                    soon("the first message, or the end", call.next()).await;
+                    call.cancel();
+                    continue;
+                }
                 client
                     .call(&path(kind), &headers, &request(kind, fields))
                     .await;
@@ -140,4 +150,59 @@ async fn c100_only_the_user_field_is_an_identity() {
     assert_eq!(named, r#"{"result":{"data":"42"}}"#);
     let fields = r#"{"name":"admin","version":"admin","data":{"user":"admin"}}"#;
     assert_eq!(call(EventKind::Connect, fields).await, r#"{"result":{}}"#);
+}
+
+/// The usual check of who somebody is, in front of every handler.
+struct KnownUsers;
+
+impl Interceptor for KnownUsers {
+    async fn before(&self, cx: &mut Cx) -> Flow {
+        match cx.user() {
+            "42" => Flow::Next,
+            _ => Reject::permission_denied().into(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn c100_an_interceptor_that_asks_who_it_is_is_fooled_by_nothing_else() {
+    let router = Router::new()
+        .intercept_all("known-users", KnownUsers)
+        .rpc("*", || async { RpcReply::data("in") })
+        .connect(|| async { ConnectReply::anonymous() });
+    let node = TestNode::start(router).await;
+    let client = node.client().await;
+    let forged = [
+        ("user", "42"),
+        ("x-user", "42"),
+        ("authorization", "Bearer 42"),
+        ("cookie", "user=42"),
+    ];
+    let denied = r#"{"error":{"code":103,"message":"permission denied"}}"#;
+    for (kind, fields, expected) in [
+        (
+            EventKind::Rpc,
+            r#"{"data":{"user":"42"},"meta":{"user":"42"}}"#,
+            denied,
+        ),
+        (
+            EventKind::Rpc,
+            r#"{"user":"43","data":{"user":"42"}}"#,
+            denied,
+        ),
+        (
+            EventKind::Rpc,
+            r#"{"user":"42"}"#,
+            r#"{"result":{"data":"in"}}"#,
+        ),
+        (
+            EventKind::Connect,
+            r#"{"name":"42","version":"42","data":{"user":"42"}}"#,
+            denied,
+        ),
+    ] {
+        let body = request(kind, fields);
+        let reply = client.call(&path(kind), &forged, &body).await;
+        assert_eq!(json(kind, reply.message()), expected, "{kind} {fields}");
+    }
 }

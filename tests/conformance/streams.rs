@@ -293,6 +293,14 @@ async fn a_slow_reader_slows_its_own_stream_and_nobody_else() {
     );
 }
 
+/// The bytes of memory that this process occupies.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
+    kilobytes.parse::<usize>().unwrap() << 10
+}
+
 #[tokio::test]
 async fn c82_five_thousand_streams_are_open_on_one_connection() {
     let (publish, _) = tokio::sync::broadcast::channel::<u32>(4);
@@ -308,6 +316,7 @@ async fn c82_five_thousand_streams_are_open_on_one_connection() {
     });
     let node = TestNode::start(router).await;
     let client = node.client().await;
+    let before = resident();
     let mut streams = Vec::new();
     for n in 0..5000 {
         let mut call = client.open(&path(EventKind::Stream), &[]).await.unwrap();
@@ -319,6 +328,9 @@ async fn c82_five_thousand_streams_are_open_on_one_connection() {
         soon("the first message", call.next()).await.unwrap();
     }
     assert_eq!(node.0.engine().open_streams(), 5000);
+    // Of this process: with the caller's half of each stream, and with the tests beside this one.
+    let each = resident().saturating_sub(before) / 5000;
+    assert!(each < 64 << 10, "{each} bytes a stream");
     assert_eq!(node.in_flight(), 0);
     publish.send(42).unwrap();
     for call in &mut streams {
