@@ -426,7 +426,7 @@ impl Node {
             membership.clone(),
         );
         background.push(tokio::spawn(admin::serve(listeners.admin, admin)));
-        let doors = doors(auth, &engine, &cores, &health);
+        let doors = doors(auth.as_ref(), &engine, &cores, &health);
         let connections = doors.iter().map(|door| Arc::clone(&door.connections));
         let connections = connections.collect();
         let limits = Arc::new(ArcSwap::from_pointee(connection_limits(config)));
@@ -730,7 +730,7 @@ fn caller_auth(config: &Config) -> Result<Option<CallerAuth>, NodeError> {
 
 /// One service per core.
 fn doors(
-    auth: Option<CallerAuth>,
+    auth: Option<&CallerAuth>,
     engine: &Engine,
     cores: &Cores,
     health: &HealthReporter,
@@ -741,7 +741,7 @@ fn doors(
         let engine = engine.clone();
         CoreDoor {
             handle: handle.clone(),
-            service: GrpcIngress::new(engine, core, auth.clone(), health),
+            service: GrpcIngress::new(engine, core, auth.cloned(), health),
             connections,
         }
     };
