@@ -5,7 +5,7 @@ mod path;
 mod text;
 
 use super::admin::Target;
-use super::error::CliError;
+use super::error::{CliError, Exit};
 use super::event::{EventArgs, FiredEvent};
 use super::meaning;
 use super::{Session, output};
@@ -153,8 +153,10 @@ pub(super) fn run(session: Session, args: &ExplainArgs) -> Result<(), CliError> 
     let target = Target::of(&session);
     let (loaded, compiled) = session.compile()?;
     let mut explanation = explain(&loaded.config, &compiled, &event)?;
+    let mut unanswered = None;
     if (loaded.config.cluster.is_some() && !args.offline) || args.running {
         let path = path::ask(target, &event);
+        unanswered = path.unknown().filter(|_| args.running).map(str::to_owned);
         explanation.follow(path);
     }
     if args.json {
@@ -163,7 +165,16 @@ pub(super) fn run(session: Session, args: &ExplainArgs) -> Result<(), CliError> 
     } else {
         output::say(explanation.to_string().trim_end());
     }
-    Ok(())
+    match unanswered {
+        // What the configuration says is out; what was asked for is not.
+        Some(why) => Err(CliError::new(
+            Exit::Unreachable,
+            "the running node was not asked",
+            why,
+            "start the node, or set listen.admin to where it listens; --offline explains without it",
+        )),
+        None => Ok(()),
+    }
 }
 
 fn explain(

@@ -462,6 +462,12 @@ impl Walk<'_> {
         } else if let Some(near) = nearest(name, names.iter().copied()) {
             let meant = join(parent, near);
             match node.origin {
+                // Below a section nothing but its keys is read.
+                Origin::Env { .. }
+                    if parent.is_empty() && matches!(node.value, Value::Table(_)) =>
+                {
+                    format!("did you mean {}__KEY?", env_name(&meant))
+                }
                 Origin::Env { .. } => format!("did you mean {}?", env_name(&meant)),
                 _ => format!("did you mean `{meant}`?"),
             }

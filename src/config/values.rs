@@ -82,8 +82,18 @@ pub(super) fn read(kind: &Kind, node: &Node) -> Result<Scalar, Fault> {
         Kind::On => on(&node.value).map(Scalar::On),
         _ => match &node.value {
             Value::Text(text) => read_text(kind, text),
-            other => Err(wrong_type(other, "a string", "put it in double quotes")),
+            other => Err(wrong_type(other, "a string", quoted(kind))),
         },
+    }
+}
+
+/// What to write in place of something that is no string.
+const fn quoted(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Duration(..) => {
+            "write a number and its unit in double quotes, such as \"3s\" or \"500ms\""
+        }
+        _ => "put it in double quotes",
     }
 }
 

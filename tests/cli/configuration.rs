@@ -1,5 +1,6 @@
 //! What is told about a configuration, and that no secret is among it.
 
+use super::outside::free_ports;
 use super::process::{probe, run, stock};
 use std::fs;
 use std::path::Path;
@@ -269,6 +270,25 @@ fn explain_shows_the_way_of_an_event_of_the_programs_own_routes() {
     }
     let json = run(probe(dir.path(), [&args[..], &["--json"]].concat())).json();
     assert_eq!(json["route"]["place"]["slot"], 3027);
+
+    // Asked to ask a node that is not there, it says the rest, and that it could not.
+    let nobody = {
+        let [port] = free_ports();
+        format!("listen.admin=127.0.0.1:{port}")
+    };
+    let asked = run(probe(
+        dir.path(),
+        [&args[..], &["--running", "--set", &nobody]].concat(),
+    ));
+    assert_eq!(asked.code, 4, "{asked:?}");
+    assert!(
+        asked.out.contains("route        subscribe `chat:{room}`"),
+        "{asked:?}"
+    );
+    assert!(
+        asked.err.contains("the running node was not asked"),
+        "{asked:?}"
+    );
 }
 
 #[test]

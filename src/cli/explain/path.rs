@@ -35,6 +35,16 @@ pub(super) enum Path {
     },
 }
 
+impl Path {
+    /// Why nobody says, if so.
+    pub(super) fn unknown(&self) -> Option<&str> {
+        match self {
+            Self::Told { .. } => None,
+            Self::Unknown { unknown } => Some(unknown),
+        }
+    }
+}
+
 /// Asks the node of the configuration.
 pub(super) fn ask(target: Result<Target, CliError>, event: &FiredEvent) -> Path {
     match target.map_err(|error| error.why()).and_then(|target| {

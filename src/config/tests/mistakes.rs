@@ -47,7 +47,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "[limits]\ntimeout = 3",
         "limits.timeout = 3 (node.toml:2): must be a string, and is a number",
-        "double quotes",
+        "such as \"3s\"",
     ),
     (
         "[limits]\ntimeout = \"0s\"",
