@@ -40,6 +40,7 @@ pub struct Cx {
 
 impl Cx {
     /// An event and the route it will take, if there is one.
+    #[inline]
     pub(crate) fn new(envelope: Envelope, route: Option<(Arc<Route>, Captures)>) -> Self {
         Self {
             envelope,

@@ -58,6 +58,7 @@ impl Envelope {
 
     /// The same for bytes that may not be the message of `kind`: stages see the failure pass by, with
     /// every field empty.
+    #[inline]
     pub(crate) fn scanned(
         kind: EventKind,
         raw: Bytes,
@@ -121,6 +122,7 @@ impl Envelope {
 
     /// The same envelope with another deadline.
     #[must_use]
+    #[inline]
     pub(crate) const fn due(mut self, deadline: Instant) -> Self {
         self.deadline = deadline;
         self

@@ -80,11 +80,15 @@ impl Limits for Call {
 /// Limits of an `after` half: it runs for nobody in particular, and for a short time past the
 /// deadline.
 #[derive(Debug)]
-pub(crate) struct AfterLimits(Instant);
+pub(crate) struct AfterLimits {
+    deadline: Instant,
+    grace: Duration,
+}
 
 impl Limits for AfterLimits {
+    // Asked for once, by a half that has to wait: the others need no look at the clock.
     fn limit(&self) -> Instant {
-        self.0
+        self.deadline.max(Instant::now()) + self.grace
     }
 
     fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
@@ -115,6 +119,7 @@ pub(crate) struct Flight(Option<Box<Inner>>);
 impl Flight {
     /// Starts an event on a core. With a `failure` set before it started (no route, undecodable) it
     /// passes its stages all the same, and the failure stands where the handler would.
+    #[inline]
     pub(crate) fn launch(
         cx: Cx,
         failure: Option<Failure>,
@@ -138,6 +143,7 @@ impl Flight {
         Self::start(cx, failure, chain, (core, shared), Waiter::Peer(peer));
     }
 
+    #[inline]
     fn start(
         cx: Cx,
         failure: Option<Failure>,
@@ -204,8 +210,11 @@ impl Flight {
     /// Context and limits for an `after` half.
     pub(crate) fn after_parts(&mut self) -> (&Cx, AfterLimits) {
         let inner = self.inner();
-        let limit = inner.call.deadline.max(Instant::now()) + inner.shared.limits.after_grace();
-        (&inner.cx, AfterLimits(limit))
+        let limits = AfterLimits {
+            deadline: inner.call.deadline,
+            grace: inner.shared.limits.after_grace(),
+        };
+        (&inner.cx, limits)
     }
 
     /// When the answer is due.
