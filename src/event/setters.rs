@@ -44,9 +44,9 @@ macro_rules! result_of {
     };
 }
 
-/// Setters of a payload: JSON of a value, or bytes as they are.
-macro_rules! payload_setters {
-    ($(#[$doc:meta])* $json:ident, $bytes:ident) => {
+/// The setter of a payload by the JSON of a value.
+macro_rules! json_setter {
+    ($(#[$doc:meta])* $json:ident) => {
         $(#[$doc])*
         ///
         /// A value that can't be written as JSON makes the whole reply an internal error. JSON
@@ -56,6 +56,13 @@ macro_rules! payload_setters {
             self.result.$json = self.intent.json(stringify!($json), value);
             self
         }
+    };
+}
+
+/// Setters of a payload: JSON of a value, or bytes as they are.
+macro_rules! payload_setters {
+    ($(#[$doc:meta])* $json:ident, $bytes:ident) => {
+        json_setter! { $(#[$doc])* $json }
 
         $(#[$doc])*
         ///
@@ -72,15 +79,7 @@ macro_rules! payload_setters {
 /// Setters of a payload that replaces what the client sent: the contract can't say "nothing" there.
 macro_rules! replacing_setters {
     ($(#[$doc:meta])* $json:ident, $bytes:ident) => {
-        $(#[$doc])*
-        ///
-        /// A value that can't be written as JSON makes the whole reply an internal error. JSON
-        /// `null` leaves only with `null_payloads`.
-        #[must_use]
-        pub fn $json<T: serde::Serialize + ?Sized>(mut self, value: &T) -> Self {
-            self.result.$json = self.intent.json(stringify!($json), value);
-            self
-        }
+        json_setter! { $(#[$doc])* $json }
 
         $(#[$doc])*
         ///
